@@ -1,0 +1,56 @@
+# `make` alone lists what there is. Needs make and Python 3.11, 3.12 or 3.13; everything else comes from the lock.
+
+# GPU=1 installs the lock with the CUDA libraries instead: make repro GPU=1
+LOCK := requirements$(if $(GPU),-gpu).txt
+# Named after the lock, so that changing over from one to the other installs again.
+STAMP := .venv/installed-$(LOCK)
+# Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
+PYTHON ?= python3.12 python3.11 python3.13 python3
+FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+TESTS ?=
+
+.PHONY: help setup repro test lint format lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA
+
+repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
+	$(IN_VENV) dvc repro
+
+test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
+	$(IN_VENV) python -m pytest $(TESTS)
+
+lint: $(STAMP)  ## check the style of the code, change nothing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+format: $(STAMP)  ## mend what lint finds, where that needs no thought
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: $(STAMP)  ## remake both locks after a change of requirements*.in; UPGRADE=1 for newer versions
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-gpu.in -o requirements-gpu.txt
+	.venv/bin/python -m pytest -q tests/test_lock.py
+
+clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
+	rm -rf .venv .pytest_cache .ruff_cache
+
+# uv installs itself: its own lines of the lock go to pip, hashes and all.
+$(STAMP): $(LOCK)
+	@if ! { .venv/bin/python -c '' && .venv/bin/uv --version; } >/dev/null 2>&1; then \
+		for python in $(PYTHON); do $$python $(FITS) 2>/dev/null && break; python=; done; \
+		test -n "$$python" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found (tried: $(PYTHON)): install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }; \
+		$$python -c 'import ensurepip' 2>/dev/null || { echo "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
+		echo "making .venv with $$($$python --version)"; \
+		$$python -m venv --clear .venv && \
+		awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt && \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt; \
+	fi
+	.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python $(LOCK)
+	@rm -f .venv/installed-*
+	@touch $@

@@ -1,0 +1,1 @@
+"""The library that the five stages share: one noun per file."""

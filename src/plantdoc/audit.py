@@ -1,0 +1,89 @@
+"""The audit of single pictures: read, decoded, turned upright, stored as RGB, hashed, boxes cleaned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from plantdoc import boxes, parallel, perceptual, picture
+from plantdoc.formats.raw import Lost, RawPicture
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A picture that passed.
+
+    `stored` is the file with the bytes to keep, of type `kind` ("JPEG" or "PNG") and `width` × `height` pixels;
+    `boxes` are (xywh, class name); `content` is the SHA-256 of the source's bytes, `pixels` that of the upright RGB
+    pixels, `looks` the perceptual hash; `repairs` and `dropped_boxes` say what was done, one text each.
+    """
+
+    split: str
+    name: str
+    stored: Path
+    kind: str
+    width: int
+    height: int
+    boxes: tuple[boxes.Labelled, ...]
+    content: str
+    pixels: str
+    looks: bytes
+    repairs: tuple[str, ...]
+    dropped_boxes: tuple[str, ...]
+
+
+def audit(pictures: Iterable[RawPicture], folder: Path, min_box: int, max_pixels: int) -> list[Audited | Lost]:
+    """Audit pictures in parallel, one per process in memory at a time; results are in the order of `pictures`.
+
+    Args:
+        pictures: what to read.
+        folder: where the bytes to keep are written, one file per picture.
+        min_box: px; smaller boxes are dropped.
+        max_pixels: larger pictures are lost, undecoded.
+    """
+    pictures = list(pictures)
+    jobs = [(raw, folder / f"{i:08d}") for i, raw in enumerate(pictures)]
+    work = partial(_audit_one, min_box=min_box, max_pixels=max_pixels)
+    workers = min(parallel.cores(), 1 + len(jobs) // 64)
+    return list(tqdm(parallel.imap(work, jobs, workers), total=len(jobs), desc="audit", unit="picture", mininterval=1))
+
+
+def _audit_one(job: tuple[RawPicture, Path], min_box: int, max_pixels: int) -> Audited | Lost:
+    raw, to = job
+    try:
+        data = raw.path.read_bytes()
+    except OSError as error:
+        return Lost(raw.split, raw.name, f"cannot be read: {error.strerror}")
+    try:
+        decoded = picture.decode(data, max_pixels)
+    except picture.PictureError as error:
+        return Lost(raw.split, raw.name, str(error))
+    kept, repairs, dropped = boxes.clean(raw, decoded.stored_size, decoded.orientation, min_box)
+    if raw.boxes and not kept:
+        # Not a negative: somebody saw a leaf here.
+        return Lost(raw.split, raw.name, f"none of its boxes can be used: {dropped[0]}")
+    keep, kind = picture.stored(decoded, data)
+    to.write_bytes(keep)
+    image = decoded.image
+    repairs = (*decoded.repairs, *repairs)
+    if picture.right_name(raw.name, kind) != raw.name and decoded.format == kind:
+        repairs += (f"name does not say {kind}",)
+    return Audited(
+        split=raw.split,
+        name=raw.name,
+        stored=to,
+        kind=kind,
+        width=image.width,
+        height=image.height,
+        boxes=tuple(kept),
+        content=hashlib.sha256(data).hexdigest(),
+        pixels=hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(),
+        looks=perceptual.of_image(image),
+        repairs=repairs,
+        dropped_boxes=tuple(dropped),
+    )

@@ -1,0 +1,161 @@
+"""What fetch found: results/fetch/report.json for machines (numbers on top, lists below) and report.md for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from plantdoc import coco
+from plantdoc.audit import Audited
+from plantdoc.duplicates import Pair
+from plantdoc.formats.raw import Lost
+from plantdoc.source import Origin
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class Findings:
+    """All that fetch has to tell. `left` are pictures that leave because of a duplicate, or as unwanted negatives."""
+
+    origin: Origin
+    format: str
+    splits: dict[str, coco.Split]
+    pictures: Sequence[Audited]
+    pairs: Sequence[Pair]
+    lost: Sequence[Lost]
+    left: Sequence[Lost]
+    renamed: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def to_json(found: Findings) -> dict:
+    """The report as plain values; `dvc metrics show` shows the numbers and leaves the lists out."""
+    repairs = [(p, what) for p in found.pictures for what in p.repairs]
+    boxes = [(p, why) for p in found.pictures for why in p.dropped_boxes]
+    report: dict = {f"pictures_{name}": len(found.splits[name].pictures) for name in SPLITS}
+    report |= {f"boxes_{name}": sum(len(p.boxes) for p in found.splits[name].pictures) for name in SPLITS}
+    report |= {
+        "classes": len(found.splits["train"].classes),
+        "pictures_dropped": len(found.lost),
+        "pictures_left_out": len(found.left),
+        "boxes_dropped": len(boxes),
+        "repairs": len(repairs),
+        "duplicate_pairs": len(found.pairs),
+        "label_conflicts": sum(pair.conflict for pair in found.pairs),
+    }
+    report["per_class"] = _per_class(found.splits)
+    report["dropped"] = [_line(lost.split, lost.name, lost.reason) for lost in _sorted(found.lost)]
+    report["left_out"] = [_line(lost.split, lost.name, lost.reason) for lost in _sorted(found.left)]
+    report["dropped_boxes"] = [_line(p.split, p.name, why) for p, why in boxes]
+    report["repaired"] = [_line(p.split, p.name, what) for p, what in repairs]
+    report["renamed_classes"] = [{"from": a, "to": b} for a, b in sorted(found.renamed.items())]
+    report["duplicates"] = [_pair(found.pictures, pair) for pair in found.pairs]
+    report["notes"] = found.notes
+    return report
+
+
+def to_markdown(found: Findings, report: dict) -> str:
+    """The report to read, made from what `to_json` gave."""
+    origin = found.origin
+    lines = [f"# Pictures from {origin.name}", ""]
+    if origin.note:
+        lines += [f"**{origin.note.capitalize()}.**", ""]
+    licence = origin.licence or "not stated (fetch.licence)"
+    lines += [f"Format {found.format}. Licence: {licence}. Attribution: {origin.attribution or 'not stated'}.", ""]
+    lines += ["| split | pictures | boxes |", "|---|---:|---:|"]
+    lines += [f"| {name} | {report[f'pictures_{name}']:,} | {report[f'boxes_{name}']:,} |" for name in SPLITS]
+    lines += ["", *(f"- {note}" for note in found.notes), "", "## Classes", "", "Pictures (boxes) of each class.", ""]
+    lines += ["| class | train | val | test |", "|---|---:|---:|---:|"]
+    for row in report["per_class"]:
+        cells = " | ".join(f"{row[name]['pictures']} ({row[name]['boxes']})" for name in SPLITS)
+        lines.append(f"| {_cell(row['name'])} | {cells} |")
+    lines += [""]
+    for entry in report["renamed_classes"]:
+        lines.append(f"- {_code(entry['from'])} is counted as {_code(entry['to'])}")
+    lines += _section("Dropped pictures", "Could not be used.", report["dropped"])
+    lines += _section("Pictures left out", "In good order, but left out.", report["left_out"])
+    lines += _section("Dropped boxes", "The picture stays, the box goes.", report["dropped_boxes"])
+    lines += _section("Repaired", "Used after a repair.", report["repaired"])
+    lines += ["", f"## Duplicates ({report['duplicate_pairs']} pairs)", ""]
+    lines += ["Pictures that show the same, by bytes, pixels or perceptual hash (fetch.near_duplicate_bits).", ""]
+    conflicts = [entry for entry in report["duplicates"] if entry["conflict"]]
+    for title, entries in (
+        (f"With different labels: {len(conflicts)}", conflicts),
+        ("With the same labels", [entry for entry in report["duplicates"] if not entry["conflict"]]),
+    ):
+        lines += [f"### {title}", "", *(_pair_line(entry) for entry in entries), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def notes_on_cut(pictures: list[Audited], sides: list[str]) -> list[str]:
+    """Which splits the source did not have, and how much was cut off train for them."""
+    sources = [p.split for p in pictures]
+    return [
+        f"The source has no {name} split: {sides.count(name)} of its {sources.count('train')} training pictures became "
+        f"{name}, by their content (fetch.val_fraction)."
+        for name in ("val", "test")
+        if name not in sources
+    ]
+
+
+def notes_on_rare(splits: dict[str, coco.Split]) -> list[str]:
+    """Classes that cannot be learned or scored."""
+    notes = []
+    for i, name in enumerate(splits["train"].classes):
+        counts = {key: sum(any(b.category == i for b in p.boxes) for p in one.pictures) for key, one in splits.items()}
+        if counts["train"] < 2:
+            few = "one picture" if counts["train"] else "no picture"
+            notes.append(f"{name}: {few} in train; it cannot be learned. Add pictures, or merge it by fetch.aliases.")
+        if not counts["test"]:
+            notes.append(f"{name}: no picture in test; it is not scored.")
+    return notes
+
+
+def _per_class(splits: dict[str, coco.Split]) -> list[dict]:
+    rows = [{"name": name} for name in splits["train"].classes]
+    for name in SPLITS:
+        boxes = Counter(box.category for p in splits[name].pictures for box in p.boxes)
+        pictures = Counter(c for p in splits[name].pictures for c in {box.category for box in p.boxes})
+        for i, row in enumerate(rows):
+            row[name] = {"pictures": pictures[i], "boxes": boxes[i]}
+    return rows
+
+
+def _sorted(lost: Sequence[Lost]) -> list[Lost]:
+    return sorted(lost, key=lambda one: (one.split, one.name, one.reason))
+
+
+def _line(split: str, name: str, what: str) -> dict[str, str]:
+    return {"split": split, "name": name, "what": what}
+
+
+def _pair(pictures: Sequence[Audited], pair: Pair) -> dict:
+    ends = []
+    for picture in (pictures[pair.first], pictures[pair.second]):
+        ends.append({"split": picture.split, "name": picture.name, "classes": sorted({n for _, n in picture.boxes})})
+    return {"kind": pair.kind, "conflict": pair.conflict, "pictures": ends}
+
+
+def _pair_line(entry: dict) -> str:
+    ends = (f"{_code(end['name'])} ({', '.join(end['classes']) or 'no boxes'})" for end in entry["pictures"])
+    return f"- {' and '.join(ends)}: {entry['kind']}"
+
+
+def _section(title: str, what: str, entries: list[dict]) -> list[str]:
+    lines = ["", f"## {title} ({len(entries)})", "", what, ""]
+    for reason, count in Counter(entry["what"] for entry in entries).most_common():
+        names = [entry["name"] for entry in entries if entry["what"] == reason]
+        shown = ", ".join(map(_code, names[:20])) + (f" and {count - 20} more (report.json)" if count > 20 else "")
+        lines.append(f"- {reason} ({count}): {shown}")
+    return lines
+
+
+def _code(name: str) -> str:
+    # Backticks and line breaks in a name would break the line it stands on.
+    return "`" + " ".join(name.replace("`", "'").split()) + "`"
+
+
+def _cell(name: str) -> str:
+    return name.replace("|", "\\|")

@@ -1,0 +1,83 @@
+"""The bundle that is shipped, laid out as SageMaker's TensorFlow container expects.
+
+`1/` holds the SavedModel; labels.json, config.json and README.md (the model card) lie beside it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from plantdoc.errors import UserError
+
+MODEL = "1"  # TensorFlow Serving wants a number, the version
+
+
+def export(server, folder: Path | str) -> None:
+    """Write plantdoc.serving.Server as a SavedModel into `folder`; equal servers give equal bytes."""
+    import tensorflow as tf
+
+    folder = Path(folder)
+    for name in ("tensorflow", "absl"):  # they warn of names that they then mend themselves
+        logging.getLogger(name).setLevel(logging.ERROR)
+    tf.saved_model.save(server, str(folder), signatures={"serving_default": server.serve})
+    (folder / "fingerprint.pb").unlink()  # a random id, new at every save, that nothing needs
+    shutil.rmtree(folder / "assets")
+
+
+def pack(folder: Path | str, archive: Path | str) -> None:
+    """Make a .tar.gz of all files below `folder`; names and contents alone determine its bytes."""
+    folder = Path(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with (
+        open(archive, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for path in files:
+            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            member.size, member.mode = path.stat().st_size, 0o644
+            with open(path, "rb") as file:
+                tar.addfile(member, file)
+
+
+def unpack(archive: Path | str, folder: Path | str) -> None:
+    """Unpack a bundle into `folder`; nothing lands outside of it.
+
+    Raises:
+        UserError: the archive is damaged, or holds links or names that lead elsewhere.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+        raise UserError(f"{archive} is no bundle that can be unpacked ({error}): run `dvc repro -f deploy`") from None
+
+
+def ask(model: Path | str, folder: Path | str, ids: list[int], threads: int) -> list[dict]:
+    """What a SavedModel finds in pictures `ids` of the split in `folder`, by a fresh process that loads nothing else.
+
+    Raises:
+        UserError: the process fails.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "predictions.json"
+        source = Path(__file__).resolve().parent.parent
+        done = subprocess.run(
+            [sys.executable, "-m", "plantdoc.predictions", model, folder, out, str(threads), *map(str, ids)],
+            env={**os.environ, "PYTHONPATH": str(source), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            raise UserError(f"the bundle does not load or answer: {done.stderr.strip()[-1500:]}")
+        return json.loads(out.read_text())

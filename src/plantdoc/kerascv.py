@@ -1,0 +1,249 @@
+"""KerasCV, all of it that we use. KerasCV is frozen upstream: whoever replaces it rewrites this file and no other.
+
+A `Network` is what the rest of the project sees: a Keras model, its loss terms, and its raw boxes and scores before
+non-maximum suppression. Boxes are `xyxy` in pixels of the square input picture everywhere here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import keras
+import keras_cv
+import numpy as np
+import tensorflow as tf
+
+from plantdoc.assign import task_aligned
+from plantdoc.errors import UserError
+
+log = logging.getLogger("plantdoc")
+
+# Channels and block depths of stacks 1 to 4, and depth of the neck, as in KerasCV's yolo_v8_*_backbone presets.
+YOLO_SIZES = {
+    "xs": ((32, 64, 128, 256), (1, 2, 2, 1), 1),
+    "s": ((64, 128, 256, 512), (1, 2, 2, 1), 1),
+    "m": ((96, 192, 384, 576), (2, 4, 4, 2), 2),
+    "l": ((128, 256, 512, 512), (3, 6, 6, 3), 3),
+    "xl": ((160, 320, 640, 640), (3, 6, 6, 3), 3),
+}
+STRIDES = (8, 16, 32)
+
+
+class _Raw:
+    """A KerasCV prediction decoder that suppresses nothing, so that `decode_predictions` hands out all boxes."""
+
+    bounding_box_format = "xyxy"
+
+    def __init__(self, from_logits: bool):
+        self.from_logits = from_logits
+
+    def __call__(self, boxes: tf.Tensor, scores: tf.Tensor, **_) -> dict:
+        return {"boxes": boxes, "scores": tf.sigmoid(scores) if self.from_logits else scores}
+
+
+class Network:
+    """A detector network over square pictures.
+
+    `model` maps pictures [B, S, S, 3] (float32, 0..255) to raw outputs; `backbone` is the part that pretrained weights
+    are for.
+    """
+
+    def __init__(self, model: keras.Model, backbone: keras.Model, image_size: int, classes: int):
+        self.model, self.backbone, self.image_size, self.classes = model, backbone, image_size, classes
+
+    def __call__(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Raw outputs for pictures, in float32 also where the network computes in half precision."""
+        inputs = {"images": images} if isinstance(self.model.input, dict) else images
+        return {name: tf.cast(value, tf.float32) for name, value in self.model(inputs, training=training).items()}
+
+    def decode(self, outputs: dict) -> tuple[tf.Tensor, tf.Tensor]:
+        """Raw outputs to all candidates: boxes [B, A, 4] and scores [B, A, classes] in 0..1."""
+        frame = tf.zeros((1, self.image_size, self.image_size, 3))  # KerasCV reads nothing of it but its shape
+        decoded = self.model.decode_predictions(outputs, frame)
+        return decoded["boxes"], decoded["scores"]
+
+    def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
+        """Scalar loss terms `box` and `class` of a batch: boxes [B, M, 4] and labels [B, M], both padded with -1."""
+        raise NotImplementedError
+
+
+class YoloV8(Network):
+    """YOLOv8 with task-aligned assignment, complete-IoU box loss and binary cross-entropy.
+
+    Three things differ from KerasCV's own training. It averages the cross-entropy over the classes, which with 30 of
+    them makes the class loss 30 times weaker than its weight was tuned for: here it is summed. It starts every class
+    at probability 0.5 and spends the first epochs on unlearning: here the prior is that of YOLOv8's authors, five
+    objects a picture. And its assignment lets bad boxes win (see plantdoc/assign.py).
+    """
+
+    BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
+
+    def __init__(self, backbone: keras.Model, depth: int, image_size: int, classes: int):
+        model = keras_cv.models.YOLOV8Detector(
+            backbone=backbone,
+            num_classes=classes,
+            bounding_box_format="xyxy",
+            fpn_depth=depth,
+            prediction_decoder=_Raw(from_logits=False),
+        )
+        super().__init__(model, backbone, image_size, classes)
+        for level, stride in enumerate(STRIDES, start=1):
+            cells = (image_size / stride) ** 2
+            bias = model.get_layer(f"yolo_v8_head_{level}_class_3_conv").bias
+            bias.assign(np.full(bias.shape, math.log(5 / classes / cells), np.float32))
+        self.anchors = tf.constant(_centres(image_size), tf.float32)
+        self.iou = keras_cv.losses.CIoULoss(bounding_box_format="xyxy", reduction=None)
+
+    def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
+        predicted, scores = self.decode(outputs)
+        targets, wanted, positive = task_aligned(scores, predicted, self.anchors, boxes, tf.cast(labels, tf.int32))
+        normaliser = tf.maximum(tf.reduce_sum(wanted), 1.0)
+        # Anchors without a target get a box equal to their own, so that no gradient comes from a meaningless pair.
+        targets = tf.where(positive[..., None], targets, tf.stop_gradient(predicted))
+        box = tf.reduce_sum(self.iou(targets, predicted) * tf.reduce_sum(wanted, axis=-1)) / normaliser
+        entropy = keras.ops.binary_crossentropy(wanted, scores)
+        return {"box": self.BOX_WEIGHT * box, "class": self.CLASS_WEIGHT * tf.reduce_sum(entropy) / normaliser}
+
+
+class RetinaNet(Network):
+    """RetinaNet with anchors, focal loss and smooth L1 (Lin et al. 2017, arXiv:1708.02002)."""
+
+    def __init__(self, backbone: keras.Model, image_size: int, classes: int):
+        model = keras_cv.models.RetinaNet(
+            backbone=backbone,
+            num_classes=classes,
+            bounding_box_format="xyxy",
+            prediction_decoder=_Raw(from_logits=True),
+        )
+        super().__init__(model, backbone, image_size, classes)
+        self.focal = keras_cv.losses.FocalLoss(from_logits=True, reduction="sum")
+        self.smooth_l1 = keras_cv.losses.SmoothL1Loss(l1_cutoff=1.0, reduction="sum")
+
+    def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
+        targets, classes = self.model.label_encoder(images, {"boxes": boxes, "classes": labels})
+        positive = tf.cast(classes > -1.0, tf.float32)
+        counted = tf.cast(tf.not_equal(classes, -2.0), tf.float32)  # -2 marks anchors that are neither leaf nor not
+        normaliser = tf.maximum(tf.reduce_sum(positive), 1.0)
+        one_hot = tf.one_hot(tf.cast(classes, tf.int32), self.classes)
+        return {
+            "box": self.smooth_l1(targets, outputs["box"], sample_weight=positive / normaliser),
+            "class": self.focal(one_hot, outputs["classification"], sample_weight=counted / normaliser),
+        }
+
+
+def build(
+    family: str,
+    backbone: str,
+    size: str,
+    image_size: int,
+    classes: int,
+    preset: str | None = None,
+    precision: str = "float32",
+) -> Network:
+    """A freshly initialised network; with `preset`, its backbone's weights are downloaded.
+
+    `precision` is Keras's dtype policy of the layers; losses and decoding are in float32 always.
+
+    Raises:
+        UserError: the combination does not exist, or the preset cannot be had.
+    """
+    shape = (image_size, image_size, 3)
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        core = _backbone(backbone, size, shape, preset)
+        channels, _, neck = YOLO_SIZES[size]
+        levels = _with_laterals(core, channels[1:]) if backbone == "mobilenet_v2" else core
+        if family == "retinanet":
+            network: Network = RetinaNet(levels, image_size, classes)
+        else:
+            network = YoloV8(levels, neck, image_size, classes)
+    finally:
+        # KerasCV makes layers while it decodes, too; those must not be made in half precision.
+        keras.mixed_precision.set_global_policy("float32")
+    if family == "retinanet":
+        network.model.label_encoder.dtype_policy = keras.DTypePolicy("float32")
+    network.backbone = core
+    return network
+
+
+def _backbone(name: str, size: str, shape: tuple[int, int, int], preset: str | None) -> keras.Model:
+    if name == "mobilenet_v2" and preset in (None, "imagenet"):
+        return _mobilenet_v2(shape, preset)
+    if preset:
+        return _preset(name, preset, shape)
+    if name == "yolov8":
+        channels, depths, _ = YOLO_SIZES[size]
+        return keras_cv.models.YOLOV8Backbone(
+            stackwise_channels=list(channels), stackwise_depth=list(depths), include_rescaling=True, input_shape=shape
+        )
+    return keras_cv.models.ResNetV2Backbone(
+        stackwise_filters=[64, 128, 256, 512],
+        stackwise_blocks=[3, 4, 6, 3],
+        stackwise_strides=[1, 2, 2, 2],
+        include_rescaling=True,
+        input_shape=shape,
+    )
+
+
+def _mobilenet_v2(shape: tuple[int, int, int], preset: str | None) -> keras.Model:
+    try:
+        return keras.applications.MobileNetV2(weights=preset, include_top=False, input_shape=shape)
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise UserError(
+            f"model.weights = {preset}: could not download MobileNetV2's ImageNet weights ({error}); "
+            "go online, or name a file that holds them"
+        ) from error
+
+
+def _preset(backbone: str, preset: str, shape: tuple[int, int, int]) -> keras.Model:
+    kinds = {"yolov8": keras_cv.models.YOLOV8Backbone, "resnet_v2": keras_cv.models.ResNetV2Backbone}
+    if backbone not in kinds:
+        raise UserError(f"model.weights = {preset}: {backbone} has no such preset; use none, imagenet or a file")
+    if preset == "imagenet":
+        if backbone == "yolov8":
+            raise UserError(
+                "model.weights = imagenet: the yolov8 backbones have no ImageNet weights; "
+                "use a preset such as yolo_v8_m_backbone_coco, or model.backbone = resnet_v2 or mobilenet_v2"
+            )
+        preset = "resnet50_v2_imagenet"
+    known = kinds[backbone].presets_with_weights
+    if preset not in known:
+        raise UserError(f"model.weights = {preset}: no file of that name, and no preset; presets: {', '.join(known)}")
+    try:
+        return kinds[backbone].from_preset(preset, input_shape=shape)
+    except Exception as error:  # kagglehub and requests raise many kinds; all mean that the download failed
+        raise UserError(
+            f"model.weights = {preset}: could not download it from Kaggle ({type(error).__name__}: {error}); "
+            "go online, or name a file that holds the weights"
+        ) from error
+
+
+def _with_laterals(core: keras.Model, channels: tuple[int, int, int]) -> keras.Model:
+    """MobileNetV2 with its three scales brought to the neck's widths by 1x1 convolutions.
+
+    Taken after the inverted residuals (32, 96 and 320 channels), where the network is narrow, the neck stays cheap.
+    """
+    inputs = keras.Input(core.input_shape[1:])
+    taps = [core.get_layer(name).output for name in ("block_5_add", "block_12_add", "block_16_project_BN")]
+    features = keras.Model(core.input, taps, name="mobilenet_v2_features")(
+        keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    )
+    outputs = []
+    for level, (feature, width) in enumerate(zip(features, channels, strict=True), start=3):
+        x = keras.layers.Conv2D(width, 1, use_bias=False, name=f"lateral_p{level}_conv")(feature)
+        x = keras.layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"lateral_p{level}_bn")(x)
+        outputs.append(keras.layers.Activation("swish", name=f"lateral_p{level}")(x))
+    model = keras.Model(inputs, outputs, name="mobilenet_v2_backbone")
+    model.pyramid_level_inputs = {f"P{level}": f"lateral_p{level}" for level in (3, 4, 5)}
+    return model
+
+
+def _centres(image_size: int) -> np.ndarray:
+    """Anchor centres [A, 2] as x, y in pixels, row by row, level by level: the order of KerasCV's outputs."""
+    levels = []
+    for stride in STRIDES:
+        ticks = np.arange(stride / 2, image_size, stride, dtype=np.float32)
+        xs, ys = np.meshgrid(ticks, ticks)
+        levels.append(np.stack([xs.ravel(), ys.ravel()], axis=-1))
+    return np.concatenate(levels)

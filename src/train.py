@@ -1,0 +1,156 @@
+"""Train the detector: `dvc repro train`, or `dvc exp run -S lr=0.2` for another learning rate.
+
+Reads data/tfrecords, writes models/detector (weights and a config that rebuilds the model without params.yaml),
+results/train/metrics.json (the best epoch's val mAP) and results/train/live (curves for `dvc plots show`).
+
+The weights kept are those of the epoch with the best val mAP. Killed at any moment, the same command goes on from the
+last finished epoch and ends with the same bits. What it costs and scores: the table in README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from plantdoc import checkpoint, cost, guard, hashing, lineage, params, runtime, stage, weights, workspace
+from plantdoc.errors import UserError
+
+log = logging.getLogger("plantdoc")
+RECORDS, MODEL, RESULTS = "data/tfrecords", "models/detector", Path("results/train")
+
+
+def main() -> None:
+    guard.end_on_terminate()
+    settings = params.load()
+    refuse_without_commit()
+    if settings.train.frozen and settings.model.weights == "none":
+        raise UserError("train.frozen > 0 with model.weights = none would freeze random layers: set one of the two")
+    runtime.configure(settings.train.threads, settings.seed)
+    with weights.located(settings.model.weights) as (preset, file):
+        made_from = lineage.made_from("train", settings, file)
+        run_id = hashing.of_value(made_from)[:16]
+        folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
+        with guard.only_one(folder.with_suffix(".lock")):
+            train(settings, made_from, preset, file, checkpoint.Checkpoint(folder))
+
+
+def train(
+    settings: params.Params, made_from: dict, preset: str | None, file: Path | None, saved: checkpoint.Checkpoint
+) -> None:
+    """Train to the end, from the last finished epoch where there is one, and put the outputs in place."""
+    from tqdm import tqdm
+
+    from plantdoc import detector, feed
+    from plantdoc.schedule import WarmupCosine
+    from plantdoc.trainer import Trainer
+
+    config, started = settings.train, time.monotonic()
+    meta = feed.meta(RECORDS)
+    truth = feed.val_truth(RECORDS)
+    steps = feed.steps(meta, config.batch_size)
+    strategy, precision = runtime.devices(config.precision)
+    with strategy.scope():
+        form = detector.Config.of(settings.model, meta.size, meta.classes, made_from)
+        model = detector.Detector(form, preset, precision)
+        if file:
+            weights.load(file, model.model, model.network.backbone)
+    rate = WarmupCosine(settings.lr, config.batch_size, config.warmup_epochs * steps, config.epochs * steps)
+    trainer = Trainer(model, config, rate, strategy)
+
+    progress = checkpoint.Progress()
+    if found := saved.load():
+        progress, arrays = found
+        trainer.restore(arrays)
+        log.info("train: going on after epoch %d of %d", progress.epochs, config.epochs)
+    first = progress.epochs
+
+    with tqdm(
+        total=config.epochs * steps, initial=first * steps, unit="step", mininterval=1 if sys.stderr.isatty() else 30
+    ) as bar:
+        while progress.epochs < config.epochs and not out_of_patience(progress, config.patience):
+            epoch = progress.epochs
+            bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
+            mosaic = config.mosaic if epoch < config.epochs - config.plain_epochs else 0.0
+            batches = feed.train(
+                RECORDS, epoch, seed=settings.seed, batch_size=config.batch_size, flip=config.flip, mosaic=mosaic
+            )
+            row = trainer.train_one_epoch(batches, lambda terms: _advance(bar, terms))
+            best = None
+            progress.epochs += 1
+            if progress.epochs % config.validate_every == 0 or progress.epochs == config.epochs:
+                row |= {f"val_{name}": value for name, value in trainer.validate(feed.val(RECORDS, 16), truth).items()}
+                if not progress.best_epoch or row["val_map"] > progress.history[progress.best_epoch - 1]["val_map"]:
+                    progress.best_epoch = progress.epochs
+                    best = [v.numpy() for v in trainer.average]
+            progress.history.append(row)
+            saved.save(progress, trainer.state(), best)
+            bar.write(summary(progress), file=sys.stderr)
+
+    for variable, value in zip(model.model.variables, saved.best(progress.best_epoch), strict=True):
+        variable.assign(value)
+    with stage.replacing(MODEL) as target:
+        detector.save(model, target)
+    write_results(progress)
+    minutes = (time.monotonic() - started) / 60
+    pictures = (progress.epochs - first) * steps * config.batch_size
+    cost.record("train", MODEL, minutes=minutes, pictures_per_second=pictures / minutes / 60)
+    saved.remove()
+
+
+def refuse_without_commit() -> None:
+    """Stop where DVCLive would, but before the training and not after it: in a git repository with no commit."""
+    inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True).returncode == 0
+    if inside and subprocess.run(["git", "rev-parse", "-q", "--verify", "HEAD"], capture_output=True).returncode:
+        raise UserError("this git repository has no commit yet: make one, so that results can be told apart")
+
+
+def out_of_patience(progress: checkpoint.Progress, patience: int) -> bool:
+    """Whether val mAP has not risen for `patience` epochs; 0 is endless patience."""
+    return bool(patience and progress.best_epoch and progress.epochs - progress.best_epoch >= patience)
+
+
+def summary(progress: checkpoint.Progress) -> str:
+    """One line on the epoch just finished."""
+    row = progress.history[-1]
+    line = f"epoch {progress.epochs}: box {row['box']:.3f}, class {row['class']:.3f}"
+    if "val_map" in row:
+        line += f", val mAP {row['val_map']:.4f}, mAP@50 {row['val_map50']:.4f}"
+    return line + (", the best so far" if progress.best_epoch == progress.epochs else "")
+
+
+def write_results(progress: checkpoint.Progress) -> None:
+    """The curves and the best epoch's figures; nothing in them comes from a clock."""
+    from dvclive import Live
+
+    with stage.replacing(RESULTS / "live") as folder:
+        with Live(str(folder), dvcyaml=None, save_dvc_exp=False) as live:
+            for row in progress.history:
+                for name in ("box", "class", "lr"):
+                    live.log_metric(f"train/{name}", row[name])
+                for name in ("map", "map50"):
+                    if f"val_{name}" in row:
+                        live.log_metric(f"val/{name}", row[f"val_{name}"])
+                live.next_step()
+        (folder / "metrics.json").unlink()  # the last epoch's; metrics.json beside has those of the best
+    best = progress.history[progress.best_epoch - 1]
+    figures = {
+        "val_map": round(best["val_map"], 6),
+        "val_map50": round(best["val_map50"], 6),
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epochs,
+    }
+    with stage.replacing(RESULTS / "metrics.json", folder=False) as path:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _advance(bar, terms: dict[str, float]) -> None:
+    bar.set_postfix({name: f"{value:.3f}" for name, value in terms.items()}, refresh=False)
+    bar.update()
+
+
+if __name__ == "__main__":
+    stage.run(main)

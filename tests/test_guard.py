@@ -1,0 +1,81 @@
+"""A stage does not outlive its parent, does not run twice, and ends cleanly when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+
+from plantdoc import guard
+from plantdoc.errors import UserError
+
+CHILD = """
+import sys, threading
+sys.path.insert(0, {src!r})
+from plantdoc import guard
+guard.die_with_dvc(poll=0.05)
+print("ready", flush=True)
+threading.Event().wait(60)
+"""
+
+
+def start_grandchild(
+    tmp_path: Path, root: Path, through_shell: bool, name: str = "dvc"
+) -> tuple[subprocess.Popen, psutil.Process]:
+    """A program called `name` that starts a guarded process, directly or through a shell that stays in between."""
+    child = tmp_path / "child.py"
+    child.write_text(CHILD.format(src=str(root / "src")))
+    command = f"{sys.executable} {child}; true" if through_shell else f"exec {sys.executable} {child}"
+    parent = textwrap.dedent(f"""
+        import subprocess
+        subprocess.run({command!r}, shell=True)
+    """)
+    (tmp_path / name).write_text(parent)
+    process = subprocess.Popen([sys.executable, tmp_path / name], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    guarded = [p for p in psutil.Process(process.pid).children(recursive=True) if str(child) in p.cmdline()[-1:]]
+    assert len(guarded) == 1
+    return process, guarded[0]
+
+
+@pytest.mark.parametrize("through_shell", [False, True])
+def test_ends_when_its_dvc_is_killed(tmp_path, root, through_shell):
+    process, guarded = start_grandchild(tmp_path, root, through_shell)
+    process.kill()
+    process.wait()
+    guarded.wait(timeout=20)
+
+
+def test_outlives_a_parent_that_is_no_dvc(tmp_path, root):
+    process, guarded = start_grandchild(tmp_path, root, through_shell=False, name="terminal")
+    process.kill()
+    process.wait()
+    try:
+        with pytest.raises(psutil.TimeoutExpired):
+            guarded.wait(timeout=1)
+    finally:
+        guarded.kill()
+
+
+def test_only_one_names_the_holder(tmp_path):
+    refused = pytest.raises(UserError, match=rf"process {os.getpid()}\b")
+    with guard.only_one(tmp_path / "lock"), refused, guard.only_one(tmp_path / "lock", patience=0):
+        pass
+    with guard.only_one(tmp_path / "lock", patience=0):
+        pass
+
+
+def test_terminate_becomes_a_keyboard_interrupt():
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        guard.end_on_terminate()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,118 @@
+"""The main job: `dvc repro` from a clean clone, all five stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import miniature
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """A miniature after `dvc repro`, committed."""
+    folder = miniature.make(tmp_path_factory.mktemp("pipeline") / "repository")
+    miniature.run(folder, "dvc", "repro")
+    miniature.git(folder, "add", "-A")
+    miniature.git(folder, "commit", "-q", "-m", "results")
+    return folder
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that a `dvc` command ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def test_leaves_what_the_readme_names(repository):
+    for name in (
+        "results/fetch/report.md",
+        "results/fetch/report.json",
+        "results/fetch/pictures/test.jpg",
+        "data/tfrecords/meta.json",
+        "models/detector/detector.weights.h5",
+        "results/train/metrics.json",
+        "results/evaluate/metrics.json",
+        "results/evaluate/predictions.json",
+        "results/deploy/check.json",
+        "models/bundle/model.tar.gz",
+        "results/cost.json",
+    ):
+        assert (repository / name).is_file(), name
+    assert list((repository / "results/evaluate/pictures").glob("*.jpg"))
+    with tarfile.open(repository / "models/bundle/model.tar.gz") as bundle:
+        names = bundle.getnames()
+    assert {"1/saved_model.pb", "labels.json", "README.md"} <= set(names)
+
+
+def test_costs_stay_out_of_the_lock(repository):
+    lock = YAML(typ="safe").load(repository / "dvc.lock")
+    assert list(lock["stages"]) == ["fetch", "augment", "train", "evaluate", "deploy"]
+    assert "cost.json" not in (repository / "dvc.lock").read_text()
+    costs = json.loads((repository / "results/cost.json").read_text())
+    assert set(costs) == set(lock["stages"])
+    assert all(len(figures["output"]) == 64 for figures in costs.values())
+
+
+def test_a_second_repro_does_nothing(repository):
+    done = miniature.run(repository, "dvc", "repro")
+    assert stages_run(done.stdout) == []
+    assert "Data and pipelines are up to date" in done.stdout
+    assert miniature.git(repository, "status", "--porcelain") == ""
+
+
+def test_another_clean_clone_on_one_core_gives_the_same_lock(repository, tmp_path):
+    clone = tmp_path / "clone"
+    miniature.git(tmp_path, "clone", "-q", str(repository), str(clone))
+    (clone / "dvc.lock").unlink()
+    core = str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
+    pinned = ["taskset", "-c", core] if core and shutil.which("taskset") else []
+    done = miniature.run(clone, *pinned, "dvc", "repro")
+    assert stages_run(done.stdout) == ["fetch", "augment", "train", "evaluate", "deploy"]
+    assert (clone / "dvc.lock").read_text() == (repository / "dvc.lock").read_text()
+    assert set(miniature.git(clone, "status", "--porcelain").split()) <= {"M", "results/cost.json"}
+
+
+def test_another_learning_rate_runs_train_evaluate_and_deploy_alone(repository, tmp_path):
+    clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
+    done = miniature.run(clone, "dvc", "exp", "run", "-n", "faster", "-S", "lr=2e-1")
+    assert stages_run(done.stdout) == ["train", "evaluate", "deploy"]
+    made_from = json.loads((clone / "models/detector/config.json").read_text())["made_from"]
+    assert made_from["lr"] == 0.2
+    shown = json.loads(miniature.run(clone, "dvc", "exp", "show", "--json").stdout)
+    text = json.dumps(shown)
+    assert "faster" in text and "val_map50" in text and "pictures_per_second" in text
+
+
+def test_the_number_of_workers_changes_nothing(repository, tmp_path):
+    clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
+    miniature.set_params(clone, augment__workers=2)
+    assert stages_run(miniature.run(clone, "dvc", "repro", "--dry").stdout) == []
+
+
+def test_plots_show_draws_every_plot(repository, tmp_path):
+    clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
+    miniature.run(clone, "dvc", "plots", "show", "-o", "page")
+    page = (clone / "page/index.html").read_text()
+    for title in ("Training loss: place", "Val mAP@50", "Learning rate", "Precision and recall", "Confusion", "AP@50"):
+        assert title in page, title
+
+
+def test_real_pictures_go_through_all_stages(plantdoc_folder, tmp_path):
+    folder = miniature.make(
+        tmp_path / "repository",
+        fetch__source=str(plantdoc_folder),
+        fetch__limit=60,
+        train__epochs=1,
+        train__plain_epochs=0,
+        augment__size=64,
+    )
+    miniature.run(folder, "dvc", "repro")
+    metrics = json.loads((folder / "results/evaluate/metrics.json").read_text())
+    assert metrics["pictures"] > 0 and metrics["boxes"] > metrics["pictures"]

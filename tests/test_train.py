@@ -1,0 +1,189 @@
+"""The train stage as a command: what it leaves, what happens when it is killed, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import miniature
+import psutil
+import pytest
+
+from plantdoc import hashing
+
+pytestmark = pytest.mark.slow
+EPOCHS = 5
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A miniature repository in which fetch and augment have run."""
+    folder = miniature.make(tmp_path_factory.mktemp("prepared"), train__epochs=EPOCHS)
+    miniature.run(folder, "dvc", "repro", "augment")
+    miniature.git(folder, "add", "-A")
+    miniature.git(folder, "commit", "-q", "-m", "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory) -> Path:
+    """The same, trained without a break."""
+    folder = copy(prepared, tmp_path_factory.mktemp("trained") / "repository")
+    miniature.run(folder, "dvc", "repro", "train")
+    return folder
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A copy of a repository with its cache and its outputs."""
+    return Path(shutil.copytree(source, target, symlinks=True))
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Hashes of all that the train stage leaves."""
+    return {name: hashing.of_files([folder / name], folder) for name in ("models/detector", "results/train")}
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """`dvc repro train` in a process group of its own, as a terminal gives it."""
+    return subprocess.Popen(
+        ["dvc", "repro", "train"],
+        cwd=folder,
+        env=miniature.environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def lines(process: subprocess.Popen) -> Iterator[str]:
+    """What it prints, line by line; a progress bar's carriage returns count as line ends."""
+    for chunk in process.stdout:
+        yield from chunk.replace("\r", "\n").splitlines()
+
+
+def wait_for(process: subprocess.Popen, text: str) -> list[str]:
+    """Read until a line begins with `text`; returns what was read."""
+    seen = []
+    for line in lines(process):
+        seen.append(line)
+        if line.startswith(text):
+            return seen
+    pytest.fail(f"ended without printing {text!r}:\n" + "\n".join(seen[-30:]))
+
+
+def stage_of(process: subprocess.Popen) -> psutil.Process:
+    """The train stage that this dvc runs."""
+    found = [p for p in psutil.Process(process.pid).children(recursive=True) if "src/train.py" in p.cmdline()]
+    return found[-1]
+
+
+def test_leaves_a_detector_its_curves_and_its_figures(trained):
+    config = json.loads((trained / "models/detector/config.json").read_text())
+    assert len(config["classes"]) >= 6
+    assert config["made_from"]["seed"] == 42
+    assert set(config["made_from"]["data"]) == {"data/tfrecords"}
+    figures = json.loads((trained / "results/train/metrics.json").read_text())
+    assert figures["epochs"] == EPOCHS
+    for curve in ("train/box", "train/class", "train/lr", "val/map", "val/map50"):
+        rows = (trained / f"results/train/live/plots/metrics/{curve}.tsv").read_text().splitlines()
+        assert rows[0].split("\t") == ["step", curve.split("/")[1]]
+        assert len(rows) == EPOCHS + 1
+    assert not list((trained / ".dvc/tmp/plantdoc").glob("*/last.npz"))
+
+
+def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(prepared, trained, tmp_path):
+    folder = copy(prepared, tmp_path / "repository")
+
+    def ctrl_c(process: subprocess.Popen) -> None:
+        os.killpg(process.pid, signal.SIGINT)
+
+    def terminate_stage(process: subprocess.Popen) -> None:
+        stage_of(process).terminate()
+
+    def kill_stage(process: subprocess.Popen) -> None:
+        stage_of(process).kill()
+
+    def kill_dvc(process: subprocess.Popen) -> None:
+        process.kill()
+
+    for epoch, end in enumerate((ctrl_c, terminate_stage, kill_stage, kill_dvc), start=1):
+        process = start(folder)
+        seen = wait_for(process, f"epoch {epoch}:")
+        training = stage_of(process)
+        if epoch > 1:
+            assert any(f"going on after epoch {epoch - 1} of {EPOCHS}" in line for line in seen), seen
+        end(process)
+        process.stdout.close()
+        assert process.wait() != 0
+        training.wait(timeout=30)
+    miniature.run(folder, "dvc", "repro", "train")
+    assert outputs(folder) == outputs(trained)
+
+
+def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model(trained, tmp_path):
+    folder = copy(trained, tmp_path / "repository")
+    before = outputs(folder)
+    miniature.set_params(folder, lr=1e9)
+    done = miniature.run(folder, "python", "src/train.py", check=False)
+    assert done.returncode == 1
+    assert "the loss is not finite at step" in done.stdout
+    assert "box = " in done.stdout and "class = " in done.stdout and "lower lr" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert outputs(folder) == before
+
+
+def test_a_second_start_of_the_same_training_is_refused(prepared, tmp_path):
+    folder = copy(prepared, tmp_path / "repository")
+    process = start(folder)
+    try:
+        wait_for(process, "epoch 1:")
+        stage_of(process).suspend()  # so that it is not done before the second one asks
+        done = miniature.run(folder, "python", "src/train.py", check=False)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+    assert done.returncode == 1
+    assert "already under way in process" in done.stdout
+
+
+def test_starts_from_the_pretrained_mobilenet(prepared, root, tmp_path):
+    weights = root.parent / "shared/weights/mobilenet_v2_1.0_imagenet_notop.weights.h5"
+    if not weights.is_file():
+        pytest.skip("pretrained weights are not at ../shared/weights")
+    folder = copy(prepared, tmp_path / "repository")
+    miniature.set_params(
+        folder,
+        model__backbone="mobilenet_v2",
+        model__weights=str(weights),
+        train__epochs=1,
+        train__plain_epochs=0,
+        train__backbone_lr=0.3,
+    )
+    done = miniature.run(folder, "python", "src/train.py")
+    assert "260 of 260 tensors matched" in done.stdout
+    config = json.loads((folder / "models/detector/config.json").read_text())
+    assert config["made_from"]["weights"] == hashing.of_file(weights)
+
+
+def test_a_repository_without_a_commit_is_refused_before_the_training(prepared, tmp_path):
+    folder = copy(prepared, tmp_path / "repository")
+    shutil.rmtree(folder / ".git")
+    miniature.git(folder, "init", "-q")
+    done = miniature.run(folder, "python", "src/train.py", check=False)
+    assert done.returncode == 1
+    assert "has no commit yet" in done.stdout and "epoch" not in done.stdout
+
+
+def test_freezing_random_layers_is_refused(prepared, tmp_path):
+    folder = copy(prepared, tmp_path / "repository")
+    miniature.set_params(folder, train__frozen=0.5)
+    done = miniature.run(folder, "python", "src/train.py", check=False)
+    assert done.returncode == 1
+    assert "would freeze random layers" in done.stdout
