@@ -1,0 +1,125 @@
+"""Commits, experiments and the workspace, as their own files tell them; read from git without a checkout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from plantdoc.errors import UserError
+
+WORKSPACE = "workspace"
+# The files under a stage's `metrics:` that a person compares, by the name before the colon: `train:val_map50`.
+METRICS = {
+    "train": "results/train/metrics.json",
+    "evaluate": "results/evaluate/metrics.json",
+    "cost": "results/cost.json",
+}
+_EXPERIMENTS = "refs/exps/"
+_INTERNAL = ("stash", "celery", "exec", "apply", "temp")  # refs of DVC's own beside those of experiments
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One state of the repository.
+
+    `name` is what a person calls it: a branch, tag, commit, experiment or `workspace`; `commit` its full id, empty for
+    the workspace; `base` the commit that an experiment started from, empty for others.
+    """
+
+    root: Path
+    name: str
+    commit: str
+    base: str = ""
+
+    def read(self, path: str) -> bytes | None:
+        """A file that git tracks (in the workspace: any file), None where there is none."""
+        if not self.commit:
+            file = self.root / path
+            return file.read_bytes() if file.is_file() else None
+        done = _git(self.root, "cat-file", "blob", f"{self.commit}:{path}", check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    @cached_property
+    def params(self) -> dict[str, object]:
+        """params.yaml, flat: `train.epochs`."""
+        return dict(_flat(_yaml(self.read("params.yaml"))))
+
+    @cached_property
+    def metrics(self) -> dict[str, object]:
+        """The files of METRICS, flat: `train:val_map50`, `cost:train.minutes`."""
+        found = {}
+        for name, path in METRICS.items():
+            if text := self.read(path):
+                found |= {f"{name}:{key}": value for key, value in _flat(json.loads(text))}
+        return found
+
+    @cached_property
+    def lock(self) -> dict[str, dict]:
+        """dvc.lock's stages; empty where there is no lock."""
+        return _yaml(self.read("dvc.lock")).get("stages") or {}
+
+    def md5(self, out: str) -> str | None:
+        """The hash that dvc.lock has for an output; a folder's ends with `.dir`."""
+        for stage in self.lock.values():
+            for entry in stage.get("outs", ()):
+                if entry["path"] == out:
+                    return entry["md5"]
+        return None
+
+
+def find(name: str = WORKSPACE, root: Path | str = ".") -> Revision:
+    """The revision that a person names: `workspace`, an experiment, or anything git understands.
+
+    Raises:
+        UserError: git knows nothing of that name, or `root` is in no repository.
+    """
+    root = Path(root).absolute()
+    if name == WORKSPACE:
+        return Revision(root, name, "")
+    for experiment in experiments(root):
+        if experiment.name == name:
+            return experiment
+    done = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
+    if done.returncode:
+        raise UserError(
+            f"{name} is no commit, branch, tag or experiment here: `dvc exp list --all-commits` and `git tag` list "
+            "what there is; `git fetch --tags` and `dvc exp pull` bring what others have"
+        )
+    return Revision(root, name, done.stdout.decode().strip())
+
+
+def experiments(root: Path | str = ".") -> list[Revision]:
+    """All experiments that have ended well, in the order of their names."""
+    root = Path(root).absolute()
+    listed = _git(root, "for-each-ref", "--format=%(refname) %(objectname)", _EXPERIMENTS).stdout.decode()
+    found = []
+    for line in listed.splitlines():
+        ref, commit = line.split()
+        first, *rest = ref.removeprefix(_EXPERIMENTS).split("/")
+        if first not in _INTERNAL and len(rest) == 2:
+            found.append(Revision(root, rest[1], commit, base=first + rest[0]))
+    return sorted(found, key=lambda revision: (revision.name, revision.commit))
+
+
+def _git(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
+    if check and done.returncode:
+        raise UserError(f"git {arguments[0]} in {root}: {done.stderr.decode(errors='replace').strip()}")
+    return done
+
+
+def _yaml(text: bytes | None) -> dict:
+    return (YAML(typ="safe").load(text) if text else None) or {}
+
+
+def _flat(values: dict, prefix: str = ""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
