@@ -9,17 +9,62 @@ PYTHON ?= python3.12 python3.11 python3.13 python3
 FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+option = $(if $(2),--$(1) $(2))
+COMMA := ,
+SPACE := $(subst ,, )
 TESTS ?=
+FOR ?= repro
+JOBS ?= 2
+BY ?= train:val_map50
+FROM ?= main
+TO ?= workspace
 
-.PHONY: help setup repro test lint format lock clean
+.PHONY: help setup repro experiment doctor push pull sweep promote models gc report aws aws-delete test lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
 	$(IN_VENV) dvc repro
+
+experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try
+	@set -f; set --; for change in $$SET; do set -- "$$@" -S "$$change"; done; \
+	$(IN_VENV) dvc exp run $${NAME:+--name "$$NAME"} "$$@"
+
+doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or deploy
+	@$(IN_VENV) python scripts/doctor.py $(FOR)
+
+push: $(STAMP)  ## send data and models of this revision to the remote
+	@$(IN_VENV) python scripts/remote.py push
+
+pull: $(STAMP)  ## bring data and models of this revision from the remote; TARGETS="train deploy" for some
+	@$(IN_VENV) python scripts/remote.py pull $(TARGETS)
+
+sweep: $(STAMP)  ## try several values: make sweep LR="0.05 0.1 0.2" JOBS=2; other params: PARAMS="train.epochs=10,20"
+	@$(IN_VENV) python scripts/sweep.py $(if $(LR),lr=$(subst $(SPACE),$(COMMA),$(strip $(LR)))) $(PARAMS) --jobs $(JOBS)
+
+promote: $(STAMP)  ## make the best experiment a version of the detector; BY=train:val_map50
+	@$(IN_VENV) python scripts/promote.py $(BY) $(if $(MIN),--min) $(call option,bump,$(BUMP)) $(if $(ALLOW_WORSE),--allow-worse)
+
+models: $(STAMP)  ## list the versions of the detector
+	@$(IN_VENV) python scripts/models.py
+
+gc: $(STAMP)  ## remove what no branch, tag or version needs; shows it and asks first
+	@$(IN_VENV) python scripts/cleanup.py $(if $(YES),--yes) $(if $(REMOTE),--remote) $(call option,keep,$(KEEP))
+
+report: $(STAMP)  ## write results/report.md, which compares two revisions; FROM=main TO=workspace
+	@$(IN_VENV) python scripts/report.py $(FROM) $(TO) $(if $(PUBLISH),--publish)
+
+aws: $(STAMP)  ## make bucket, roles and budget: make aws BUCKET=name REGION=eu-central-1 EMAIL=me@example.org
+	@$(IN_VENV) python scripts/aws.py create $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
+	$(call option,email,$(EMAIL)) $(call option,budget,$(BUDGET)) $(call option,repository,$(REPOSITORY)) \
+	$(if $(DRY_RUN),--dry-run)
+
+aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, unless FORCE=1
+	@$(IN_VENV) python scripts/aws.py delete $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
+	$(if $(FORCE),--force) $(if $(DRY_RUN),--dry-run)
 
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
 	$(IN_VENV) python -m pytest $(TESTS)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import bootstrap, coco, cost, curves, gallery, params, runtime, scores, stage
+from plantdoc import bootstrap, coco, cost, curves, gallery, params, runtime, scores, stage, tracking
 from plantdoc.errors import UserError
 
 VAL, TEST, SOURCE, MODEL = "data/raw/val", "data/raw/test", "data/raw/source.json", "models/detector"
@@ -33,7 +33,8 @@ def main() -> None:
 
     from plantdoc import detector, predictions, serving
 
-    server = serving.Server(detector.load(MODEL))
+    model = detector.load(MODEL)
+    server = serving.Server(model)
     found_on_val = predictions.predict(server.serve, VAL, val.pictures, val.classes)
     tested = time.monotonic()
     found = predictions.predict(server.serve, TEST, test.pictures, test.classes)
@@ -61,6 +62,10 @@ def main() -> None:
     with stage.replacing(METRICS, folder=False) as path:
         path.write_text(json.dumps(rounded(figures), indent=1, sort_keys=True) + "\n")
     cost.record("evaluate", PREDICTIONS, seconds_per_picture=seconds, minutes=(time.monotonic() - started) / 60)
+    with tracking.run("evaluate", model.config.made_from) as tracker:
+        tracker.scores(rounded(figures))
+        tracker.pictures(test, TEST, found)
+        tracker.model(MODEL)
 
 
 def split_with_boxes(folder: str) -> coco.Split:

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from plantdoc import checkpoint, cost, guard, hashing, lineage, params, runtime, stage, weights, workspace
+from plantdoc import checkpoint, cost, guard, hashing, lineage, params, runtime, stage, tracking, weights, workspace
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -34,12 +34,17 @@ def main() -> None:
         made_from = lineage.made_from("train", settings, file)
         run_id = hashing.of_value(made_from)[:16]
         folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
-        with guard.only_one(folder.with_suffix(".lock")):
-            train(settings, made_from, preset, file, checkpoint.Checkpoint(folder))
+        with guard.only_one(folder.with_suffix(".lock")), tracking.run("train", made_from) as tracker:
+            train(settings, made_from, preset, file, checkpoint.Checkpoint(folder), tracker)
 
 
 def train(
-    settings: params.Params, made_from: dict, preset: str | None, file: Path | None, saved: checkpoint.Checkpoint
+    settings: params.Params,
+    made_from: dict,
+    preset: str | None,
+    file: Path | None,
+    saved: checkpoint.Checkpoint,
+    tracker: tracking.Tracker,
 ) -> None:
     """Train to the end, from the last finished epoch where there is one, and put the outputs in place."""
     from tqdm import tqdm
@@ -87,6 +92,7 @@ def train(
                     progress.best_epoch = progress.epochs
                     best = [v.numpy() for v in trainer.average]
             progress.history.append(row)
+            tracker.epoch(progress.epochs, row)
             saved.save(progress, trainer.state(), best)
             bar.write(summary(progress), file=sys.stderr)
 

@@ -69,6 +69,7 @@ def environment(**extra: str) -> dict[str, str]:
         "GIT_COMMITTER_NAME": "Test",
         "GIT_COMMITTER_EMAIL": "test@example.org",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "WANDB_MODE": "disabled",
         **extra,
     }
 

@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 
 WORKSPACE = "workspace"
@@ -47,21 +49,20 @@ class Revision:
     @cached_property
     def params(self) -> dict[str, object]:
         """params.yaml, flat: `train.epochs`."""
-        return dict(_flat(_yaml(self.read("params.yaml"))))
+        return flat(self._parsed("params.yaml"))
 
     @cached_property
     def metrics(self) -> dict[str, object]:
         """The files of METRICS, flat: `train:val_map50`, `cost:train.minutes`."""
         found = {}
         for name, path in METRICS.items():
-            if text := self.read(path):
-                found |= {f"{name}:{key}": value for key, value in _flat(json.loads(text))}
+            found |= {f"{name}:{key}": value for key, value in flat(self._parsed(path)).items()}
         return found
 
     @cached_property
     def lock(self) -> dict[str, dict]:
         """dvc.lock's stages; empty where there is no lock."""
-        return _yaml(self.read("dvc.lock")).get("stages") or {}
+        return self._parsed("dvc.lock").get("stages") or {}
 
     def md5(self, out: str) -> str | None:
         """The hash that dvc.lock has for an output; a folder's ends with `.dir`."""
@@ -71,19 +72,29 @@ class Revision:
                     return entry["md5"]
         return None
 
+    def _parsed(self, path: str) -> dict:
+        text = self.read(path) or b""
+        try:
+            return (json.loads(text or "{}") if path.endswith(".json") else YAML(typ="safe").load(text)) or {}
+        except (YAMLError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} of {self.name} cannot be read; is there a merge conflict? {reason}") from None
+
 
 def find(name: str = WORKSPACE, root: Path | str = ".") -> Revision:
     """The revision that a person names: `workspace`, an experiment, or anything git understands.
 
+    Of experiments with one name, that on the current commit is meant, as with DVC.
+
     Raises:
-        UserError: git knows nothing of that name, or `root` is in no repository.
+        UserError: git knows nothing of that name, several experiments on other commits have it, or `root` is in no
+            repository.
     """
     root = Path(root).absolute()
     if name == WORKSPACE:
         return Revision(root, name, "")
-    for experiment in experiments(root):
-        if experiment.name == name:
-            return experiment
+    if named := [experiment for experiment in experiments(root) if experiment.name == name]:
+        return _one(named)
     done = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
     if done.returncode:
         raise UserError(
@@ -106,20 +117,19 @@ def experiments(root: Path | str = ".") -> list[Revision]:
     return sorted(found, key=lambda revision: (revision.name, revision.commit))
 
 
+def _one(named: list[Revision]) -> Revision:
+    head = _git(named[0].root, "rev-parse", "HEAD").stdout.decode().strip()
+    here = [experiment for experiment in named if experiment.base == head] or named
+    if len(here) > 1:
+        ids = ", ".join(f"{experiment.commit[:10]} (on {experiment.base[:10]})" for experiment in here)
+        raise UserError(
+            f"{len(here)} experiments are called {here[0].name}: give the commit of the one you mean, {ids}"
+        )
+    return here[0]
+
+
 def _git(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
     if check and done.returncode:
         raise UserError(f"git {arguments[0]} in {root}: {done.stderr.decode(errors='replace').strip()}")
     return done
-
-
-def _yaml(text: bytes | None) -> dict:
-    return (YAML(typ="safe").load(text) if text else None) or {}
-
-
-def _flat(values: dict, prefix: str = ""):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

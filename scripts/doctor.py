@@ -1,0 +1,91 @@
+"""Say what is ready for a job and what is not, before it costs anything.
+
+    python scripts/doctor.py            to run the pipeline here
+    python scripts/doctor.py push       to push and pull data and models
+    python scripts/doctor.py ec2        to train on EC2
+    python scripts/doctor.py deploy     to serve on SageMaker
+
+One line per check, with the remedy where it is not ready. Ends with 1 when something that the job needs is missing.
+Changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc import checks, checks_aws
+from plantdoc.errors import UserError
+
+ALL = JOBS = ("repro", "push", "ec2", "deploy")
+# Name, check, the jobs that need it.
+CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
+    ("Python", checks.python, ALL),
+    ("environment", checks.environment, ALL),
+    ("git", checks.git, ALL),
+    ("DVC", checks.dvc, ALL),
+    ("params", checks.params, ("repro", "ec2", "deploy")),
+    ("disk", checks.disk, ("repro",)),
+    ("GPU", checks.gpu, ("repro",)),
+    ("W&B", checks.wandb, ("repro", "ec2")),
+    ("remote", checks_aws.storage, ("push", "ec2", "deploy")),
+    ("credentials", checks_aws.credentials, ("push", "ec2", "deploy")),
+    ("quota", checks_aws.quota, ("ec2",)),
+    ("SageMaker", checks_aws.sagemaker, ("deploy",)),
+]
+READY, NOT_READY, NOT_NEEDED = "ready", "not ready", "not needed"
+COLOURS = {READY: "32", NOT_READY: "31", NOT_NEEDED: "2"}
+WIDTH = 100
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("job", nargs="?", choices=JOBS, default="repro", help="what is to be done (repro)")
+    job = parser.parse_args().job
+    with ThreadPoolExecutor(len(CHECKS)) as pool:  # they wait for programs and servers
+        found = list(pool.map(lambda check: look(*check, job), CHECKS))
+    for (name, _, _), (state, text) in zip(CHECKS, found, strict=True):
+        print(line(state, name, text))
+    missing = [name for (name, _, _), (state, _) in zip(CHECKS, found, strict=True) if state == NOT_READY]
+    print(f"\nnot ready for {job}: {', '.join(missing)}" if missing else f"\nready for {job}")
+    return 1 if missing else 0
+
+
+def look(name: str, check: Callable[[str], str], needed_for: tuple[str, ...], job: str) -> tuple[str, str]:
+    """A check's state and what it found; one that breaks is not ready, and stops no other."""
+    if job not in needed_for:
+        return NOT_NEEDED, f"for {job}"
+    try:
+        return READY, check(job)
+    except UserError as error:
+        return NOT_READY, str(error)
+    except ImportError as error:
+        return NOT_READY, f"{error}: `make setup`"
+    except Exception as error:  # whatever else: the page is there to tell it
+        return NOT_READY, f"the check itself broke: {type(error).__name__}: {error}"
+
+
+def line(state: str, name: str, text: str) -> str:
+    """A line of the page, broken where it would be too wide; in colour on a terminal only."""
+    head = f"{state:<12}{name:<13}"
+    whole = textwrap.fill(
+        f"{head}{text}", WIDTH, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
+    )
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return whole
+    return f"\x1b[{COLOURS[state]}m{whole[: len(state)]}\x1b[0m{whole[len(state) :]}"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("doctor: interrupted", file=sys.stderr)
+        sys.exit(130)

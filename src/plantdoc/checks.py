@@ -1,0 +1,136 @@
+"""What must be there before a job starts. A check returns what it found, or raises a UserError with the remedy.
+
+Nothing but the standard library is imported before a check runs: in a broken environment the others still say theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from plantdoc.errors import UserError
+
+LOCKS = ("requirements.txt", "requirements-gpu.txt")
+DISK = 6e9  # bytes: the pictures of PlantDoc, their records, models and DVC's cache of all of these, with room to spare
+PATIENCE = 10.0  # seconds for a program to answer
+
+
+def python(job: str) -> str:
+    """The Python that runs this is one that the lock is made for."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        raise UserError(f"{version}, but 3.11, 3.12 or 3.13 is needed: `make setup PYTHON=/path/to/python3.12`")
+    return f"{version}, {sys.executable}"
+
+
+def environment(job: str) -> str:
+    """What is installed is what one of the locks says."""
+    from importlib.metadata import distributions
+
+    from packaging.utils import canonicalize_name
+
+    installed = {canonicalize_name(found.name): found.version for found in distributions()}
+    compared = [(_differences(Path(lock), installed), lock) for lock in LOCKS if Path(lock).is_file()]
+    if not compared:
+        raise UserError(f"{LOCKS[0]} is not there: restore it with `git checkout {LOCKS[0]}`")
+    differing, lock = min(compared, key=lambda pair: len(pair[0]))
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        gpu = " GPU=1" if lock == LOCKS[1] else ""
+        raise UserError(f"not as {lock} says: {', '.join(differing[:3])}{more}: `make setup{gpu}`")
+    return f"as {lock} says, {len(installed)} packages"
+
+
+def _differences(lock: Path, installed: dict[str, str]) -> list[str]:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found = []
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith((" ", "#", "-")):
+            continue
+        wanted = Requirement(line.rstrip(" \\"))
+        if wanted.marker and not wanted.marker.evaluate():
+            continue
+        version = installed.get(canonicalize_name(wanted.name))
+        if not version or version not in wanted.specifier:
+            found.append(f"{wanted.name} is {version or 'missing'}, not {str(wanted.specifier).removeprefix('==')}")
+    return found
+
+
+def git(job: str) -> str:
+    """This is a git repository with a commit; what is unusual about it is told."""
+    from plantdoc import commands
+
+    lines = commands.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", timeout=PATIENCE).splitlines()
+    about = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
+    changed = sum(not line.startswith("#") for line in lines)
+    if about["oid"] == "(initial)":
+        raise UserError('no commit yet, and DVC and its experiments need one: `git add -A && git commit -m "first"`')
+    found = [f"commit {about['oid'][:7]}"]
+    if about["head"] == "(detached)":
+        found.append("on no branch (`git switch BRANCH` before you commit)")
+    else:
+        found.append(f"on {about['head']}")
+    if changed:
+        found.append(f"{changed} changed file{'s' * (changed > 1)} not committed")
+    if "origin" not in commands.git("remote", timeout=PATIENCE).split():
+        found.append("no origin (`git remote add origin URL` to share experiments and versions)")
+    return ", ".join(found)
+
+
+def params(job: str) -> str:
+    """params.yaml is valid."""
+    from plantdoc import params
+
+    values = params.load()
+    return f"params.yaml is valid: {values.model.family} on {values.fetch.source}, lr {values.lr:g}"
+
+
+def dvc(job: str) -> str:
+    """DVC knows this repository and its pipeline."""
+    if missing := [name for name in (".dvc/config", "dvc.yaml") if not Path(name).is_file()]:
+        lost = " ".join(missing)
+        raise UserError(f"{lost} not found: run this from the root of a clone, or restore with `git checkout {lost}`")
+    return "initialised" if Path("dvc.lock").is_file() else "initialised; the pipeline has not run yet (no dvc.lock)"
+
+
+def disk(job: str) -> str:
+    """There is room for data, models and cache."""
+    free = shutil.disk_usage(".").free
+    if free < DISK:
+        raise UserError(
+            f"{free / 1e9:.1f} GB free, about {DISK / 1e9:.0f} GB are needed: `make gc` removes what nothing needs"
+        )
+    return f"{free / 1e9:.0f} GB free, about {DISK / 1e9:.0f} GB are needed"
+
+
+def gpu(job: str) -> str:
+    """Which GPUs train will use; none is no fault."""
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        return "none: training runs on the CPU"
+    except subprocess.TimeoutExpired:
+        raise UserError(f"nvidia-smi gave no answer in {PATIENCE:.0f} s: restart the machine, or its driver") from None
+    if done.returncode:
+        raise UserError(f"nvidia-smi: {' '.join((done.stderr or done.stdout).split())}: mend the driver")
+    return "; ".join(line.partition(" (UUID")[0] for line in done.stdout.splitlines())
+
+
+def wandb(job: str) -> str:
+    """Whether train logs to Weights & Biases; not to is no fault."""
+    from plantdoc import tracking
+
+    mode = os.environ.get("WANDB_MODE", "online")
+    host = os.environ.get("WANDB_BASE_URL", tracking.HOST)
+    if mode == "offline":
+        return "offline: `wandb sync` sends it later"
+    if mode == "disabled":
+        return "off: WANDB_MODE is disabled"
+    if not tracking._has_key(host):
+        return "off: no key; WANDB_API_KEY or `wandb login` turns it on"
+    return f"online, to {host}"

@@ -1,0 +1,193 @@
+"""Where a model came from: the revisions whose dvc.lock holds its hash, and whether its own record agrees with them."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from plantdoc import dvc_hash, hashing, revisions, workspace
+from plantdoc.dotted import flat
+from plantdoc.errors import UserError
+from plantdoc.revisions import Revision
+from plantdoc.shipped import Model
+
+# What made_from says of a model's params; its other keys are hashes.
+PARAMS = ("seed", "lr", "model", "train")
+ENVIRONMENT = "requirements.txt"
+_AT_ONCE = 5000  # commits in one command line
+
+
+def root() -> Path:
+    """The root of the git clone that the current directory is in.
+
+    Raises:
+        UserError: it is in none.
+    """
+    done = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{Path.cwd()} is in no git repository, and the history is what is searched: run it in a clone")
+    return Path(done.stdout.strip())
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether the clone has a part of the history alone."""
+    return _git(root, "rev-parse", "--is-shallow-repository") == ["true"]
+
+
+def commits(root: Path) -> list[Revision]:
+    """All commits of all branches and tags, oldest first; without those of experiments and stashes."""
+    ids = _git(root, "rev-list", "--reverse", "--date-order", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all")
+    return [Revision(root, commit[:10], commit) for commit in ids]
+
+
+def holders(md5: str, root: Path) -> list[Revision]:
+    """Revisions whose dvc.lock has an output of this hash: commits, oldest first, experiments, the workspace."""
+    recorded = [*commits(root), *revisions.experiments(root)]
+    ids = [revision.commit for revision in recorded]
+    found = set()
+    for start in range(0, len(ids), _AT_ONCE):
+        lines = _git(root, "grep", "-l", "-F", "-e", md5, *ids[start : start + _AT_ONCE], "--", "dvc.lock", empty=True)
+        found |= {line.partition(":")[0] for line in lines}
+    holding = [revision for revision in recorded if revision.commit in found]
+    here = revisions.find(root=root)
+    if md5.encode() in (here.read("dvc.lock") or b""):
+        holding.append(here)
+    # A lock that merely reads such an output, or that nobody can read, made nothing.
+    while holding and not output(holding[0], md5):
+        holding.pop(0)
+    return holding
+
+
+def output(revision: Revision, md5: str) -> str | None:
+    """The path of the output that has this hash in a revision's dvc.lock."""
+    try:
+        stages = revision.lock
+    except YAMLError:
+        return None
+    outs = [out for stage in stages.values() for out in stage.get("outs", ())]
+    return next((out["path"] for out in outs if out.get("md5") == md5), None)
+
+
+def upstream(lock: dict[str, dict], out: str) -> list[str]:
+    """The stages that led to an output, first to last, its own included."""
+    makers = {entry["path"]: name for name, stage in lock.items() for entry in stage.get("outs", ())}
+    names: list[str] = []
+
+    def visit(path: str) -> None:
+        if (name := makers.get(path)) and name not in names:
+            for dep in lock[name].get("deps", ()):
+                visit(dep["path"])
+            names.append(name)
+
+    visit(out)
+    return names
+
+
+def claimed(made_from: dict, root: Path) -> Revision | None:
+    """The oldest revision with the params and code that a model says it was made from, the workspace last."""
+    recorded = [*commits(root), *revisions.experiments(root)]
+    # Commits that share these three give the same answer: each set is looked at once.
+    names = [f"{revision.commit}:{path}" for revision in recorded for path in ("params.yaml", "dvc.yaml", "src")]
+    ids = _git(root, "cat-file", "--batch-check=%(objectname)", input="\n".join(names))
+    seen = set()
+    for i, revision in enumerate(recorded):
+        state = tuple(ids[3 * i : 3 * i + 3])
+        if state in seen:
+            continue
+        seen.add(state)
+        if not other_params(made_from, revision) and code(revision, "train") == made_from.get("code"):
+            return revision
+    here = revisions.find(root=root)
+    known = not other_params(made_from, here) and code(here, "train") == made_from.get("code")
+    return here if known else None
+
+
+def other_params(made_from: dict, revision: Revision) -> list[str]:
+    """The params in which a revision's params.yaml is another than what a model was made with, as a person reads it."""
+    mine = flat({key: made_from[key] for key in PARAMS if key in made_from})
+    theirs = {key: value for key, value in _params(revision).items() if key.split(".")[0] in PARAMS}
+    missing = "nothing"
+    return [
+        f"{key} is {mine.get(key, missing)} in the model and {theirs.get(key, missing)} in params.yaml"
+        for key in [*mine, *(key for key in theirs if key not in mine)]
+        if mine.get(key, missing) != theirs.get(key, missing)
+    ]
+
+
+def code(revision: Revision, stage: str) -> str | None:
+    """The hash that plantdoc.lineage gives a stage's code, of a revision's files; None where one is not there."""
+    try:
+        pipeline = YAML(typ="safe").load(revision.read("dvc.yaml") or b"") or {}
+    except YAMLError:
+        return None
+    deps = pipeline.get("stages", {}).get(stage, {}).get("deps", ())
+    files = {dep: revision.read(dep) for dep in deps if dep.endswith(".py")}
+    if None in files.values():
+        return None
+    return hashing.of_value(sorted((name, hashlib.sha256(text).hexdigest()) for name, text in files.items()))
+
+
+def stale(revision: Revision, stage: str) -> list[str]:
+    """The outputs that a stage read in another state than the one in a revision's dvc.lock."""
+    deps = {dep["path"]: dep["md5"] for dep in revision.lock[stage].get("deps", ())}
+    return [path for path, md5 in deps.items() if revision.md5(path) not in (None, md5)]
+
+
+def compare(model: Model, revision: Revision) -> Iterator[tuple[str, str]]:
+    """Hold a model against the revision that made it, as (verdict, what was compared).
+
+    Verdicts: `same`, `differs`, `note` (it differs, and DVC does not count it), `not checked`.
+    """
+    for stage in upstream(revision.lock, output(revision, model.md5)):
+        for path in stale(revision, stage):
+            yield "differs", f"dvc.lock: stage {stage} read another {path} than is there"
+    made_from = model.made_from
+    differing = other_params(made_from, revision)
+    yield ("differs", "; ".join(differing)) if differing else ("same", "params and seed")
+    yield "same" if code(revision, "train") == made_from.get("code") else "differs", "code of the train stage"
+    text = revision.read(ENVIRONMENT)
+    if text is not None and hashlib.sha256(text).hexdigest() == made_from.get("environment"):
+        yield "same", ENVIRONMENT
+    else:
+        yield "note", f"{ENVIRONMENT} is another than the model was trained with; a new lock alone retrains nothing"
+    for path, sha256 in sorted(made_from.get("data", {}).items()):
+        yield _compare_data(path, sha256, revision)
+    if made_from.get("weights"):
+        yield _compare_weights(made_from["weights"], revision)
+
+
+def _compare_data(path: str, sha256: str, revision: Revision) -> tuple[str, str]:
+    folder = revision.root / path
+    if not folder.exists():
+        return "not checked", f"{path} is not here: `dvc pull {path}` brings what the checked out commit has"
+    if dvc_hash.of(folder) != revision.md5(path):
+        return "not checked", f"{path} here is that of another revision"
+    return "same" if hashing.of_files([folder], root=folder) == sha256 else "differs", path
+
+
+def _compare_weights(sha256: str, revision: Revision) -> tuple[str, str]:
+    source = str(_params(revision).get("model.weights"))
+    path = workspace.main_root(revision.root) / Path(source).expanduser()
+    if not path.is_file():
+        return "not checked", f"model.weights = {source} is no file here"
+    return "same" if hashing.of_file(path) == sha256 else "differs", f"model.weights = {source}"
+
+
+def _params(revision: Revision) -> dict[str, object]:
+    try:
+        return revision.params
+    except YAMLError:  # as of a commit made in the middle of a merge
+        return {}
+
+
+def _git(root: Path, *arguments: str, input: str | None = None, empty: bool = False) -> list[str]:
+    """The lines that git prints; `empty`: code 1 says that there are none."""
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, input=input)
+    if done.returncode and not (empty and done.returncode == 1):
+        raise UserError(f"git {arguments[0]} in {root}: {done.stderr.strip()}")
+    return done.stdout.splitlines()

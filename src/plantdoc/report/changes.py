@@ -1,0 +1,133 @@
+"""What differs between two revisions besides their scores: params, code, data; and whether results are up to date."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from pathlib import Path
+
+from plantdoc import hashing, revisions
+from plantdoc.dotted import flat
+from plantdoc.errors import UserError
+from plantdoc.report import dvc_files, markup, tracked
+from plantdoc.revisions import Revision
+
+log = logging.getLogger("plantdoc")
+RAW = "data/raw"
+_COUNTS = (
+    ("pictures_dropped", "dropped"),
+    ("pictures_left_out", "left out"),
+    ("boxes_dropped", "boxes dropped"),
+    ("repairs", "repaired"),
+    ("duplicate_pairs", "pairs of duplicates"),
+    ("label_conflicts", "pairs with different labels"),
+)
+
+
+def params(before: Revision, after: Revision, most: int) -> list[str]:
+    """A table of the params that differ, of at most `most` rows."""
+    names = sorted(before.params.keys() | after.params.keys())
+    none = object()
+    changed = [name for name in names if before.params.get(name, none) != after.params.get(name, none)]
+    if not changed:
+        return ["", "No params changed.", ""]
+
+    def cell(revision: Revision, name: str) -> str:
+        return markup.code(revision.params[name]) if name in revision.params else "–"
+
+    rows = [(markup.code(name), cell(before, name), cell(after, name)) for name in changed[:most]]
+    lines = markup.table(("param", "before", "after"), rows)
+    if len(changed) > most:
+        lines += [f"{len(changed) - most} more params changed; the table was cut to fit.", ""]
+    return lines
+
+
+def code(before: Revision, after: Revision) -> list[str]:
+    """One line with the pipeline's own files that differ, as both locks name them; nothing where none does."""
+    old, new = _code(before), _code(after)
+    if not old or not new:
+        return []
+    changed = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    if not changed:
+        return []
+    shown = ", ".join(map(markup.code, changed[:12])) + (f" and {len(changed) - 12} more" if len(changed) > 12 else "")
+    return [f"Code of the pipeline that changed: {shown}.", ""]
+
+
+def _code(revision: Revision) -> dict[str, str]:
+    deps = (dep for stage in revision.lock.values() for dep in stage.get("deps", ()))
+    return {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith("src/")}
+
+
+def data_hash(revision: Revision) -> str | None:
+    """The hash of the data that the test scores were measured on, which may be older than what fetch made last."""
+    deps = revision.lock.get("evaluate", {}).get("deps", ())
+    return next((dep["md5"] for dep in deps if dep["path"] == RAW), None)
+
+
+def test_difference(before: Revision, after: Revision, scratch: Path) -> str:
+    """Why test scores are not comparable; empty where both were measured on the same pictures with the same boxes.
+
+    Another hash of the data does not settle it: new training pictures leave the test split as it is.
+    """
+    if data_hash(before) == data_hash(after):
+        return ""
+    unknown = "whether the test pictures are the same cannot be checked here"
+    contents = []
+    for revision in (before, after):
+        if data_hash(revision) is None or data_hash(revision) != revision.md5(RAW):
+            return unknown
+        try:
+            found = dvc_files.files(revision, RAW, scratch, "test")
+        except UserError as error:
+            log.info("%s: %s", unknown, error)
+            return unknown
+        contents.append({name: hashing.of_file(path) for name, path in found.items()})
+    return "" if contents[0] == contents[1] else "they were measured on other test pictures"
+
+
+def audit(before: Revision, after: Revision) -> list[str]:
+    """What fetch found, in one line, with the earlier number where it was another."""
+    new = tracked.read_json(after, "results/fetch/report.json")
+    old = tracked.read_json(before, "results/fetch/report.json") or new
+    if not new:
+        return ["**Data:** no audit; `dvc repro fetch` makes one.", ""]
+
+    def count(key: str) -> str:
+        was = "" if old.get(key) == new.get(key) else f" (before: {old.get(key, '–')})"
+        return f"{new.get(key, '–')}{was}"
+
+    pictures = ", ".join(f"{count(f'pictures_{split}')} {split}" for split in ("train", "val", "test"))
+    counts = ", ".join(f"{count(key)} {what}" for key, what in _COUNTS)
+    kept = "the same data as before" if before.md5(RAW) == after.md5(RAW) else "other data than before"
+    return [f"**Data:** {pictures} pictures; {counts}" + (f"; {kept}." if before.md5(RAW) else "."), ""]
+
+
+def stale(revision: Revision) -> list[str]:
+    """Why the results are not those of the revision's own code and params, one reason per stage; nothing: they are.
+
+    Compares what dvc.lock says with the files that git tracks, as `dvc status` does for the workspace.
+    """
+
+    @functools.cache
+    def md5(path: str) -> str | None:
+        text = revision.read(path)
+        return None if text is None else hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+    head = revision if revision.commit else revisions.find("HEAD", revision.root)
+    reasons = []
+    for name, stage in revision.lock.items():
+        recorded = flat(stage.get("params", {}).get("params.yaml", {}))
+        found = [key for key, value in recorded.items() if revision.params.get(key) != value]
+        for dep in stage.get("deps", ()):
+            if (revision.md5(dep["path"]) or md5(dep["path"])) not in (None, dep["md5"]):
+                found.append(dep["path"])
+        for out in stage.get("outs", ()):
+            # Only what git tracks: of what DVC keeps, the report reads the recorded state, whatever the work tree has.
+            if head.read(out["path"]) is not None and md5(out["path"]) not in (None, out["md5"]):
+                found.append(out["path"])
+        if found:
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            reasons.append(f"{name} ({', '.join(map(markup.code, found[:5]))}{more})")
+    return reasons

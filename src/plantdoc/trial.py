@@ -1,0 +1,74 @@
+"""One trial of a sweep: `dvc exp run` in a copy of the repository, told line by line, its experiment brought home."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from plantdoc import grid, leash
+from plantdoc.errors import UserError
+from plantdoc.snapshot import Snapshot, git
+
+COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
+LOGS = Path(".dvc/tmp/plantdoc/sweep")
+_RESTORED = "Stage 'train' is cached"
+
+
+def run(name: str, trial: grid.Trial, start: Snapshot, launch: leash.Start, say: Callable[[str], None]) -> str | None:
+    """Run a trial from `start` as the experiment `name`; returns what went wrong, None when all went well.
+
+    `say` gets a line for each stage and each epoch; all that DVC and the stages print is in `log`.
+    """
+    settings = [f"--set-param={key}={_quoted(value)}" for key, value in trial.items()]
+    reason = "dvc ended without a word"
+    log(start.root, name).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with start.copy(start.root / COPIES / name) as folder, open(log(start.root, name), "w") as file:
+            process = launch(
+                ["dvc", "exp", "run", "--name", name, *settings],
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                line = line.strip()
+                if stage := re.match(r"Running stage '(.+)'", line):
+                    say(stage[1])
+                elif line.startswith(_RESTORED):
+                    say("train: the run cache has it")
+                elif re.match(r"epoch \d+: ", line):
+                    say(line)
+                # What a stage says last is the reason; DVC's own error after it only names the stage.
+                if line and not line.startswith("ERROR: failed to reproduce"):
+                    reason = line
+            if process.wait():
+                return reason
+            ref = f"refs/exps/{start.commit[:2]}/{start.commit[2:]}/{name}"
+            git(start.root, "fetch", "--quiet", "--no-tags", str(folder), f"{ref}:{ref}")
+    except (UserError, OSError) as error:
+        return str(error)
+    return None
+
+
+def log(root: Path, name: str) -> Path:
+    """Where a trial's output is."""
+    return root / LOGS / f"{name}.log"
+
+
+def restored(root: Path, name: str) -> bool:
+    """Whether the trial's model came from DVC's run cache, so that results/cost.json tells of another run."""
+    path = log(root, name)
+    return path.exists() and _RESTORED in path.read_text()
+
+
+def _quoted(value: object) -> str:
+    """A value as `--set-param` reads it; quotes let text hold any character."""
+    if not isinstance(value, str):
+        return grid.text(value)
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,419 @@
+"""Pushing to and pulling from a real S3 server and a folder, and what happens when they refuse or are damaged."""
+
+from __future__ import annotations
+
+import filecmp
+import http.server
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import miniature
+import pytest
+import swift_server
+import tiny
+from reachable import ROOT
+
+PUSH, PULL = ("python", "scripts/remote.py", "push"), ("python", "scripts/remote.py", "pull", "train", "deploy")
+MODELS = ("models/detector/detector.weights.h5", "models/detector/config.json", "models/bundle/model.tar.gz")
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory):
+    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The repository after `dvc repro`, never changed."""
+    return tiny.finished(tmp_path_factory.mktemp("origin") / "repository")
+
+
+@pytest.fixture
+def origin(finished, tmp_path) -> Path:
+    """A copy of it with its cache, to push from."""
+    return Path(shutil.copytree(finished, tmp_path / "origin", symlinks=True))
+
+
+def clone(origin: Path, to: Path, url: str | None = None) -> Path:
+    """A fresh clone with git's files only; with `url`, its remote is there."""
+    miniature.git(origin.parent, "clone", "-q", str(origin), str(to))
+    return point(to, url) if url else to
+
+
+def point(repository: Path, url: str) -> Path:
+    (repository / ".dvc/config.local").write_text(f"['remote \"storage\"']\n    url = {url}\n")
+    return repository
+
+
+def bucket(swift, request, public: bool = False) -> str:
+    """A new bucket, named after the test."""
+    return swift.make_bucket(f"b{abs(hash(request.node.nodeid)) % 10**9}", public)
+
+
+def same(one: Path, other: Path, *paths: str) -> bool:
+    return all(filecmp.cmp(one / path, other / path, shallow=False) for path in paths)
+
+
+def test_a_fresh_clone_pulls_from_s3_what_another_pushed_byte_for_byte(swift, origin, tmp_path, request):
+    url = f"s3://{bucket(swift, request)}/dvc"
+    miniature.run(origin, "dvc", "remote", "modify", "--local", "storage", "url", url)
+    miniature.run(origin, *PUSH, **swift.environment())
+    fresh = clone(origin, tmp_path / "fresh", url)
+    miniature.run(fresh, *PULL, **swift.environment())
+    assert same(origin, fresh, *MODELS)
+    assert not (fresh / "data/raw").exists()
+    assert miniature.git(fresh, "status", "--porcelain") == ""
+
+
+def test_the_run_cache_goes_through_s3_so_that_a_stage_need_not_run_a_second_time(swift, origin, tmp_path, request):
+    url = f"s3://{bucket(swift, request)}/dvc"
+    point(origin, url)
+    miniature.set_params(origin, augment__size=96)
+    miniature.run(origin, "dvc", "repro", "augment")
+    miniature.run(origin, *PUSH, "--run-cache", **swift.environment())
+    fresh = clone(origin, tmp_path / "fresh", url)  # knows nothing of the other size: it was not committed
+    miniature.run(fresh, "dvc", "pull", "fetch", **swift.environment())
+    miniature.run(fresh, "dvc", "fetch", "--run-cache", **swift.environment())
+    miniature.set_params(fresh, augment__size=96)
+    miniature.run(fresh, "dvc", "repro", "--pull", "augment", **swift.environment(), TINY_LOG=str(tmp_path / "stages"))
+    assert not (tmp_path / "stages").exists()
+    assert same(origin, fresh, "data/tfrecords/train-00000.tfrecord", "data/tfrecords/meta.json")
+
+
+def test_a_push_of_an_unchanged_repository_moves_nothing(swift, origin, request):
+    name = bucket(swift, request)
+    point(origin, f"s3://{name}/dvc")
+    miniature.run(origin, *PUSH, **swift.environment())
+    objects, requests = swift.objects(name), len(swift.requests())
+    done = miniature.run(origin, *PUSH, **swift.environment())
+    assert "Everything is up to date" in done.stdout
+    asked = swift.requests()[requests:]
+    odd=[each for each in asked if not( each.method == "HEAD" or "list-type" in each.path )]
+    assert not odd, str(odd)
+    assert sum(each.received for each in asked) == 0
+    assert swift.objects(name) == objects
+
+
+def test_the_push_of_a_second_trial_moves_its_own_model_and_results_alone(swift, origin, tmp_path, request):
+    name = bucket(swift, request)
+    point(origin, f"s3://{name}/dvc")
+    miniature.run(origin, *PUSH, **swift.environment())
+    before, requests = swift.objects(name), len(swift.requests())
+    first = shutil.copytree(origin, tmp_path / "first", symlinks=True)
+    miniature.run(origin, "dvc", "exp", "run", "-S", "lr=0.2")
+    miniature.run(origin, *PUSH, **swift.environment())
+    new = {key: size for key, size in swift.objects(name).items() if key not in before}
+
+    outputs = ("data", "models", "results/fetch", "results/evaluate/pictures", "results/evaluate/predictions.json")
+    files = [path for out in outputs for path in [origin / out, *(origin / out).rglob("*")] if path.is_file()]
+    changed = {path.relative_to(origin).as_posix(): path.stat().st_size for path in files}
+    changed = {path: size for path, size in changed.items() if not same(first, origin, path)}
+    assert sorted(changed) == [
+        "models/bundle/model.tar.gz",
+        "models/detector/config.json",
+        "models/detector/detector.weights.h5",
+        "results/evaluate/pictures/random-1.jpg",
+        "results/evaluate/predictions.json",
+    ]
+    lists = {key: size for key, size in new.items() if key.endswith(".dir")}  # of the three that are folders
+    assert len(lists) == 3
+    assert sorted(size for key, size in new.items() if key not in lists) == sorted(changed.values())
+    assert sum(each.received for each in swift.requests()[requests:]) == sum(new.values())
+
+
+@pytest.mark.slow
+def test_damaged_and_lost_objects_are_noticed_named_and_can_be_sent_again(swift, origin, tmp_path, request):
+    name = bucket(swift, request)
+    url = f"s3://{name}/dvc"
+    point(origin, url)
+    miniature.run(origin, *PUSH, **swift.environment())
+    keys = {path: key_of(origin / path) for path in MODELS}
+    weights, config, archive = MODELS
+    swift.client().put_object(Bucket=name, Key=keys[weights], Body=b"other bytes of another model")
+    on_disk = next(path for path in swift.files() if path.read_bytes() == (origin / config).read_bytes())
+    on_disk.write_bytes(b"?" * on_disk.stat().st_size)
+    swift.client().delete_object(Bucket=name, Key=keys[archive])
+
+    fresh = clone(origin, tmp_path / "fresh", url)
+    failed = miniature.run(fresh, *PULL, check=False, **swift.environment())
+    said = failed.stdout.splitlines()[-1]
+    assert failed.returncode == 1
+    assert f"{weights} is corrupted" in said and f"{archive} is missing" in said and f"{config} is" in said
+    assert "`python scripts/remote.py repair` in a clone that has it" in said
+    assert not any((fresh / path).exists() for path in MODELS)
+
+    assert "up to date" in miniature.run(origin, *PUSH, **swift.environment()).stdout  # DVC sees no cause to
+    done = miniature.run(origin, "python", "scripts/remote.py", "repair", **swift.environment())
+    assert f"{archive} was missing: sent again" in done.stdout
+    assert f"{weights} was corrupted: sent again" in done.stdout
+    miniature.run(fresh, *PULL, **swift.environment())
+    assert same(origin, fresh, *MODELS)
+
+
+def key_of(path: Path) -> str:
+    md5 = miniature.run(path.parent, "md5sum", path.name).stdout.split()[0]
+    return f"dvc/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def test_what_was_never_pushed_is_asked_for_where_it_was_made(swift, origin, tmp_path, request):
+    fresh = clone(origin, tmp_path / "fresh", f"s3://{bucket(swift, request)}/dvc")
+    failed = miniature.run(fresh, *PULL, check=False, **swift.environment())
+    assert failed.returncode == 1
+    assert "was it pushed? Run `make push` in the clone that made it" in failed.stdout
+
+
+class Expired(http.server.BaseHTTPRequestHandler):
+    """Answers as S3 does to a session token that was good once; no server to be had here lets one expire."""
+
+    BODY = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(self.BODY)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(self.BODY)
+
+    do_HEAD = do_PUT = do_POST = do_GET
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def expired():
+    """The address of a server where every token has expired."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Expired)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def pushed(swift, finished, tmp_path_factory) -> Path:
+    """A repository whose remote has it all: buckets `kept` (private) and `shown` (public, but empty)."""
+    repository = Path(shutil.copytree(finished, tmp_path_factory.mktemp("pushed") / "repository", symlinks=True))
+    swift.make_bucket("shown", public=True)
+    point(repository, f"s3://{swift.make_bucket('kept')}/dvc")
+    miniature.run(repository, *PUSH, **swift.environment())
+    return repository
+
+
+REFUSALS = {
+    "wrong secret": ("kept", {"AWS_SECRET_ACCESS_KEY": "not-the-s3cret"}, "check AWS_SECRET_ACCESS_KEY"),
+    "no bucket": ("nowhere", {}, "there is no such bucket: check the url in .dvc/config, or make it with `make aws"),
+    "no permission": ("kept", {"guest": ""}, "AWS denies"),
+    "no permission to write": ("shown", {"guest": ""}, "AWS denies CreateMultipartUpload"),
+    "expired token": ("kept", {"expired": "", "AWS_SESSION_TOKEN": "session-s3cret"}, "have expired"),
+    "dead endpoint": ("kept", {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "cannot be reached"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_refused_push_says_why_loses_nothing_and_works_once_the_cause_is_gone(refusal, swift, pushed, expired):
+    name, changes, message = REFUSALS[refusal]
+    environment = swift.environment(swift_server.GUEST if changes.pop("guest", None) == "" else swift_server.OWNER)
+    if changes.pop("expired", None) == "":
+        environment["AWS_ENDPOINT_URL_S3"] = expired
+    point(pushed, f"s3://{name}/dvc")
+    objects = swift.objects("kept")
+    failed = miniature.run(pushed, *PUSH, check=False, **(environment | changes))
+    said = failed.stdout.splitlines()[-1]
+    assert failed.returncode == 1
+    assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and message in said
+    assert "s3cret" not in failed.stdout
+    assert swift.objects("kept") == objects
+    if name != "nowhere":
+        miniature.run(pushed, *PUSH, **swift.environment())
+
+
+@pytest.mark.slow
+def test_a_pull_with_the_wrong_secret_says_so_and_the_right_one_brings_the_data(swift, pushed, tmp_path):
+    fresh = clone(pushed, tmp_path / "fresh", "s3://kept/dvc")
+    failed = miniature.run(fresh, *PULL, check=False, **swift.environment() | {"AWS_SECRET_ACCESS_KEY": "wrong"})
+    assert failed.returncode == 1
+    assert "check AWS_SECRET_ACCESS_KEY" in failed.stdout.splitlines()[-1]
+    miniature.run(fresh, *PULL, **swift.environment())
+    assert same(pushed, fresh, *MODELS)
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift, origin, tmp_path, request):
+    name = bucket(swift, request)
+    point(origin, f"s3://{name}/dvc")
+    many = origin / "data/many"
+    many.mkdir()
+    for number in range(300):
+        (many / f"{number}.txt").write_text(f"{number}\n" * 2000)
+    miniature.run(origin, "dvc", "add", "data/many")
+    log = tmp_path / "push.log"
+    with open(log, "w") as file:
+        environment = miniature.environment(**swift.environment())
+        push = subprocess.Popen(PUSH, cwd=origin, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        before = len(swift.requests())
+        while not any(each.method == "PUT" for each in swift.requests()[before:]):
+            assert push.poll() is None, log.read_text()
+        swift.stop()
+        assert push.wait(300) == 1
+    finally:
+        push.kill()
+        push.wait()
+        if not swift.processes:
+            swift.start()
+    said = log.read_text().splitlines()[-1]
+    assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and "cannot be reached" in said
+    half = swift.objects(name)
+    miniature.run(origin, *PUSH, **swift.environment())
+    whole = swift.objects(name)
+    assert 0 < len(half) < len(whole)
+    assert half.items() <= whole.items()
+    fresh = clone(origin, tmp_path / "fresh", f"s3://{name}/dvc")
+    shutil.copy(origin / "data/many.dvc", fresh / "data/many.dvc")
+    miniature.run(fresh, "dvc", "pull", **swift.environment())
+    assert same(origin, fresh, *MODELS, *(f"data/many/{number}.txt" for number in range(300)))
+
+
+@pytest.mark.slow
+def test_a_file_of_over_100_mb_goes_through_s3_in_parts(swift, origin, tmp_path, request):
+    name = bucket(swift, request)
+    point(origin, f"s3://{name}/dvc")
+    block = bytes(range(256)) * 4096
+    with open(origin / "data/big", "wb") as file:
+        for number in range(101):
+            file.write(block[number:] + block[:number])
+    miniature.run(origin, "dvc", "add", "data/big")
+    miniature.run(origin, *PUSH, "data/big", **swift.environment())
+    head = swift.client().head_object(Bucket=name, Key=key_of(origin / "data/big"))
+    assert head["ETag"].strip('"').endswith("-3")  # S3's mark of an object in three parts
+    fresh = clone(origin, tmp_path / "fresh", f"s3://{name}/dvc")
+    shutil.copy(origin / "data/big.dvc", fresh / "data/big.dvc")
+    miniature.run(fresh, "dvc", "pull", "data/big", **swift.environment())
+    assert same(origin, fresh, "data/big")
+
+
+def test_credentials_region_and_endpoint_may_come_from_a_profile(swift, origin, tmp_path, request):
+    point(origin, f"s3://{bucket(swift, request)}/dvc")
+    profile = f"""
+[profile plants]
+region = us-east-1
+endpoint_url = {swift.url}
+aws_access_key_id = {swift.key}
+aws_secret_access_key = {swift.secret}
+"""
+    (tmp_path / "config").write_text(profile)
+    settings = {name: "" for name in ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    with_profile = {"AWS_PROFILE": "plants", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    command = ["env", *(f"--unset={name}" for name in settings), *PUSH]
+    done = miniature.run(origin, *command, **swift.environment() | with_profile)
+    assert "files pushed" in done.stdout
+    checked = miniature.run(origin, *command[:-1], "repair", **swift.environment() | with_profile)
+    assert "has all of it, with the right bytes" in checked.stdout
+    wrong = miniature.run(origin, *command, check=False, **swift.environment() | with_profile | {"AWS_PROFILE": "none"})
+    assert wrong.returncode == 1
+    assert "aws configure list-profiles" in wrong.stdout
+
+
+def test_without_aws_the_remote_is_a_folder_beside_the_clone(origin, tmp_path):
+    miniature.run(origin, *PUSH)
+    assert (tmp_path / "plant-disease-storage/files/md5").is_dir()
+    fresh = clone(origin, tmp_path / "fresh")
+    miniature.run(fresh, *PULL)
+    assert same(origin, fresh, *MODELS)
+
+
+def test_what_comes_from_the_remote_is_hashed_again_in_a_folder_as_well(origin, tmp_path):
+    miniature.run(origin, *PUSH)
+    damaged = tmp_path / "plant-disease-storage" / key_of(origin / MODELS[0]).removeprefix("dvc/")
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"?" * damaged.stat().st_size)
+    fresh = clone(origin, tmp_path / "fresh")
+    failed = miniature.run(fresh, *PULL, check=False)
+    assert failed.returncode == 1
+    assert f"{MODELS[0]} is corrupted" in failed.stdout
+    miniature.run(origin, "python", "scripts/remote.py", "repair")
+    miniature.run(fresh, *PULL)
+    assert same(origin, fresh, *MODELS)
+
+
+def test_a_folder_that_is_not_there_or_is_none_is_said_with_the_remedy(origin, tmp_path):
+    fresh = clone(origin, tmp_path / "fresh")
+    failed = miniature.run(fresh, *PULL, check=False)
+    assert failed.returncode == 1
+    assert "not there: `make push` in the clone that has the data makes it" in failed.stdout
+    (tmp_path / "plant-disease-storage").write_text("a file")
+    failed = miniature.run(origin, *PUSH, check=False)
+    assert failed.returncode == 1
+    assert "choose another folder with `dvc remote modify --local storage url FOLDER`" in failed.stdout
+
+
+def test_an_experiment_in_a_copy_runs_with_the_remote_in_the_settings_and_is_pushed_from_the_main_one(origin, tmp_path):
+    miniature.run(origin, "dvc", "exp", "run", "--temp", "-S", "lr=0.2", "-n", "other")
+    miniature.run(origin, "dvc", "exp", "apply", "other")
+    miniature.run(origin, *PUSH)
+    stored = tmp_path / "plant-disease-storage" / key_of(origin / MODELS[0]).removeprefix("dvc/")
+    assert filecmp.cmp(stored, origin / MODELS[0], shallow=False)
+
+
+def test_a_push_that_is_interrupted_ends_in_one_line(origin, tmp_path):
+    hold = tmp_path / "plant-disease-storage"
+    hold.mkdir()
+    started = subprocess.Popen(
+        PUSH,
+        cwd=origin,
+        env=miniature.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list_children(started.pid) and time.monotonic() < deadline:
+        assert started.poll() is None
+    started.send_signal(signal.SIGINT)
+    for child in list_children(started.pid):
+        child.send_signal(signal.SIGINT)
+    said, _ = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "Traceback" not in said
+    miniature.run(origin, *PUSH)
+
+
+def list_children(pid: int) -> list:
+    import psutil
+
+    return psutil.Process(pid).children()
+
+
+@pytest.mark.slow
+def test_predictions_of_a_pulled_detector_are_those_of_the_one_that_was_pushed(swift, tmp_path, request):
+    """The real stages: a minute of training, then evaluate again where nothing but git and the remote are."""
+    origin = miniature.make(tmp_path / "origin")
+    miniature.run(origin, "dvc", "repro")
+    miniature.git(origin, "add", "-A")
+    miniature.git(origin, "commit", "-q", "-m", "results")
+    url = f"s3://{bucket(swift, request)}/dvc"
+    point(origin, url)
+    miniature.run(origin, *PUSH, **swift.environment())
+    fresh = clone(origin, tmp_path / "fresh", url)
+    miniature.run(fresh, *PULL, **swift.environment())
+    traced = miniature.run(fresh, "python", "scripts/trace.py", "models/detector", "--check")
+    assert miniature.git(fresh, "rev-parse", "--short", "HEAD").strip() in traced.stdout
+    miniature.run(fresh, "dvc", "pull", "fetch", **swift.environment())
+    miniature.run(fresh, "dvc", "repro", "--force", "--single-item", "evaluate")
+    assert same(origin, fresh, "dvc.lock", "results/evaluate/predictions.json", "results/evaluate/metrics.json")
+
+
+def test_the_program_starts_without_a_heavy_library():
+    code = "import sys; sys.path[:0] = ['scripts', 'src']; import remote; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"tensorflow", "pandas", "dvc", "boto3"} & set(loaded.split())

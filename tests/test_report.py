@@ -1,0 +1,517 @@
+"""The report on a pull request: what it says of two revisions, its pictures, and where these are published."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import miniature
+import pytest
+import tiny
+from PIL import Image
+
+from plantdoc import hashing, revisions
+from plantdoc.errors import UserError
+from plantdoc.report import changes, costs, figures, markup, publishing
+from plantdoc.revisions import Revision
+
+# The sample's own pictures, and predictions that are the truth with some boxes missing: the more, the lower the score.
+DRAWN = {
+    "fetch": """
+sys.path.insert(0, "src")
+from plantdoc import coco, sample
+sample.write(Path("data/raw"), params["seed"], train=1 + params["fetch"]["limit"] % 2, test=9)
+Path("data/raw/val").mkdir(parents=True, exist_ok=True)
+write("data/raw/val/annotations.json", {"images": [], "annotations": [], "categories": []})
+own = params["fetch"]["source"]
+note = "drawn, not photographed" if own == "sample" else ""
+write("data/raw/source.json", {"source": own, "note": note})
+write("results/fetch/pictures/test.jpg", noise(1000, "sheet"))
+write("results/fetch/report.md", b"# What came in\\n")
+counts = ("pictures_dropped", "pictures_left_out", "boxes_dropped", "repairs", "duplicate_pairs", "label_conflicts")
+report = {"pictures_train": 1 + params["fetch"]["limit"] % 2, "pictures_val": 0, "pictures_test": 9}
+write("results/fetch/report.json", report | dict.fromkeys(counts, 0) | {"pictures_dropped": 3})
+cost()
+""",
+    "evaluate": tiny.STAGES["evaluate"]
+    + """
+sys.path.insert(0, "src")
+from plantdoc import coco
+rows = [
+    {"image_id": p.id, "category_id": b.category, "bbox": list(b.xywh), "score": 0.5}
+    for p in coco.load("data/raw/test").pictures for b in p.boxes
+    if (p.id * 7 + b.category * 3) % 10 < quality() * 100 - 50
+]
+write("results/evaluate/predictions.json", rows)
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished repository on main, and experiments with another lr and on other data."""
+    folder = tmp_path_factory.mktemp("drawn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "STAGES", tiny.STAGES | DRAWN)
+        tiny.finished(folder)
+    data = {"better": (), "more-train": ("-S", "fetch.limit=25"), "other": ("-S", "seed=7", "-S", "fetch.source=mine")}
+    for name, changed in data.items():
+        miniature.run(folder, "dvc", "exp", "run", "-n", name, "-S", "lr=0.2", *changed)
+    miniature.git(folder, "checkout", "-q", "-f", "main")
+    miniature.run(folder, "dvc", "checkout", "-q")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `drawn` with the report on `better` against main."""
+    folder = shutil.copytree(drawn, tmp_path_factory.mktemp("compared") / "drawn", symlinks=True)
+    # With TensorFlow out of reach: the report must not need it.
+    start = (
+        "import sys, runpy; sys.modules['tensorflow'] = None; runpy.run_path('scripts/report.py', run_name='__main__')"
+    )
+    miniature.run(folder, "python", "-c", start, "main", "better")
+    return folder
+
+
+@pytest.fixture
+def copy(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `drawn` to change, as the current directory."""
+    monkeypatch.chdir(shutil.copytree(drawn, tmp_path / "copy", symlinks=True))
+    return Path.cwd()
+
+
+def report(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run the script as a person does, outside of any workflow, and return what it wrote."""
+    ended(folder, *arguments, code=0, **environment)
+    return (folder / "results/report.md").read_text()
+
+
+def ended(folder: Path, *arguments: str, code: int = 1, **environment: str) -> str:
+    """What the script printed; it ended with `code` and without a traceback."""
+    outside = {"GITHUB_REPOSITORY": "", "GITHUB_EVENT_PATH": "", "GITHUB_SERVER_URL": "https://github.com"}
+    done = miniature.run(folder, "python", "scripts/report.py", *arguments, check=False, **outside | environment)
+    assert done.returncode == code, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def pair(before: str = "main", after: str = "workspace") -> tuple[Revision, Revision]:
+    """Two revisions of the current directory."""
+    return revisions.find(before), revisions.find(after)
+
+
+def rows(lines: list[str]) -> list[list[str]]:
+    """The cells of a table's rows, without its head and rule."""
+    found = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")]
+    return [row for i, row in enumerate(found) if i > 1]
+
+
+def origin(folder: Path) -> Path:
+    """A bare repository as the remote of `folder`."""
+    bare = folder.parent / "origin.git"
+    miniature.git(folder, "clone", "-q", "--bare", ".", str(bare))
+    miniature.git(folder, "remote", "add", "origin", str(bare))
+    return bare
+
+
+def hook(bare: Path, script: str) -> None:
+    """What the remote does when something is pushed."""
+    path = bare / "hooks/pre-receive"
+    path.write_text(f"#!/bin/sh\n{script}")
+    path.chmod(0o755)
+
+
+def picture(folder: Path) -> list[Path]:
+    """One file to publish."""
+    (folder.parent / "a.png").write_bytes(b"a picture")
+    return [folder.parent / "a.png"]
+
+
+def event(folder: Path, private: bool) -> str:
+    """The file in which a GitHub workflow finds what started it."""
+    path = folder.parent / "event.json"
+    path.write_text(json.dumps({"repository": {"private": private}}))
+    return str(path)
+
+
+def tree(bare: Path) -> list[str]:
+    return miniature.git(bare, "ls-tree", "-r", "--name-only", "report-pictures").split()
+
+
+@pytest.mark.slow
+def test_an_experiment_against_main_says_what_changed_and_whether_it_is_better(compared):
+    text = (compared / "results/report.md").read_text()
+    lines = text.splitlines()
+    assert lines[0] == "<!-- plant-disease-report -->"
+    assert lines[1] == (
+        "**test mAP@50 0.486 → 0.540** (▲ +0.054 better, outside the 95 % interval 0.446–0.526 of `main`)"
+    )
+    assert "| `lr` | `0.1` | `0.2` |" in lines
+    assert "| test mAP@50 | 0.486 (0.446–0.526) | 0.540 (0.500–0.580) | ▲ +0.054 better |" in lines
+    assert "| val mAP@50 | 0.540 | 0.600 | ▲ +0.060 better |" in lines
+    assert "| `apple scab` | 1 | 0.486 | 0.540 | ▲ +0.054 better | 0.100 → 0.100 |" in lines
+    assert "**Data:** 1 train, 0 val, 9 test pictures; 3 dropped, 0 left out" in text
+    assert "the same data as before." in text
+    for name in ("learning", "precision-recall"):
+        for theme in ("light", "dark"):
+            assert f'"report/{name}-{theme}.png"' in text
+            Image.open(compared / f"results/report/{name}-{theme}.png").verify()
+
+
+def test_six_pictures_show_truth_before_and_after(compared):
+    text = (compared / "results/report.md").read_text()
+    assert text.count("<img") == 2 + 6
+    shown = re.findall(r"^(Largest gain|Largest loss|Random): `(.*)`, F1 ([\d.]+) → ([\d.]+)$", text, re.MULTILINE)
+    assert len({name for _, name, _, _ in shown}) == len(shown) == 6
+    gains = [float(new) - float(old) for why, _, old, new in shown if why == "Largest gain"]
+    assert len(gains) == 2 and gains[0] >= gains[1] > 0
+    with Image.open(compared / "results/report/picture-1.jpg") as sheet:
+        assert sheet.width > 3 * 200
+
+
+@pytest.mark.slow
+def test_the_same_report_again_is_the_same_to_the_byte_and_comes_from_the_remote_where_the_cache_is_empty(
+    compared, copy
+):
+    miniature.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
+    cache = copy / ".dvc/cache"
+    # A folder remote is laid out as the cache is.
+    shutil.move(cache, copy.parent / "storage")
+    text = report(copy, "main", "better")
+    assert "‡ not checked against the output" in text
+    files = sorted(path.name for path in (compared / "results/report").iterdir())
+    assert files == sorted(path.name for path in Path("results/report").iterdir())
+    for name in files:
+        assert (compared / "results/report" / name).read_bytes() == Path("results/report", name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_without_the_earlier_predictions_the_report_goes_on_without_their_boxes(copy, compared):
+    md5 = revisions.find("main").md5("results/evaluate/predictions.json")
+    (copy / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink()
+    text = report(copy, "main", "better")
+    assert text.count("The boxes found before are not shown") == 1
+    assert "neither in the cache nor in the remote" in text
+    assert re.search(r"^Best: `.*`, F1 [\d.]+$", text, re.MULTILINE)
+    with (
+        Image.open("results/report/picture-1.jpg") as one,
+        Image.open(compared / "results/report/picture-1.jpg") as both,
+    ):
+        assert one.width < both.width
+
+
+@pytest.mark.slow
+def test_scores_on_other_test_pictures_are_not_compared(copy):
+    text = report(copy, "better", "other")
+    assert "not comparable: they were measured on other test pictures.**" in text.splitlines()[1]
+    assert "| val mAP@50 | 0.600 | 0.600 | = same |" in text
+    assert re.search(r"^\| test mAP@50 \| .* \| not comparable \|$", text, re.MULTILINE)
+    assert "other data than before." in text
+    assert "Best: " in text and "Largest gain" not in text
+
+
+def test_other_training_pictures_leave_the_test_scores_comparable(copy, tmp_path):
+    before, after = pair("better", "more-train")
+    assert changes.test_difference(before, after, tmp_path) == ""
+    (line, _) = changes.audit(before, after)
+    assert "2 (before: 1) train" in line and "other data than before." in line
+    shutil.rmtree(".dvc/cache")
+    assert "cannot be checked here" in changes.test_difference(before, after, tmp_path)
+
+
+def test_the_verdict_tells_worse_from_better_and_chance_from_change(copy):
+    assert "0.540 → 0.486** (▼ −0.054 worse" in figures.verdict(*pair("better", "main"), "")
+    assert figures.verdict(*pair("main", "main"), "") == "**test mAP@50 0.486 → 0.486** (= same)"
+    path = Path("results/evaluate/metrics.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"map50": 0.496}))
+    assert "+0.010 better, inside the 95 % interval 0.446–0.526 of `main`: may be chance" in figures.verdict(
+        *pair(), ""
+    )
+
+
+def test_a_first_pull_request_has_nothing_to_compare_with(copy):
+    miniature.git(copy, "rm", "-q", "-r", "results", "dvc.lock")
+    miniature.git(copy, "commit", "-q", "-m", "no results yet")
+    assert "neither main nor workspace has test scores: run `dvc repro`" in ended(copy)
+    assert "`workspace` has no test scores yet" in figures.verdict(*pair("HEAD~1", "workspace"), "")
+    text = report(copy, "main", "HEAD~1")
+    assert text.splitlines()[1] == (
+        "**test mAP@50 0.486**, 95 % interval 0.446–0.526; `main` has no results to compare with."
+    )
+    assert "| test mAP@50 | – | 0.486 (0.446–0.526) | – |" in text
+
+
+def test_nothing_changed_says_so(copy):
+    assert changes.params(*pair(), most=9) == ["", "No params changed.", ""]
+    assert changes.code(*pair()) == []
+    assert changes.stale(revisions.find("workspace")) == changes.stale(revisions.find("main")) == []
+
+
+def test_code_that_changed_is_named(copy):
+    with open("src/deploy.py", "a") as file:
+        file.write("\n# another line\n")
+    miniature.run(copy, "dvc", "repro", "deploy")
+    assert changes.code(*pair()) == ["Code of the pipeline that changed: `src/deploy.py`.", ""]
+
+
+def test_results_older_than_params_code_or_metrics_are_called_so(copy):
+    miniature.set_params(copy, lr=0.05)
+    with open("src/evaluate.py", "a") as file:
+        file.write("\n# another line\n")
+    Path("results/deploy/check.json").write_text("{}")
+    reasons = ["train (`lr`)", "evaluate (`src/evaluate.py`)", "deploy (`results/deploy/check.json`)"]
+    assert changes.stale(revisions.find("workspace")) == reasons
+    miniature.git(copy, "commit", "-q", "-a", "-m", "forgot dvc repro")
+    assert changes.stale(revisions.find("HEAD")) == reasons
+
+
+def test_classes_that_came_went_or_changed_most_stand_first(copy):
+    path = Path("results/evaluate/plots/per_class.csv")
+    head = "class,pictures,boxes,ap,ap50\n"
+    path.write_text(head + "stays,1,1,0.1,0.5\nup,1,1,0.1,0.2\ndown,1,1,0.1,0.9\ngone,1,2,0.1,0.5\nempty,0,0,,\n")
+    miniature.git(copy, "commit", "-q", "-a", "-m", "before")
+    path.write_text(head + "stays,1,1,0.1,0.5\nup,1,1,0.1,0.4\ndown,1,1,0.1,0.6\nnew,1,3,0.1,0.5\nempty,0,0,,\n")
+    found = rows(figures.classes(*pair(), "", most=99))
+    assert [(row[0].strip("`"), row[4]) for row in found] == [
+        ("gone", "class is gone"),
+        ("new", "new class"),
+        ("down", "▼ −0.300 worse"),
+        ("up", "▲ +0.200 better"),
+        ("stays", "= same"),
+        ("empty", "no box in test"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a|b <script>",
+        "@all",
+        "``x``",
+        "[y](http://z)",
+        "\\|",
+        "</details>",
+        "#1",
+        "-->",
+        "a\nb",
+        "*b*",
+        "&lt;",
+        "$x$",
+        "x_`odd`",
+    ],
+)
+def test_a_name_cannot_break_out_of_where_it_stands(name):
+    shown = markup.code(name)
+    if shown.startswith("<code>"):
+        inside = shown.removeprefix("<code>").removesuffix("</code>")
+        assert re.fullmatch(r"(\w| |&#\d+;)*", inside)
+    else:
+        assert re.fullmatch(r"`[^`|<>\\@#\n]+`", shown)
+
+
+@pytest.mark.slow
+def test_a_report_on_very_many_classes_fits_into_a_comment_and_says_what_was_cut(copy):
+    lines = "".join(f"{i:05d} <{'long|name' * 6}>,1,1,0.1,{0.4 + i % 7 / 100}\n" for i in range(3000))
+    Path("results/evaluate/plots/per_class.csv").write_text(f"class,pictures,boxes,ap,ap50\n{lines}")
+    text = report(copy)
+    assert len(text) < 65_536
+    shown = text.count("| new class |") + text.count("| class is gone |")
+    assert shown >= 20
+    assert f"{3001 - shown} classes with smaller changes are left out" in text
+    assert text.count("<details>") == text.count("</details>") == 1
+    assert "### Time and cost" in text
+
+
+def test_costs_of_another_run_are_marked_and_dollars_are_shown_where_there_are_any(copy):
+    before, after = pair()
+    path = Path("results/cost.json")
+    figures_of = json.loads(path.read_text())
+    model = Path("models/detector")
+    figures_of["train"] = {
+        "minutes": 12.34,
+        "dollars": 1.5,
+        "machine": "g5.xlarge",
+        "output": hashing.of_files([model], root=model),
+    }
+    path.write_text(json.dumps(figures_of))
+    lines = costs.table(before, after)
+    assert "| train | 0.0† | 12.3 | `test` → `g5.xlarge` |" in lines
+    assert "| evaluate | 0.0† | 0.0† | `test` |" in lines
+    assert "| **dollars** | – | $1.50 |  |" in lines
+    assert "† measured on another run" in "\n".join(lines)
+    shutil.rmtree(".dvc/cache")
+    assert "| train | 0.0‡ | 12.3‡ | `test` → `g5.xlarge` |" in costs.table(before, after)
+
+
+@pytest.mark.slow
+def test_published_pictures_are_on_their_own_branch_and_linked_by_commit(copy):
+    bare = origin(copy)
+
+    def state() -> tuple:
+        tracked_files = miniature.git(copy, "status", "--porcelain", "--untracked-files=no")
+        return tracked_files, Path(".git/index").read_bytes(), miniature.git(copy, "for-each-ref", "refs/heads")
+
+    before = state()
+    text = report(copy, "main", "better", "--publish", GITHUB_REPOSITORY="someone/leaves")
+    assert state() == before
+    tip = miniature.git(bare, "rev-parse", "report-pictures").strip()
+    start = f"https://github.com/someone/leaves/blob/{tip}/"
+    links = re.findall(r'(?:src|srcset)="([^"]*)"', text)
+    assert len(links) == 4 + 6
+    assert all(link.startswith(f"{start}{revisions.find('better').commit}/") for link in links)
+    assert {link.removeprefix(start).removesuffix("?raw=true") for link in links} == set(tree(bare))
+    for link in links:
+        stored = miniature.git(bare, "rev-parse", f"{tip}:{link.removeprefix(start).removesuffix('?raw=true')}")
+        name = link.rpartition("/")[2].removesuffix("?raw=true")
+        assert stored == miniature.git(copy, "hash-object", f"results/report/{name}")
+    assert miniature.git(bare, "rev-list", "--max-parents=0", "report-pictures").strip() == tip
+
+
+@pytest.mark.slow
+def test_pictures_that_are_not_the_samples_reach_a_private_repository_alone(copy):
+    bare = origin(copy)
+    text = report(copy, "main", "other", "--publish", GITHUB_REPOSITORY="a/b")
+    assert "Test pictures are left out: the repository is not known to be private" in text
+    assert text.count("<img") == 2
+    assert Path("results/report/picture-1.jpg").is_file()
+    assert len(tree(bare)) == 4 and not [name for name in tree(bare) if "picture-" in name]
+    private = event(copy, private=True)
+    text = report(copy, "main", "other", "--publish", GITHUB_REPOSITORY="a/b", GITHUB_EVENT_PATH=private)
+    assert text.count("<img") == 2 + 6
+    assert "Test pictures are left out" not in text
+    assert len(tree(bare)) == 4 + 6
+
+
+def test_a_repository_is_private_only_where_github_says_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_EVENT_PATH", raising=False)
+    assert not publishing.is_private()
+    for said, private in (
+        ({"private": True}, True),
+        ({"private": False}, False),
+        ({"private": "yes"}, False),
+        ({}, False),
+    ):
+        (tmp_path / "event.json").write_text(json.dumps({"repository": said}))
+        monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event.json"))
+        assert publishing.is_private() is private
+    (tmp_path / "event.json").write_text("not json")
+    with pytest.raises(UserError, match="cannot be read as an event"):
+        publishing.is_private()
+
+
+def test_the_same_pictures_again_push_nothing_and_others_keep_the_earlier_address(copy, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
+    bare = origin(copy)
+    commit = revisions.find("main").commit
+    first = publishing.push(copy, picture(copy), commit)
+    hook(bare, "exit 1\n")
+    assert publishing.push(copy, picture(copy), commit) == first
+    hook(bare, "exit 0\n")
+    other = revisions.find("better").commit
+    second = publishing.push(copy, picture(copy), other)
+    tips = miniature.git(bare, "rev-list", "report-pictures").split()
+    assert [second, first] == [
+        f"https://github.com/a/b/blob/{tip}/{name}" for tip, name in zip(tips, (other, commit), strict=True)
+    ]
+    assert sorted(tree(bare)) == sorted([f"{commit}/a.png", f"{other}/a.png"])
+
+
+def test_a_push_that_was_overtaken_is_tried_again(copy, monkeypatch, caplog):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
+    caplog.set_level("INFO", "plantdoc")
+    bare = origin(copy)
+    publishing.push(copy, picture(copy), revisions.find("main").commit)
+    line = ("commit-tree", "report-pictures^{tree}", "-p", "report-pictures", "-m", "theirs")
+    theirs = miniature.git(bare, *line).strip()
+    # Between our fetch and our push somebody else's commit arrives, once.
+    hook(
+        bare,
+        f"test -e overtaken && exit 0\ntouch overtaken\nunset GIT_QUARANTINE_PATH\n"
+        f"git update-ref refs/heads/report-pictures {theirs}\n",
+    )
+    publishing.push(copy, picture(copy), revisions.find("better").commit)
+    assert "trying again" in caplog.text
+    assert miniature.git(bare, "rev-parse", "report-pictures~1").strip() == theirs
+
+
+@pytest.mark.slow
+def test_a_remote_that_refuses_gives_the_remedy_and_a_report_without_pictures(copy):
+    hook(origin(copy), "echo not for you >&2\nexit 1\n")
+    printed = ended(copy, "main", "better", "--publish", GITHUB_REPOSITORY="a/b")
+    assert "permissions: contents: write" in printed and "not for you" in printed
+    text = Path("results/report.md").read_text()
+    assert "The pictures could not be published" in text
+    assert "<img" not in text and "test mAP@50 0.486 → 0.540" in text
+
+
+def test_a_token_that_may_not_write_gives_the_remedy_and_is_not_printed(copy, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
+    monkeypatch.setenv("no_proxy", "*")
+    origin(copy)
+
+    class Forbidden(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forbidden) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://me:sesame@127.0.0.1:{server.server_port}/a/b.git"
+        miniature.git(copy, "remote", "set-url", "--push", "origin", url)
+        with pytest.raises(UserError, match=r"403.*contents: write") as raised:
+            publishing.push(copy, picture(copy), revisions.find("main").commit)
+        server.shutdown()
+    assert "sesame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "repository", "said"),
+    [
+        (None, "a/b", "there is no git remote named origin"),
+        ("https://gitlab.example/a/b.git", "", "origin is not on github.com"),
+        ("../nowhere.git", "", "set GITHUB_REPOSITORY to OWNER/NAME"),
+        ("../nowhere.git", "a/b", "cannot be used .* check its address"),
+    ],
+)
+def test_a_remote_that_cannot_serve_is_named_with_the_remedy(copy, monkeypatch, url, repository, said):
+    monkeypatch.setenv("GITHUB_REPOSITORY", repository)
+    if url:
+        miniature.git(copy, "remote", "add", "origin", url)
+    with pytest.raises(UserError, match=said):
+        publishing.push(copy, picture(copy), revisions.find("main").commit)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/some.one/leaves.git",
+        "https://token@github.com/some.one/leaves",
+        "git@github.com:some.one/leaves.git",
+        "ssh://git@github.com/some.one/leaves.git/",
+    ],
+)
+def test_the_address_on_github_follows_from_any_form_of_the_remote(tmp_path, monkeypatch, url):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    miniature.git(tmp_path, "init", "-q")
+    miniature.git(tmp_path, "remote", "add", "origin", url)
+    assert publishing.address(tmp_path) == ("https://github.com", "some.one/leaves")
+
+
+def test_a_revision_that_is_not_there_is_named_and_nothing_is_written(copy):
+    assert "nowhere is no commit, branch, tag or experiment here" in ended(copy, "nowhere")
+    assert not Path("results/report.md").exists()
+
+
+@pytest.mark.parametrize("path", ["results/evaluate/metrics.json", "params.yaml"])
+def test_a_file_broken_by_a_merge_is_named(copy, path):
+    Path(path).write_text("<<<<<<< HEAD\nlr: 1\n=======\nlr: 2\n>>>>>>> theirs\n")
+    printed = ended(copy)
+    assert f"{path} of workspace cannot be read; is there a merge conflict" in printed
+    assert not Path("results/report.md").exists() and not Path("results/report").exists()
