@@ -67,7 +67,7 @@ aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, u
 	$(if $(FORCE),--force) $(if $(DRY_RUN),--dry-run)
 
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
-	$(IN_VENV) python -m pytest $(TESTS)
+	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile)
 
 lint: $(STAMP)  ## check the style of the code, change nothing
 	.venv/bin/ruff check .

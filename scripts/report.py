@@ -116,7 +116,7 @@ def publish(report: Report, drawn: list[str], ours: bool) -> None:
                  "the sample may be published."]  # fmt: skip
     commit = report.after.commit or revisions.find("HEAD").commit
     try:
-        address = publishing.push(Path.cwd(), [PICTURES / name for name in drawn], commit)
+        address = publishing.push(Path.cwd(), [PICTURES / name for name in drawn], commit) if drawn else ""
     except UserError:
         write(compose(replace(report, notes=[*notes, "The pictures could not be published; the log says why."]), {}))
         raise
@@ -147,7 +147,7 @@ def lines(report: Report, links: dict[str, str], most: int) -> list[str]:
     found += ["### Test pictures", "", *(f"{note}\n" for note in report.notes)]
     for what, name in report.sheets:
         if name in links:
-            found += [what, "", picture(links[name], "truth, before and after"), ""]
+            found += [what, "", picture(links[name], "Truth and predictions"), ""]
     return [*found, "### Time and cost", *report.costs]
 
 

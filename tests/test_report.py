@@ -441,9 +441,10 @@ def test_a_push_that_was_overtaken_is_tried_again(copy, monkeypatch, caplog):
 
 @pytest.mark.slow
 def test_a_remote_that_refuses_gives_the_remedy_and_a_report_without_pictures(copy):
-    hook(origin(copy), "echo not for you >&2\nexit 1\n")
+    hook(origin(copy), "echo not for you at https://me:sesame@host/ >&2\nexit 1\n")
     printed = ended(copy, "main", "better", "--publish", GITHUB_REPOSITORY="a/b")
     assert "permissions: contents: write" in printed and "not for you" in printed
+    assert "sesame" not in printed
     text = Path("results/report.md").read_text()
     assert "The pictures could not be published" in text
     assert "<img" not in text and "test mAP@50 0.486 → 0.540" in text

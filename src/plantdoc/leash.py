@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 GRACE = 10.0  # seconds
-
-
 Start = Callable[..., subprocess.Popen]
 
 
@@ -31,7 +29,7 @@ def hold(keep: int) -> Iterator[Start]:
     processes: list[subprocess.Popen] = []
 
     def start(command: Sequence[str], **options) -> subprocess.Popen:
-        leash = [sys.executable, __file__, *command]
+        leash = [sys.executable, "-P", __file__, *command]  # -P: its folder is no place to import from
         processes.append(subprocess.Popen(leash, stdin=read, pass_fds=[keep], start_new_session=True, **options))
         return processes[-1]
 

@@ -50,7 +50,8 @@ def _chance(before: Revision, old: float, new: float) -> str:
         return ""
     inside = before.metrics[f"{MAIN}_low"] <= new <= before.metrics[f"{MAIN}_high"]
     side = "inside" if inside else "outside"
-    return f", {side} the 95 % interval {interval} of {markup.code(before.name)}" + (": may be chance" * inside)
+    chance = ": may be chance" if inside else ""
+    return f", {side} the 95 % interval {interval} of {markup.code(before.name)}{chance}"
 
 
 def _interval(revision: Revision, key: str) -> str:

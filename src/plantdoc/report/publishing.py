@@ -29,7 +29,17 @@ _SILENT = {
     "LC_ALL": "C",
 }
 _OVERTAKEN = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "reference already exists")
-_REFUSED = ("permission", "denied", "403", "not granted", "protected", "declined", "authentication", "401", "username")
+_REFUSED = (
+    "permission",
+    "denied",
+    "error: 403",
+    "not granted",
+    "protected",
+    "declined",
+    "authentication",
+    "error: 401",
+    "username",
+)
 
 
 def push(root: Path, files: Sequence[Path], commit: str) -> str:
@@ -116,7 +126,9 @@ def _commit(root: Path, tree: str, tip: str, commit: str) -> str:
 
 def _push(root: Path, made: str) -> bool:
     """Whether the remote's branch is now at `made`; False where somebody else was faster."""
-    done = _exchange(root, "push", "--no-verify", "--porcelain", "origin", f"{made}:{_REF}", check=False)
+    done = _exchange(
+        root, "push", "--no-verify", "--no-follow-tags", "--porcelain", "origin", f"{made}:{_REF}", check=False
+    )
     if done.returncode == 0:
         return True
     said = done.stdout + done.stderr
