@@ -16,7 +16,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -49,19 +48,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", nargs="?", choices=JOBS, default="repro", help="what is to be done (repro)")
     job = parser.parse_args().job
-    with ThreadPoolExecutor(len(CHECKS)) as pool:  # they wait for programs and servers
-        found = list(pool.map(lambda check: look(*check, job), CHECKS))
-    for (name, _, _), (state, text) in zip(CHECKS, found, strict=True):
-        print(line(state, name, text))
-    missing = [name for (name, _, _), (state, _) in zip(CHECKS, found, strict=True) if state == NOT_READY]
+    missing = []
+    for name, check, needed_for in CHECKS:
+        state, text = look(check, job) if job in needed_for else (NOT_NEEDED, f"for {job}")
+        print(line(state, name, text), flush=True)
+        if state == NOT_READY:
+            missing.append(name)
     print(f"\nnot ready for {job}: {', '.join(missing)}" if missing else f"\nready for {job}")
     return 1 if missing else 0
 
 
-def look(name: str, check: Callable[[str], str], needed_for: tuple[str, ...], job: str) -> tuple[str, str]:
+def look(check: Callable[[str], str], job: str) -> tuple[str, str]:
     """A check's state and what it found; one that breaks is not ready, and stops no other."""
-    if job not in needed_for:
-        return NOT_NEEDED, f"for {job}"
     try:
         return READY, check(job)
     except UserError as error:

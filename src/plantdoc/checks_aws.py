@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from plantdoc.errors import UserError
@@ -21,7 +22,7 @@ def storage(job: str) -> str:
     """DVC's remote answers and can be written; what runs elsewhere needs one that is not a folder here."""
     from plantdoc import remote
 
-    there = remote.default()
+    there = _default()
     if job in ("ec2", "deploy") and not there.on_s3:
         raise UserError(f"{there.url} is a folder of this machine: `make aws BUCKET=name REGION=region EMAIL=address`")
     with remote.opened(there) as opened:
@@ -35,7 +36,7 @@ def credentials(job: str) -> str:
     """Whose credentials these are; never what they are."""
     from plantdoc import aws, remote
 
-    there = remote.default()
+    there = _default()
     if not there.on_s3:
         there = None
         if job == "push":
@@ -83,6 +84,13 @@ def sagemaker(job: str) -> str:
         client = remote.session().client("sagemaker", config=remote.patience())
         client.list_endpoints(MaxResults=1)
     return f"answers in {client.meta.region_name}"
+
+
+@functools.cache
+def _default():
+    from plantdoc import remote
+
+    return remote.default()
 
 
 def _is_aws(client) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from plantdoc import revisions
+from plantdoc import params
 from plantdoc.remote import Bucket, Folder
 
 MISSING, CORRUPTED = "missing", "corrupted"
@@ -38,13 +38,12 @@ def objects(targets: list[str], *places: Bucket | Folder) -> list[Object]:
 
     What is inside a folder is known where one of the `places` has its listing.
     """
-    head, now = revisions.find("HEAD"), revisions.find()
-    found = []
-    for stage, about in now.lock.items():
+    pipeline, found = params.read("dvc.yaml")["stages"], []
+    for stage, about in params.read("dvc.lock")["stages"].items():
+        in_git = _in_git(pipeline.get(stage, {}))
         for out in about.get("outs", ()):
             path, md5 = out["path"], out["md5"]
-            kept_in_git = head.read(path) is not None
-            if kept_in_git or (targets and not any(target in (stage, path) for target in targets)):
+            if path in in_git or (targets and not any(target in (stage, path) for target in targets)):
                 continue
             found.append(Object(path, md5, md5))
             if md5.endswith(".dir"):
@@ -69,6 +68,13 @@ def states(wanted: list[Object], place: Bucket | Folder) -> dict[Object, str]:
         looked = pool.map(lambda object_: state(object_, place), wanted)
         found = list(tqdm(looked, "looking", len(wanted), leave=False, disable=None, dynamic_ncols=True))
     return {object_: state for object_, state in zip(wanted, found, strict=True) if state}
+
+
+def _in_git(stage: dict) -> set[str]:
+    """The stage's outputs that DVC does not store: those with `cache: false`."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, ())]
+    optional = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
+    return {path for path, options in optional if not options.get("cache", True)}
 
 
 def _listing(folder: Object, places: tuple[Bucket | Folder, ...]) -> list[tuple[str, str]]:
