@@ -20,8 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import aws, bucket, cloudformation, dvc_remote, stage
+from plantdoc import stage
+from plantdoc.cloud import aws, bucket, cloudformation
 from plantdoc.errors import UserError
+from plantdoc.storage import dvc_remote
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "infra/base.yaml"
 GITHUB = "token.actions.githubusercontent.com"

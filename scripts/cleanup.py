@@ -22,10 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import garbage, revisions, stage
+from plantdoc import revisions, stage
 from plantdoc.commands import dvc, git
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
+from plantdoc.storage import garbage
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import checks, checks_aws
+from plantdoc.doctor import checks, checks_aws
 from plantdoc.errors import UserError
 
 ALL = JOBS = ("repro", "push", "ec2", "deploy")

@@ -18,8 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import outputs, registry, stage
+from plantdoc import stage
 from plantdoc.commands import git
+from plantdoc.storage import outputs
+from plantdoc.versions import registry
 
 SCORES = ("train:val_map50", "evaluate:map50", "evaluate:map50_low", "evaluate:map50_high")
 

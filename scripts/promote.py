@@ -21,10 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import choice, gitremote, guard, outputs, registry, revisions, stage
-from plantdoc.choice import Candidate
+from plantdoc import gitremote, guard, revisions, stage
 from plantdoc.commands import dvc, git
 from plantdoc.errors import UserError
+from plantdoc.storage import outputs
+from plantdoc.versions import choice, registry
+from plantdoc.versions.choice import Candidate
 
 log = logging.getLogger("plantdoc")
 

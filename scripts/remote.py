@@ -19,8 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import damage, outputs, remote, stage
+from plantdoc import stage
 from plantdoc.errors import UserError
+from plantdoc.storage import damage, outputs, remote
 
 
 def main() -> None:

@@ -27,8 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import grid, guard, leash, params, revisions, snapshot, stage, standings, trial
+from plantdoc import guard, params, revisions, stage
 from plantdoc.errors import UserError
+from plantdoc.sweep import grid, leash, snapshot, standings, trial
 
 RESULTS = Path("results/sweep")
 PATIENCE = leash.GRACE + 5  # seconds in which the commands of a killed sweep are gone

@@ -20,11 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import origin, registry, revisions, shipped, stage
+from plantdoc import revisions, stage
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
-from plantdoc.shipped import Model
+from plantdoc.versions import origin, registry, shipped
+from plantdoc.versions.shipped import Model
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import s3_server
 import tiny
 from reachable import ROOT
 
-from plantdoc import checks
+from plantdoc.doctor import checks
 from plantdoc.errors import UserError
 
 SECRET = "d1stinctive-s3cret"

@@ -11,7 +11,9 @@ import psutil
 import pytest
 import trials
 
-from plantdoc import choice, outputs, registry, revisions
+from plantdoc import revisions
+from plantdoc.storage import outputs
+from plantdoc.versions import choice, registry
 
 PROMOTE = ("python", "scripts/promote.py", "train:val_map50")
 KILL = "kill -9 $(awk '{print $4}' /proc/$PPID/stat)"  # in a hook: the process that runs git

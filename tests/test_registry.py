@@ -7,7 +7,7 @@ from pathlib import Path
 import miniature
 import pytest
 
-from plantdoc import registry
+from plantdoc.versions import registry
 
 
 @pytest.fixture

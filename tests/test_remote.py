@@ -212,26 +212,28 @@ def pushed(swift, finished, tmp_path_factory) -> Path:
     return repository
 
 
+# Bucket, user, what else is wrong with the environment, and what is said.
+OWNER, GUEST = swift_server.OWNER, swift_server.GUEST
 REFUSALS = {
-    "wrong secret": ("kept", {"AWS_SECRET_ACCESS_KEY": "not-the-s3cret"}, "check AWS_SECRET_ACCESS_KEY"),
-    "no bucket": ("nowhere", {}, "there is no such bucket: check the url in .dvc/config, or make it with `make aws"),
-    "no permission": ("kept", {"guest": ""}, "AWS denies"),
-    "no permission to write": ("shown", {"guest": ""}, "AWS denies CreateMultipartUpload"),
-    "expired token": ("kept", {"expired": "", "AWS_SESSION_TOKEN": "session-s3cret"}, "have expired"),
-    "dead endpoint": ("kept", {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "cannot be reached"),
+    "wrong secret": ("kept", OWNER, {"AWS_SECRET_ACCESS_KEY": "not-the-s3cret"}, "check AWS_SECRET_ACCESS_KEY"),
+    "no bucket": ("nowhere", OWNER, {}, "there is no such bucket: check the url in .dvc/config, or make it with `make"),
+    "no permission": ("kept", GUEST, {}, "AWS denies"),
+    "no permission to write": ("shown", GUEST, {}, "AWS denies CreateMultipartUpload"),
+    "expired token": ("kept", OWNER, {"AWS_SESSION_TOKEN": "s3cret"}, "have expired"),
+    "dead endpoint": ("kept", OWNER, {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "cannot be reached"),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_refused_push_says_why_loses_nothing_and_works_once_the_cause_is_gone(refusal, swift, pushed, expired):
-    name, changes, message = REFUSALS[refusal]
-    environment = swift.environment(swift_server.GUEST if changes.pop("guest", None) == "" else swift_server.OWNER)
-    if changes.pop("expired", None) == "":
+    name, user, changes, message = REFUSALS[refusal]
+    environment = swift.environment(user) | changes
+    if refusal == "expired token":
         environment["AWS_ENDPOINT_URL_S3"] = expired
     point(pushed, f"s3://{name}/dvc")
     objects = swift.objects("kept")
-    failed = miniature.run(pushed, *PUSH, check=False, **(environment | changes))
+    failed = miniature.run(pushed, *PUSH, check=False, **environment)
     said = failed.stdout.splitlines()[-1]
     assert failed.returncode == 1
     assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and message in said
@@ -317,7 +319,7 @@ aws_access_key_id = {swift.key}
 aws_secret_access_key = {swift.secret}
 """
     (tmp_path / "config").write_text(profile)
-    settings = {name: "" for name in ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    settings = ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
     with_profile = {"AWS_PROFILE": "plants", "AWS_CONFIG_FILE": str(tmp_path / "config")}
     command = ["env", *(f"--unset={name}" for name in settings), *PUSH]
     done = miniature.run(origin, *command, **swift.environment() | with_profile)

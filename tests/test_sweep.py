@@ -19,8 +19,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from plantdoc import grid, params, revisions, standings, trial
+from plantdoc import params, revisions
 from plantdoc.errors import UserError
+from plantdoc.sweep import grid, standings, trial
 
 BASE = params.read(miniature.ROOT / "params.yaml")
 

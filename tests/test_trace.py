@@ -10,7 +10,8 @@ import miniature
 import pytest
 import tiny
 
-from plantdoc import bundle, dvc_hash, origin, revisions, shipped
+from plantdoc import bundle, revisions
+from plantdoc.versions import dvc_hash, origin, shipped
 
 # The stages by formula, with the record that a real training keeps and a bundle that can be unpacked.
 RECORD = """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from plantdoc import aws
+from plantdoc.cloud import aws
 from plantdoc.errors import UserError
 
 # Left by a first creation that failed, or by a plan never carried out: such a stack can only be deleted.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 from tqdm import tqdm
 
-from plantdoc import aws
+from plantdoc.cloud import aws
 from plantdoc.errors import UserError
 
 TAG = {"project": "plant-disease-detector"}

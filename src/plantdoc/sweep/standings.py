@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import grid
 from plantdoc.revisions import Revision
+from plantdoc.sweep import grid
 
 _MOST_LINES = 10  # more combinations than colours cannot be told apart
 _X_LOG = "lr"

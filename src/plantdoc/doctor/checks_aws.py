@@ -1,4 +1,4 @@
-"""Checks of what is not on this machine: DVC's remote, credentials, quota, SageMaker. See plantdoc.checks."""
+"""Checks of what is not on this machine: DVC's remote, credentials, quota, SageMaker. See plantdoc.doctor.checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STANDARD = ("L-1216C47A", "L-34B43A08")  # families A, C, D, H, I, M, R, T, Z
 
 def storage(job: str) -> str:
     """DVC's remote answers and can be written; what runs elsewhere needs one that is not a folder here."""
-    from plantdoc import remote
+    from plantdoc.storage import remote
 
     there = _default()
     if job in ("ec2", "deploy") and not there.on_s3:
@@ -34,7 +34,8 @@ def storage(job: str) -> str:
 
 def credentials(job: str) -> str:
     """Whose credentials these are; never what they are."""
-    from plantdoc import aws, remote
+    from plantdoc.cloud import aws
+    from plantdoc.storage import remote
 
     there = _default()
     if not there.on_s3:
@@ -55,7 +56,9 @@ def credentials(job: str) -> str:
 
 def quota(job: str) -> str:
     """The account may start one of the wanted instance types, on demand or on the spot market."""
-    from plantdoc import aws, params, remote
+    from plantdoc import params
+    from plantdoc.cloud import aws
+    from plantdoc.storage import remote
 
     wanted = (params.read().get("runner") or {}).get("instance_types") or INSTANCE_TYPES
     with aws.explained():
@@ -78,7 +81,8 @@ def quota(job: str) -> str:
 
 def sagemaker(job: str) -> str:
     """SageMaker answers, and these credentials may ask it."""
-    from plantdoc import aws, remote
+    from plantdoc.cloud import aws
+    from plantdoc.storage import remote
 
     with aws.explained():
         client = remote.session().client("sagemaker", config=remote.patience())
@@ -88,7 +92,7 @@ def sagemaker(job: str) -> str:
 
 @functools.cache
 def _default():
-    from plantdoc import remote
+    from plantdoc.storage import remote
 
     return remote.default()
 
@@ -106,7 +110,7 @@ def _limit(quotas, code: str) -> float:
     """vCPUs that may run at once; where the account has no value of its own, AWS's default."""
     from botocore.exceptions import ClientError
 
-    from plantdoc import aws
+    from plantdoc.cloud import aws
 
     try:
         return quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]

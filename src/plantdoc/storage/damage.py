@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from plantdoc import params
-from plantdoc.remote import Bucket, Folder
+from plantdoc.storage.remote import Bucket, Folder
 
 MISSING, CORRUPTED = "missing", "corrupted"
 _AT_ONCE = 8

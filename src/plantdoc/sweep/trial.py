@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from plantdoc import grid, leash
 from plantdoc.errors import UserError
-from plantdoc.snapshot import Snapshot, git
+from plantdoc.sweep import grid, leash
+from plantdoc.sweep.snapshot import Snapshot, git
 
 COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
 LOGS = Path(".dvc/tmp/plantdoc/sweep")

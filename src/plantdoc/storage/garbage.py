@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from plantdoc import gitremote, guard, remote, workspace
+from plantdoc import gitremote, guard, workspace
 from plantdoc.commands import git
 from plantdoc.errors import UserError
+from plantdoc.storage import remote
 
 
 def keepers(root: Path | str = ".") -> list[str]:

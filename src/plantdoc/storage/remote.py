@@ -148,7 +148,7 @@ def opened(remote: Remote) -> Iterator[Bucket | Folder]:
         return
     from botocore.exceptions import ClientError
 
-    from plantdoc import aws
+    from plantdoc.cloud import aws
 
     try:
         with aws.explained():

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from plantdoc import bundle, dvc_hash
+from plantdoc import bundle
 from plantdoc.errors import UserError
+from plantdoc.versions import dvc_hash
 
 DETECTOR, BUNDLE = "models/detector", "models/bundle"
 CONFIG, WEIGHTS, ARCHIVE = "config.json", "detector.weights.h5", "model.tar.gz"

@@ -10,11 +10,12 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc import dvc_hash, hashing, revisions, workspace
+from plantdoc import hashing, revisions, workspace
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
-from plantdoc.shipped import Model
+from plantdoc.versions import dvc_hash
+from plantdoc.versions.shipped import Model
 
 # What made_from says of a model's params; its other keys are hashes.
 PARAMS = ("seed", "lr", "model", "train")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plantdoc import remote
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
+from plantdoc.storage import remote
 
 
 def cache(root: Path | str = ".") -> Path:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from ruamel.yaml import YAML
 
-from plantdoc import registry, revisions
+from plantdoc import revisions
 from plantdoc.commands import git
 from plantdoc.errors import UserError
+from plantdoc.versions import registry
 
 log = logging.getLogger("plantdoc")
 

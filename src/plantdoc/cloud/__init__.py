@@ -1,0 +1,1 @@
+"""AWS: clients that say what went wrong, the bucket, the CloudFormation stack."""

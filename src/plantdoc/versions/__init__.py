@@ -1,0 +1,1 @@
+"""Versions of the detector: which experiment becomes one, and which revision made a given model."""
