@@ -19,7 +19,7 @@ BY ?= train:val_map50
 FROM ?= main
 TO ?= workspace
 
-.PHONY: help setup repro experiment doctor push pull sweep promote models gc report aws aws-delete test lint format lock clean
+.PHONY: help setup repro experiment doctor push pull repair sweep promote models gc report aws aws-delete test lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -37,10 +37,13 @@ doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or 
 	@$(IN_VENV) python scripts/doctor.py $(FOR)
 
 push: $(STAMP)  ## send data and models of this revision to the remote
-	@$(IN_VENV) python scripts/remote.py push
+	@$(IN_VENV) python scripts/remote.py push $(TARGETS)
 
 pull: $(STAMP)  ## bring data and models of this revision from the remote; TARGETS="train deploy" for some
 	@$(IN_VENV) python scripts/remote.py pull $(TARGETS)
+
+repair: $(STAMP)  ## send again what the remote has lost or has damaged
+	@$(IN_VENV) python scripts/remote.py repair $(TARGETS)
 
 sweep: $(STAMP)  ## try several values: make sweep LR="0.05 0.1 0.2" JOBS=2; other params: PARAMS="train.epochs=10,20"
 	@$(IN_VENV) python scripts/sweep.py $(if $(LR),lr=$(subst $(SPACE),$(COMMA),$(strip $(LR)))) $(PARAMS) --jobs $(JOBS)
