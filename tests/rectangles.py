@@ -15,7 +15,9 @@ class RectangleDetector:
     """One box around all pixels of each colour, in the form of plantdoc.detector.Detector; one row is unused."""
 
     def __init__(self, size: int = 128):
-        self.config = SimpleNamespace(image_size=size, classes=tuple(COLOURS), max_detections=4, score_floor=0.001)
+        self.config = SimpleNamespace(
+            image_size=size, classes=tuple(COLOURS), max_detections=4, score_floor=0.001, made_from={}
+        )
         self.model = SimpleNamespace(variables=[SimpleNamespace(value=tf.Variable([0.9, 0.8, 0.7], name="scores"))])
 
     def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

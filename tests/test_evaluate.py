@@ -94,6 +94,7 @@ def known(tmp_path, monkeypatch, tf):
 
     monkeypatch.setattr(detector, "load", lambda folder: Sorted())
     monkeypatch.setattr(runtime, "configure", lambda threads, seed: None)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.chdir(judged.make(tmp_path))
     return tmp_path, evaluate.main
 

@@ -33,7 +33,7 @@ CHEAP = {
     "make": "make repro",
 }
 # Nothing of ours is in them.
-PLAIN = {". .venv/bin/activate", "git checkout COMMIT", "dvc checkout"}
+PLAIN = {'git commit -m "Data in S3" .dvc/config', ". .venv/bin/activate", "git checkout COMMIT", "dvc checkout"}
 
 
 def text(page: str) -> str:
