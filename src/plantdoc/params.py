@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Jitter = Annotated[float, Field(ge=0, le=0.9)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
 
 
 class _Section(BaseModel):
@@ -105,8 +106,26 @@ class Deploy(_Section):
     check_pictures: Count
 
 
+class Runner(_Section):
+    """Where train runs. It changes no result, so that no stage tracks it: see `runner` in src/train.py."""
+
+    kind: Literal["local", "ec2"]
+    instance_types: Annotated[list[InstanceType], Field(min_length=1)]
+    spot: bool
+    on_demand_fallback: bool
+    region: str
+    zones: list[str]
+    image: Annotated[str, Field(pattern="^(ami-[0-9a-f]+|/.+)$")]
+    disk_gb: Annotated[int, Field(ge=30, le=2000)]
+    max_hours: Annotated[float, Field(gt=0, le=120)]
+    max_dollars: Annotated[float, Field(gt=0)]
+    max_attempts: Count
+    stall_minutes: Annotated[float, Field(gt=0)]
+    tags: dict[str, str]
+
+
 class Params(_Section):
-    """All of params.yaml: one section per stage, in stage order, and what they share."""
+    """All of params.yaml: one section per stage, in stage order, what they share, and where train runs."""
 
     seed: Whole
     lr: Annotated[float, Field(gt=0)]
@@ -116,6 +135,7 @@ class Params(_Section):
     train: Train
     evaluate: Evaluate
     deploy: Deploy
+    runner: Runner
 
 
 def load(path: Path | str = "params.yaml") -> Params:

@@ -1,0 +1,128 @@
+"""Trainings that run elsewhere, as they lie in S3: who is at it, how far it is, what it made.
+
+A run is named by its id, the hash of all that determines its result. Below `runs/` of the bucket:
+
+    code/<sha256>.tar.gz              the tracked tree, for all runs that have the same
+    weights/<sha256>                  a file of model.weights
+    <id>/attempts/<n>.json            the claim of attempt n (1, 2, …): first come, first served; then its machine
+    <id>/<n>/status.json              the machine's heartbeat
+    <id>/<n>/log/<k>                  what the training printed, as bytes, in pieces numbered from 0
+    <id>/<n>/end.json                 written once, when the machine knows how the attempt ended
+    <id>/checkpoint/                  the last finished epoch (plantdoc.checkpoint)
+    <id>/outputs/<sha256>             files of the outputs
+    <id>/result.json                  written once, after the outputs: the run is done
+
+Nothing is ever deleted by a machine. Imports no TensorFlow: the commands start in a moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from plantdoc import hashing, stage
+from plantdoc.errors import UserError
+
+_TRIES = 10  # of a request, with back-off in between: S3 may be out for about a minute
+_MISSING = ("NoSuchKey", "404", "NotFound")
+
+
+class Store:
+    """Objects below `s3://bucket/runs/`. Keys are relative to that.
+
+    Every method may raise what boto3 does, after it was tried for about a minute (AWS_MAX_ATTEMPTS says how often).
+    """
+
+    def __init__(self, bucket: str, session=None, **options):
+        import boto3
+        from botocore.config import Config
+
+        tries = int(os.environ.get("AWS_MAX_ATTEMPTS", _TRIES))
+        config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": tries})
+        self.bucket, self.prefix = bucket, "runs/"
+        self.client = (session or boto3.Session()).client("s3", config=config, **options)
+
+    def put(self, key: str, body: bytes | dict) -> None:
+        """Write an object; a dict as JSON."""
+        self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=_bytes(body))
+
+    def put_new(self, key: str, body: bytes | dict) -> bool:
+        """Write an object that is not there yet; returns whether it is now ours.
+
+        Of several writers one succeeds: S3 decides (`If-None-Match: *`). A body that tells its writer from others is
+        recognised when an answer was lost on the way and the retry finds it written.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=_bytes(body), IfNoneMatch="*")
+        except ClientError as error:
+            # 409: another writer is just at it.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
+                raise
+            return self.get(key) == _bytes(body)
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        """An object's bytes; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+
+    def read(self, key: str) -> dict | None:
+        """A JSON object; None where there is none."""
+        found = self.get(key)
+        return None if found is None else json.loads(found)
+
+    def upload(self, path: Path, key: str) -> str:
+        """Send a file with its SHA-256, which is returned."""
+        sha256 = hashing.of_file(path)
+        self.client.upload_file(str(path), self.bucket, self.prefix + key, ExtraArgs={"Metadata": {"sha256": sha256}})
+        return sha256
+
+    def download(self, key: str, path: Path, sha256: str | None = None) -> bool:
+        """Bring an object to the file `path`, whole or not at all; returns whether there is one.
+
+        Raises:
+            UserError: its content is not that of `sha256`, or, without one, of the SHA-256 it was sent with.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            wanted = sha256 or self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)["Metadata"]["sha256"]
+            with stage.replacing(path, folder=False) as file:
+                self.client.download_file(self.bucket, self.prefix + key, str(file))
+                if hashing.of_file(file) != wanted:
+                    raise UserError(f"s3://{self.bucket}/{self.prefix}{key} is damaged: its SHA-256 is not {wanted}")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return False
+            raise
+        return True
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an object."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return False
+            raise
+        return True
+
+    def keys(self, below: str = "") -> list[str]:
+        """The keys that begin with `below`, sorted."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + below)
+        return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", ()))
+
+
+def _bytes(body: bytes | dict) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
