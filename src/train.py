@@ -4,13 +4,17 @@ Reads data/tfrecords, writes models/detector (weights and a config that rebuilds
 results/train/metrics.json (the best epoch's val mAP) and results/train/live (curves for `dvc plots show`).
 
 The weights kept are those of the epoch with the best val mAP. Killed at any moment, the same command goes on from the
-last finished epoch and ends with the same bits. What it costs and scores: the table in README.md.
+last finished epoch and ends with the same bits. With runner.kind = ec2 a machine on EC2 does the work, see
+scripts/ec2.py. What it costs and scores: the table in README.md.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,13 +33,37 @@ def main() -> None:
     refuse_without_commit()
     if settings.train.frozen and settings.model.weights == "none":
         raise UserError("train.frozen > 0 with model.weights = none would freeze random layers: set one of the two")
+    # The machine that trains for someone has the same params and must not hand over again.
+    if settings.runner.kind == "ec2" and os.environ.get("PLANTDOC_RUNNER") != "local":
+        hand_over()
+        return
     runtime.configure(settings.train.threads, settings.seed)
     with weights.located(settings.model.weights) as (preset, file):
         made_from = lineage.made_from("train", settings, file)
         run_id = hashing.of_value(made_from)[:16]
         folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
-        with guard.only_one(folder.with_suffix(".lock")), tracking.run("train", made_from) as tracker:
+        with (
+            guard.only_one(folder.with_suffix(".lock"), "this very training"),
+            tracking.run("train", made_from) as tracker,
+        ):
             train(settings, made_from, preset, file, checkpoint.Checkpoint(folder), tracker)
+
+
+def hand_over() -> None:
+    """Have a machine on EC2 train; scripts/ec2.py brings the outputs into place as if they had been made here.
+
+    A process of its own: where a model is trained is no part of what makes it, and so no dep of this stage.
+    """
+    process = subprocess.Popen([sys.executable, "scripts/ec2.py", "run"])
+    # It decides what becomes of the machine, and hears of Ctrl-C itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    if code := process.wait():
+        sys.exit(code if code > 0 else 1)
+    made_from = json.loads(Path(MODEL, "config.json").read_text())["made_from"]
+    with tracking.run("train", made_from) as tracker:
+        for number, row in read_curves().items():
+            tracker.epoch(number, row)
 
 
 def train(
@@ -58,6 +86,11 @@ def train(
     truth = feed.val_truth(RECORDS)
     steps = feed.steps(meta, config.batch_size)
     strategy, precision = runtime.devices(config.precision)
+    if config.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(
+            f"train.batch_size = {config.batch_size} cannot be shared out evenly over the "
+            f"{strategy.num_replicas_in_sync} GPUs here: choose a multiple"
+        )
     with strategy.scope():
         form = detector.Config.of(settings.model, meta.size, meta.classes, made_from)
         model = detector.Detector(form, preset, precision)
@@ -102,6 +135,7 @@ def train(
         detector.save(model, target)
     write_results(progress)
     minutes = (time.monotonic() - started) / 60
+    # Of the epochs that ran here, if it went on from an earlier one.
     pictures = (progress.epochs - first) * steps * config.batch_size
     cost.record("train", MODEL, minutes=minutes, pictures_per_second=pictures / minutes / 60)
     saved.remove()
@@ -151,6 +185,17 @@ def write_results(progress: checkpoint.Progress) -> None:
     }
     with stage.replacing(RESULTS / "metrics.json", folder=False) as path:
         path.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def read_curves() -> dict[int, dict[str, float]]:
+    """The rows that `write_results` has written, by epoch from 1."""
+    rows: dict[int, dict[str, float]] = {}
+    for path in sorted((RESULTS / "live/plots/metrics").glob("*/*.tsv")):
+        name = f"val_{path.stem}" if path.parent.name == "val" else path.stem
+        with open(path, newline="") as file:
+            for line in csv.DictReader(file, delimiter="\t"):
+                rows.setdefault(int(line["step"]) + 1, {})[name] = float(line[path.stem])
+    return rows
 
 
 def _advance(bar, terms: dict[str, float]) -> None:

@@ -120,7 +120,7 @@ def params_read(stage: str) -> set[str]:
             key = dotted(node, holders)
             if key and id(node) not in inner:
                 found |= expanded(key)
-    return found - WITHOUT_EFFECT
+    return {key for key in found - WITHOUT_EFFECT if not key.startswith("runner.")}  # where, not what
 
 
 def names_of_params(path: Path) -> Iterator[str]:

@@ -64,10 +64,10 @@ def test_outlives_a_parent_that_is_no_dvc(tmp_path, root):
 
 
 def test_only_one_names_the_holder(tmp_path):
-    refused = pytest.raises(UserError, match=rf"process {os.getpid()}\b")
-    with guard.only_one(tmp_path / "lock"), refused, guard.only_one(tmp_path / "lock", patience=0):
+    refused = pytest.raises(UserError, match=rf"^it is already under way in process {os.getpid()}\b")
+    with guard.only_one(tmp_path / "lock", "it"), refused, guard.only_one(tmp_path / "lock", "it", patience=0):
         pass
-    with guard.only_one(tmp_path / "lock", patience=0):
+    with guard.only_one(tmp_path / "lock", "it", patience=0):
         pass
 
 

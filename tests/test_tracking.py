@@ -187,10 +187,10 @@ def test_a_netrc_entry_for_the_host_is_a_key_and_one_for_another_is_none(tmp_pat
     monkeypatch.setenv("NETRC", str(path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     path.write_text("machine api.wandb.ai login user password secret\n")
-    assert tracking._has_key("https://api.wandb.ai")
-    assert not tracking._has_key("https://wandb.example.org:8080")
+    assert tracking.has_key("https://api.wandb.ai")
+    assert not tracking.has_key("https://wandb.example.org:8080")
     path.write_text("machine api.wandb.ai nonsense\n")
-    assert not tracking._has_key("https://api.wandb.ai")
+    assert not tracking.has_key("https://api.wandb.ai")
 
 
 @pytest.mark.parametrize(("key", "why"), [(KEY, "connection refused"), ("tooshort", "40+ characters")])
@@ -317,14 +317,15 @@ def test_online_a_repeated_training_goes_on_in_its_run_and_data_and_model_are_it
     with wandb_server.running() as told:
         settings = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": told.url}
         [line] = tell(folder, "train(1, 2)", **settings)
-        [run] = told.runs
+        made, [run] = "tfrecords-bb22.dir", [name for name in told.runs if not name.startswith("tfrecords-")]
         assert line == f"plantdoc: train: W&B: {told.url}/me/project/runs/{run}"
         tell(folder, "train(2, 3)", **settings)
         for _ in range(2):
             tell(folder, "evaluate()", **settings)
-        assert list(told.runs) == [run]
+        assert set(told.runs) == {made, run}
         assert told.steps(run) == [1, 2, 3, 4]
-        assert set(told.used) == {(run, "id-of-raw"), (run, "id-of-tfrecords")}
+        assert set(told.used) == {(made, "id-of-raw"), (run, "id-of-raw"), (run, "id-of-tfrecords")}
+        assert told.artifacts["tfrecords"]["run"] == made
         assert {name: about["type"] for name, about in told.artifacts.items() if not name.startswith("run-")} == {
             "raw": "dataset",
             "tfrecords": "dataset",

@@ -72,13 +72,16 @@ class Told:
         if name == "CreateArtifact":
             about = variables["input"]
             collection = about["artifactCollectionName"]
+            known = self.artifacts.get(collection, {})
+            # The same content again is the same version, which stays that of the run that logged it first.
+            run = known.get("run") if known.get("digest") == about["digest"] else None
             self.artifacts[collection] = {
                 "id": f"id-of-{collection}",
                 "name": collection,
                 "type": about["artifactTypeName"],
                 "metadata": about["metadata"],
                 "digest": about["digest"],
-                "run": about["runName"],
+                "run": run or about["runName"],
             }
             sequence = {"id": "s", "latestArtifact": None}
             artifact = {"id": f"id-of-{collection}", "state": "COMMITTED", "artifactSequence": sequence}

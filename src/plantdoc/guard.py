@@ -65,8 +65,8 @@ def end_on_terminate() -> None:
 
 
 @contextlib.contextmanager
-def only_one(path: Path | str, patience: float = 5.0) -> Iterator[None]:
-    """Hold the lock file `path`, or stop with a message that names who holds it.
+def only_one(path: Path | str, what: str, patience: float = 5.0) -> Iterator[int]:
+    """Hold the lock file `path` and yield its descriptor, or stop with a message that names `what` is under way where.
 
     `patience` in seconds covers the moment in which an orphan of a killed run is still going down.
     """
@@ -83,11 +83,10 @@ def only_one(path: Path | str, patience: float = 5.0) -> Iterator[None]:
                     file.seek(0)
                     holder = file.read().strip() or "unknown"
                     raise UserError(
-                        f"this very training is already under way in process {holder}: wait for it, or end it with "
-                        f"`kill {holder}`"
+                        f"{what} is already under way in process {holder}: wait for it, or end it with `kill {holder}`"
                     ) from None
                 time.sleep(0.1)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        yield file.fileno()

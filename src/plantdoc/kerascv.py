@@ -64,7 +64,10 @@ class Network:
         return decoded["boxes"], decoded["scores"]
 
     def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
-        """Scalar loss terms `box` and `class` of a batch: boxes [B, M, 4] and labels [B, M], both padded with -1."""
+        """Scalar loss terms `box` and `class` of a batch: boxes [B, M, 4] and labels [B, M], both padded with -1.
+
+        On several devices each has its part of the batch, and the mean of their terms is that of the whole batch.
+        """
         raise NotImplementedError
 
 
@@ -98,7 +101,7 @@ class YoloV8(Network):
     def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
         predicted, scores = self.decode(outputs)
         targets, wanted, positive = task_aligned(scores, predicted, self.anchors, boxes, tf.cast(labels, tf.int32))
-        normaliser = tf.maximum(tf.reduce_sum(wanted), 1.0)
+        normaliser = _per_replica(tf.reduce_sum(wanted))
         # Anchors without a target get a box equal to their own, so that no gradient comes from a meaningless pair.
         targets = tf.where(positive[..., None], targets, tf.stop_gradient(predicted))
         box = tf.reduce_sum(self.iou(targets, predicted) * tf.reduce_sum(wanted, axis=-1)) / normaliser
@@ -124,7 +127,7 @@ class RetinaNet(Network):
         targets, classes = self.model.label_encoder(images, {"boxes": boxes, "classes": labels})
         positive = tf.cast(classes > -1.0, tf.float32)
         counted = tf.cast(tf.not_equal(classes, -2.0), tf.float32)  # -2 marks anchors that are neither leaf nor not
-        normaliser = tf.maximum(tf.reduce_sum(positive), 1.0)
+        normaliser = _per_replica(tf.reduce_sum(positive))
         one_hot = tf.one_hot(tf.cast(classes, tf.int32), self.classes)
         return {
             "box": self.smooth_l1(targets, outputs["box"], sample_weight=positive / normaliser),
@@ -163,6 +166,10 @@ def build(
         keras.mixed_precision.set_global_policy("float32")
     if family == "retinanet":
         network.model.label_encoder.dtype_policy = keras.DTypePolicy("float32")
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        for layer in network.model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True  # statistics of the whole batch, not of one device's part of it
     network.backbone = core
     return network
 
@@ -237,6 +244,15 @@ def _with_laterals(core: keras.Model, channels: tuple[int, int, int]) -> keras.M
     model = keras.Model(inputs, outputs, name="mobilenet_v2_backbone")
     model.pyramid_level_inputs = {f"P{level}": f"lateral_p{level}" for level in (3, 4, 5)}
     return model
+
+
+def _per_replica(count: tf.Tensor) -> tf.Tensor:
+    """What a sum over this device's part of the batch is divided by: the count in the whole batch, per device."""
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return tf.maximum(count, 1.0)
+    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return tf.maximum(total, 1.0) / strategy.num_replicas_in_sync
 
 
 def _centres(image_size: int) -> np.ndarray:

@@ -115,7 +115,7 @@ class Runner(_Section):
     on_demand_fallback: bool
     region: str
     zones: list[str]
-    image: Annotated[str, Field(pattern="^(ami-[0-9a-f]+|/.+)$")]
+    image: Annotated[str, Field(pattern="^(ami-[0-9a-f]+|/.+|[a-z][a-z0-9.-]+)$")]
     disk_gb: Annotated[int, Field(ge=30, le=2000)]
     max_hours: Annotated[float, Field(gt=0, le=120)]
     max_dollars: Annotated[float, Field(gt=0)]

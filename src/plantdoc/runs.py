@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import json
 import os
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from plantdoc import hashing, stage
 from plantdoc.errors import UserError
 
 _TRIES = 10  # of a request, with back-off in between: S3 may be out for about a minute
+_READS = 5  # of an answer that breaks off in its body: botocore repeats requests, but not those
 _MISSING = ("NoSuchKey", "404", "NotFound")
 
 
@@ -66,14 +68,20 @@ class Store:
 
     def get(self, key: str) -> bytes | None:
         """An object's bytes; None where there is none."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-        try:
-            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                return None
-            raise
+        for left in reversed(range(_READS)):
+            try:
+                found = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _MISSING:
+                    return None
+                raise
+            try:
+                return found["Body"].read()
+            except (HTTPClientError, IncompleteReadError):
+                if not left:
+                    raise
 
     def read(self, key: str) -> dict | None:
         """A JSON object; None where there is none."""
@@ -118,10 +126,31 @@ class Store:
             raise
         return True
 
+    def age(self, key: str) -> float | None:
+        """Seconds since the object was written, by S3's own clock; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+        now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - found["LastModified"]).total_seconds()
+
     def keys(self, below: str = "") -> list[str]:
         """The keys that begin with `below`, sorted."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + below)
         return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", ()))
+
+    def folders(self) -> list[str]:
+        """The names of the folders right below `runs/`, sorted, without a look into them."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"
+        )
+        found = (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
+        return sorted(prefix.removeprefix(self.prefix).rstrip("/") for prefix in found)
 
 
 def _bytes(body: bytes | dict) -> bytes:

@@ -71,7 +71,7 @@ class Tracker:
 def run(stage: str, made_from: dict) -> Iterator[Tracker]:
     """Yield the tracker of the training with these inputs (plantdoc.lineage); one line of log says where it goes."""
     mode = os.environ.get("WANDB_MODE")
-    if mode == "disabled" or (mode != "offline" and not _has_key(os.environ.get("WANDB_BASE_URL", HOST))):
+    if mode == "disabled" or (mode != "offline" and not has_key(os.environ.get("WANDB_BASE_URL", HOST))):
         why = "WANDB_MODE is disabled" if mode == "disabled" else "no key; WANDB_API_KEY or `wandb login` turns it on"
         log.info("%s: W&B is off (%s)", stage, why)
         yield Tracker()
@@ -89,48 +89,57 @@ def run(stage: str, made_from: dict) -> Iterator[Tracker]:
 
 def _start(stage: str, run_id: str):
     """The W&B run, begun or gone on with; None where it cannot be had."""
-    import wandb
-
-    folder = workspace.main_root() / ".dvc/tmp/plantdoc"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        # What git's remote, the console and the machine's sensors say stays here: a URL may carry a password.
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            save_code=False,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_disable_stats=True,
-            x_save_requirements=False,
-            init_timeout=SECONDS,
-            login_timeout=SECONDS,
-            finish_timeout=SECONDS,
-            x_graphql_retry_max=3,
-            x_graphql_timeout_seconds=10,
-        )
-        wandb.setup(settings)  # init alone logs in loudly
-        run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            id=run_id,
-            name=os.environ.get("DVC_EXP_NAME") or _commit(),
-            resume="allow",
-            config=flat(params.read()),
-            allow_val_change=True,
-            dir=folder,
-            settings=settings,
-        )
+        run = _open(run_id, os.environ.get("DVC_EXP_NAME") or _commit(), config=flat(params.read()))
     except Exception as error:  # as in Tracker._tell
         log.warning("%s: W&B is off, since it failed to start: %s", stage, _line(error))
         return None
-    offline = f"offline; `wandb sync {folder}/wandb/offline-run-*-{run_id}` sends it"
+    offline = f"offline; `wandb sync {_folder()}/wandb/offline-run-*-{run_id}` sends it"
     log.info("%s: W&B: %s", stage, offline if run.offline else run.url)
     return run
 
 
-def _has_key(host: str) -> bool:
+def _open(run_id: str, name: str, **options):
+    """wandb.init with what goes for every run."""
+    import wandb
+
+    _folder().mkdir(parents=True, exist_ok=True)
+    # What git's remote, the console and the machine's sensors say stays here: a URL may carry a password.
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        init_timeout=SECONDS,
+        login_timeout=SECONDS,
+        finish_timeout=SECONDS,
+        x_graphql_retry_max=3,
+        x_graphql_timeout_seconds=10,
+    )
+    wandb.setup(settings)  # init alone logs in loudly
+    return wandb.init(
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        id=run_id,
+        name=name,
+        resume="allow",
+        allow_val_change=True,
+        dir=_folder(),
+        settings=settings,
+        **options,
+    )
+
+
+def _folder() -> Path:
+    return workspace.main_root() / ".dvc/tmp/plantdoc"
+
+
+def has_key(host: str) -> bool:
+    """Whether there is a key for the W&B server at the URL `host`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
@@ -161,9 +170,22 @@ def _log_inputs(run) -> None:
 
     use(params.read("dvc.yaml")["stages"]["train"]["deps"])
     run.config.update({"inputs": used}, allow_val_change=True)
-    if not run.offline:  # offline an artifact can be an output alone
-        for metadata in used.values():
-            run.use_artifact(_artifact("dataset", metadata))
+    if run.offline:  # there an artifact can be an output alone
+        return
+    for metadata in used.values():
+        if sources := [made[path] for path in metadata["made_from"]]:
+            _log_preparation(metadata, sources)
+        run.use_artifact(_artifact("dataset", metadata))
+
+
+def _log_preparation(metadata: dict, sources: list[dict]) -> None:
+    """Tell of the stage that made data of data: a run of its own, one for all trainings on that data."""
+    name = Path(metadata["path"]).name
+    run_id = f"{name}-{metadata['md5'][:12]}"
+    with _open(run_id, run_id, job_type="data", reinit="create_new") as run:
+        for source in sources:
+            run.use_artifact(_artifact("dataset", source))
+        run.log_artifact(_artifact("dataset", metadata))
 
 
 def _artifact(kind: str, metadata: dict):

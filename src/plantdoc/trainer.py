@@ -47,8 +47,10 @@ class Trainer:
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(model.trainable_variables)
         self.average = [tf.Variable(v.numpy(), trainable=False) for v in model.variables]
-        # XLA wants fixed shapes and pays on GPUs; on the CPU it is the shorter box list that pays.
-        self.compiled = bool(tf.config.list_physical_devices("GPU"))
+        self.replicas = strategy.num_replicas_in_sync
+        # XLA wants fixed shapes and pays on a GPU; on the CPU it is the shorter box list that pays. Over several GPUs
+        # TensorFlow cannot compile the step, since they talk in the middle of it.
+        self.compiled = bool(tf.config.list_physical_devices("GPU")) and self.replicas == 1
         self._step = tf.function(self._train_step, jit_compile=True if self.compiled else None, reduce_retracing=True)
         self._detect = tf.function(detector.detect, reduce_retracing=True)
 
@@ -58,7 +60,7 @@ class Trainer:
         Raises:
             UserError: a loss is not finite; what is on disk is then still that of the epoch before.
         """
-        if self.strategy.num_replicas_in_sync > 1:
+        if self.replicas > 1:
             batches = self.strategy.experimental_distribute_dataset(batches)
         sums: dict[str, float] = {}
         count, rate = 0, 0.0
@@ -99,9 +101,11 @@ class Trainer:
             loss = tf.add_n(list(terms.values())) * LOSS_SCALE
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [v.value for v in variables])
+        if self.replicas > 1:  # the clip is of the whole batch's gradient
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         size = tf.linalg.global_norm(gradients) / (scaled / loss)
         # Keras sums over the replicas; the clip is at `clip_norm` of the unscaled loss terms.
-        factor = tf.minimum(1.0, self.config.clip_norm * LOSS_SCALE / size) / self.strategy.num_replicas_in_sync
+        factor = tf.minimum(1.0, self.config.clip_norm * LOSS_SCALE / size) / self.replicas
         self.optimizer.apply([gradient * factor for gradient in gradients])
         return terms
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +25,15 @@ log = logging.getLogger("plantdoc")
 def located(source: str) -> Iterator[tuple[str | None, Path | None]]:
     """`model.weights` as (preset, file), of which at most one is not None; an s3:// object is downloaded for the while.
 
+    PLANTDOC_WEIGHTS names the file on a machine that it was brought to.
+
     Raises:
         UserError: the file or object is not there.
     """
     if source == "none":
         yield None, None
+    elif brought := os.environ.get("PLANTDOC_WEIGHTS"):
+        yield None, Path(brought)
     elif source.startswith("s3://"):
         with tempfile.TemporaryDirectory() as folder:
             yield None, s3.download(source, Path(folder) / Path(source).name)

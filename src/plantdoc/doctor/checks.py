@@ -131,6 +131,6 @@ def wandb(job: str) -> str:
         return "offline: `wandb sync` sends it later"
     if mode == "disabled":
         return "off: WANDB_MODE is disabled"
-    if not tracking._has_key(host):
+    if not tracking.has_key(host):
         return "off: no key; WANDB_API_KEY or `wandb login` turns it on"
     return f"online, to {host}"

@@ -107,7 +107,7 @@ def checkpoints(root: Path | str = ".") -> list[Path]:
 def remove_checkpoint(folder: Path) -> bool:
     """Remove a training's checkpoint; False, and all stays, where the training is under way."""
     try:
-        with guard.only_one(folder.with_suffix(".lock"), patience=0):
+        with guard.only_one(folder.with_suffix(".lock"), "this training", patience=0):
             shutil.rmtree(folder)
     except UserError:
         return False
