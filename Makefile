@@ -19,18 +19,18 @@ BY ?= train:val_map50
 FROM ?= main
 TO ?= workspace
 
-.PHONY: help setup repro experiment doctor push pull repair sweep promote models gc report aws aws-delete test lint format lock clean
+.PHONY: help setup repro experiment doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke test lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
 	$(IN_VENV) dvc repro
 
-experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try
-	@set -f; set --; for change in $$SET; do set -- "$$@" -S "$$change"; done; \
+experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try; RUNNER=ec2
+	@set -f; set -- $${RUNNER:+-S "runner.kind=$$RUNNER"}; for change in $$SET; do set -- "$$@" -S "$$change"; done; \
 	$(IN_VENV) dvc exp run $${NAME:+--name "$$NAME"} "$$@"
 
 doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or deploy
@@ -45,8 +45,8 @@ pull: $(STAMP)  ## bring data and models of this revision from the remote; TARGE
 repair: $(STAMP)  ## send again what the remote has lost or has damaged
 	@$(IN_VENV) python scripts/remote.py repair $(TARGETS)
 
-sweep: $(STAMP)  ## try several values: make sweep LR="0.05 0.1 0.2" JOBS=2; other params: PARAMS="train.epochs=10,20"
-	@$(IN_VENV) python scripts/sweep.py $(if $(LR),lr=$(subst $(SPACE),$(COMMA),$(strip $(LR)))) $(PARAMS) --jobs $(JOBS)
+sweep: $(STAMP)  ## try several values: make sweep LR="0.05 0.1 0.2" JOBS=2; other params: PARAMS="train.epochs=10,20"; MAX_DOLLARS=20
+	@$(IN_VENV) python scripts/sweep.py $(if $(LR),lr=$(subst $(SPACE),$(COMMA),$(strip $(LR)))) $(PARAMS) --jobs $(JOBS) $(call option,max-dollars,$(MAX_DOLLARS))
 
 promote: $(STAMP)  ## make the best experiment a version of the detector; BY=train:val_map50
 	@$(IN_VENV) python scripts/promote.py $(BY) $(if $(MIN),--min) $(call option,bump,$(BUMP)) $(if $(ALLOW_WORSE),--allow-worse)
@@ -63,11 +63,14 @@ report: $(STAMP)  ## write results/report.md, which compares two revisions; FROM
 aws: $(STAMP)  ## make bucket, roles and budget: make aws BUCKET=name REGION=eu-central-1 EMAIL=me@example.org
 	@$(IN_VENV) python scripts/aws.py create $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
 	$(call option,email,$(EMAIL)) $(call option,budget,$(BUDGET)) $(call option,repository,$(REPOSITORY)) \
-	$(if $(DRY_RUN),--dry-run)
+	$(if $(filter 0 no false,$(REAPER)),--no-reaper) $(if $(DRY_RUN),--dry-run)
 
 aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, unless FORCE=1
 	@$(IN_VENV) python scripts/aws.py delete $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
 	$(if $(FORCE),--force) $(if $(DRY_RUN),--dry-run)
+
+ec2-smoke: $(STAMP)  ## try training on EC2 with a tiny one on a small machine, for some cents; TYPE=g4dn.xlarge for another
+	@$(IN_VENV) python scripts/ec2_smoke.py $(call option,type,$(TYPE)) $(if $(SPOT),--spot) $(call option,image,$(IMAGE)) $(call option,disk,$(DISK))
 
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
 	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile)

@@ -5,9 +5,10 @@
     python scripts/aws.py delete             refuses while the bucket holds data
     python scripts/aws.py delete --force     deletes the data for good as well
 
-One CloudFormation stack (infra/base.yaml) per bucket: the bucket, an alarm on the account's bill, and roles. The
-arguments say what there is to be: the same again changes nothing, others change the stack. With --dry-run either
-command says what it would do. .dvc/config is written at the end, when all is there. Expect one to three minutes.
+One CloudFormation stack (infra/base.yaml) per bucket: the bucket, an alarm on the account's bill, roles, what machines
+that train start with, and a reaper that ends those past their deadline. The arguments say what there is to be: the same
+again changes nothing, others change the stack. With --dry-run either command says what it would do. .dvc/config is
+written at the end, when all is there. Expect one to three minutes.
 Whose account: as the AWS tools find it (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL).
 """
 
@@ -25,7 +26,8 @@ from plantdoc.cloud import aws, bucket, cloudformation
 from plantdoc.errors import UserError
 from plantdoc.storage import dvc_remote
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "infra/base.yaml"
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE, REAPER = ROOT / "infra/base.yaml", ROOT / "src/plantdoc/ec2/reaper.py"
 GITHUB = "token.actions.githubusercontent.com"
 
 
@@ -51,6 +53,12 @@ def parse() -> argparse.Namespace:
     making.add_argument("--email", required=True, help="address that the alarms on the bill go to")
     making.add_argument("--budget", type=float, default=50, help="dollars per month for the whole account")
     making.add_argument("--repository", default="", help="owner/name on GitHub whose workflows get roles")
+    making.add_argument(
+        "--reaper",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether AWS looks every quarter of an hour for machines past their deadline and ends them (it does)",
+    )
     making.add_argument("--dry-run", action="store_true", help="only say what would be done")
     undoing = commands.add_parser("delete", help="delete the stack and the bucket, set the DVC remote to a folder")
     undoing.set_defaults(run=delete)
@@ -82,6 +90,7 @@ def create(arguments: argparse.Namespace) -> None:
     if orphan:
         print(f"the bucket {arguments.bucket} is there without its stack: it is taken in as it is")
     parameters["GitHubProvider"] = github_provider(stack, region) if arguments.repository else ""
+    parameters["Vpc"] = default_network(region)
 
     template = TEMPLATE.read_text(encoding="utf-8")
     planned = cloudformation.plan(client, name, template, parameters, bucket.TAG, take_in=bool(orphan))
@@ -157,6 +166,7 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
         "Budget": f"{arguments.budget:.10g}",
         "Owner": owner,
         "Repository": repository,
+        "ReaperCode": REAPER.read_text(encoding="utf-8") if arguments.reaper else "",
     }
 
 
@@ -190,6 +200,18 @@ def github_provider(stack: dict | None, region: str) -> str:
         return ""
     held = aws.client("iam", region).list_open_id_connect_providers()["OpenIDConnectProviderList"]
     return next((entry["Arn"] for entry in held if entry["Arn"].endswith(f"/{GITHUB}")), "")
+
+
+def default_network(region: str) -> str:
+    """Id of the network that an account has in each region; empty, and that is told, where somebody deleted it."""
+    wanted = [{"Name": "is-default", "Values": ["true"]}]
+    if found := aws.client("ec2", region).describe_vpcs(Filters=wanted)["Vpcs"]:
+        return found[0]["VpcId"]
+    print(
+        f"{region} has no default network (VPC), so no training can run on EC2: for that, make one with "
+        f"`aws ec2 create-default-vpc --region {region}` and run this again"
+    )
+    return ""
 
 
 def report_plan(name: str, planned: cloudformation.Plan, remote: dict[str, str]) -> None:

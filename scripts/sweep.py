@@ -3,11 +3,13 @@
     python scripts/sweep.py lr=0.05,0.1,0.2                                    three learning rates, one after another
     python scripts/sweep.py lr=0.05,0.1,0.2 train.epochs=10,20 --jobs 2        all six combinations, two at a time
     python scripts/sweep.py lr=0.01..0.5 train.epochs=10..30 --draws 8         eight random draws from ranges
+    python scripts/sweep.py lr=0.05,0.1,0.2 runner.kind=ec2 --jobs 3 --max-dollars 10      on three machines on EC2
 
 Fetch and augment run first, once, in the workspace. Each trial is then an experiment of DVC's, named after what it sets
 (`lr-0.05_train.epochs-10`), on top of the state in which the sweep began: edit what you like meanwhile. Run again, the
 same command does what is missing: trials that are done stay, and a training that was cut short goes on from its last
-epoch. A trial that fails is shown as failed and stops no other.
+epoch. A trial that fails is shown as failed and stops no other. Where the trials train (`runner`) is no param of
+theirs: it changes neither their names nor their results. Interrupted, a sweep ends all its machines.
 
 Ends with a table, best on val first, and a plot, in results/sweep/. A draw from a range of fractions is log-uniform.
 """
@@ -21,15 +23,13 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc import guard, params, revisions, stage
 from plantdoc.errors import UserError
-from plantdoc.sweep import grid, leash, snapshot, standings, trial
+from plantdoc.sweep import grid, leash, place, pool, snapshot, standings, trial
 
 RESULTS = Path("results/sweep")
 PATIENCE = leash.GRACE + 5  # seconds in which the commands of a killed sweep are gone
@@ -41,33 +41,47 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="how many trials run at a time (1)")
     parser.add_argument("--draws", type=int, help="how many random trials to draw, instead of all combinations")
     parser.add_argument("--seed", type=int, default=0, help="other draws for another whole number (0)")
+    parser.add_argument(
+        "--max-dollars",
+        type=float,
+        help="start no more trials on EC2 once all of the sweep have cost this; those under way go on, each of them "
+        "up to runner.max_dollars",
+    )
     parser.add_argument("--most", type=int, default=100, help="refuse to run more trials than this (100)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     guard.end_on_terminate()
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: at least one trial runs at a time")
     root = Path.cwd()
     refuse_unready(root)
-    trials = plan(arguments)
-    with only_sweep(root) as lock:
+    trials, where = plan(arguments)
+    away = place.on_ec2(where, base := params.read())
+    if away:
+        place.refuse_unready(where, base)
+    if arguments.max_dollars is not None and not (away and arguments.max_dollars > 0):
+        raise UserError("--max-dollars takes dollars, more than 0, and is for trials on EC2 (runner.kind=ec2)")
+    with only_sweep(root, more=place.GRACE if away else 0) as lock:
         shutil.rmtree(root / trial.COPIES, ignore_errors=True)  # what a killed sweep has left
-        prepare(list(trials[0]), lock)
+        shared = prepare(list(trials[0]), lock)
+        if away and shared == "augment":
+            place.send_data(lock)
         start = snapshot.take(root)
         tell_changes(start)
         named = {grid.name(settings, start.state()): settings for settings in trials}
-        failed = run(named, start, arguments.jobs, lock)
-        done = finished(named, start)
-        ranking = [
-            standings.Standing(
-                name, settings, done.get(name), failed.get(name, "done"), timed=not trial.restored(root, name)
-            )
-            for name, settings in named.items()
-        ]
+        trials = pool.Pool(named, start, where, away, arguments.max_dollars)
+        failed = trials.run(arguments.jobs, lock)
         with stage.replacing(RESULTS) as folder:
-            table = standings.write(folder, ranking)
+            table = standings.write(folder, trials.standings(failed))
     print(f"\n{table}\nThis is {RESULTS}/table.md; table.csv and plot.png are beside it")
-    if failed:
-        raise UserError(f"{len(failed)} of {len(named)} trials failed; their output is in {trial.LOGS}/NAME.log")
+    waiting = [name for name, why in failed.items() if why.startswith(pool.NOT_STARTED)]
+    if len(failed) > len(waiting):
+        broken = len(failed) - len(waiting)
+        raise UserError(f"{broken} of {len(named)} trials failed; their output is in {trial.LOGS}/NAME.log")
+    if waiting:
+        raise UserError(
+            f"{len(waiting)} of {len(named)} trials were not started, as --max-dollars (MAX_DOLLARS=) is reached: the "
+            "same command with more goes on with them"
+        )
 
 
 def refuse_unready(root: Path) -> None:
@@ -82,11 +96,15 @@ def refuse_unready(root: Path) -> None:
         raise UserError(f"there is a merge conflict in {', '.join(unmerged)}: resolve it and run this again")
 
 
-def plan(arguments: argparse.Namespace) -> list[grid.Trial]:
-    """The trials asked for, each of them checked."""
+def plan(arguments: argparse.Namespace) -> tuple[list[grid.Trial], grid.Trial]:
+    """The trials asked for, and what is set of `runner` for all of them, each of them checked."""
     base = params.read()
     params.check(base)
-    choices = grid.parse(arguments.params)
+    axes, where = place.apart(arguments.params, base)
+    grid.check(where, base)
+    if not axes:
+        raise UserError(f"{' '.join(arguments.params)} says where trials run, but not what they try: add lr=0.05,0.1")
+    choices = grid.parse(axes)
     for key, values in choices.items():
         for value in [values.low, values.high] if isinstance(values, grid.Range) else values:
             grid.check({key: value}, base)
@@ -98,15 +116,18 @@ def plan(arguments: argparse.Namespace) -> list[grid.Trial]:
         trials = grid.draws(choices, arguments.draws, arguments.seed, arguments.most)
     for settings in trials:
         grid.check(settings, base)
-    return trials
+    return trials, where
 
 
 @contextlib.contextmanager
-def only_sweep(root: Path) -> Iterator[int]:
-    """Hold the lock that one sweep has at a time; yields its file descriptor, for the commands to hold it too."""
+def only_sweep(root: Path, more: float = 0) -> Iterator[int]:
+    """Hold the lock that one sweep has at a time; yields its file descriptor, for the commands to hold it too.
+
+    `more` are seconds that the commands of a killed sweep may need beside PATIENCE.
+    """
     path = root / ".dvc/tmp/plantdoc/sweep.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE + more
     with open(path, "a") as file:
         while True:
             try:
@@ -119,8 +140,11 @@ def only_sweep(root: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def prepare(swept: list[str], lock: int) -> None:
-    """Run the stages before train that all trials share, so that the trials find their outputs in the cache."""
+def prepare(swept: list[str], lock: int) -> str | None:
+    """Run the stages before train that all trials share, so that the trials find their outputs in the cache.
+
+    Returns the last of these stages.
+    """
     stages, shared = params.read("dvc.yaml")["stages"], None
     for name in ("fetch", "augment"):
         if own := [key for key in swept if any(f"{key}.".startswith(f"{of}.") for of in stages[name]["params"])]:
@@ -131,6 +155,7 @@ def prepare(swept: list[str], lock: int) -> None:
         with leash.hold(lock) as launch:
             if launch(["dvc", "repro", shared]).wait():
                 raise UserError(f"dvc repro {shared} failed, as it says above: no trial was started")
+    return shared
 
 
 def tell_changes(start: snapshot.Snapshot) -> None:
@@ -144,58 +169,6 @@ def tell_changes(start: snapshot.Snapshot) -> None:
 
 def shown(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def run(named: dict[str, grid.Trial], start: snapshot.Snapshot, jobs: int, lock: int) -> dict[str, str]:
-    """Run the trials that have no experiment yet; returns by name why some failed."""
-    done, failed = finished(named, start), {}
-    for name in done:
-        tell(name, "was done before")
-
-    def one(name: str) -> tuple[str, str | None, float]:
-        began = time.monotonic()
-        tell(name, "started")
-        reason = trial.run(name, named[name], start, launch, partial(tell, name))
-        return name, reason, (time.monotonic() - began) / 60
-
-    with ThreadPoolExecutor(jobs) as pool, leash.hold(lock) as launch:
-        try:
-            for future in as_completed([pool.submit(one, name) for name in named if name not in done]):
-                name, reason, minutes = future.result()
-                if reason:
-                    failed[name] = f"failed: {reason}"
-                    tell(name, f"failed: {reason} (all its output: {trial.LOGS}/{name}.log)")
-                else:
-                    score = standings.Standing(name, named[name], finished(named, start)[name], "done")
-                    tell(name, f"done in {minutes:.1f} min: {score.line()}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return failed
-
-
-def tell(name: str, line: str) -> None:
-    print(f"{name}: {line}\n", end="", flush=True)  # in one piece: print's own line end can come after another's line
-
-
-def finished(named: dict[str, grid.Trial], start: snapshot.Snapshot) -> dict[str, revisions.Revision]:
-    """The experiments on the same commit that have the trials' names.
-
-    Raises:
-        UserError: one has such a name, but other params.
-    """
-    base = revisions.Revision(start.root, "start", start.tree).params
-    found = {}
-    for experiment in revisions.experiments(start.root):
-        if experiment.base == start.commit and experiment.name in named:
-            wanted = base | named[experiment.name]
-            if other := sorted(key for key in wanted if experiment.params.get(key) != wanted[key]):
-                raise UserError(
-                    f"the experiment {experiment.name} has the name of a trial, but other params ({', '.join(other)}): "
-                    f"rename it with `dvc exp rename {experiment.name} NEW`, or remove it with `dvc exp remove`"
-                )
-            found[experiment.name] = experiment
-    return found
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ the bucket's policy and the budget: those are held by the template (test_infra.p
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
+import io
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +27,11 @@ import miniature
 import pytest
 import s3_server
 from botocore.exceptions import ClientError
+from moto.awslambda.models import lambda_backends
 from moto.cloudformation.models import CloudFormationBackend, Event, cloudformation_backends
 from moto.core.exceptions import ServiceException
+from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.responses import TokenResponse
 
@@ -274,29 +280,73 @@ def test_a_profile_gives_credentials_region_and_endpoint(s3, clone, tmp_path, mo
         assert hidden not in done.stdout + config
 
 
-def test_a_training_machine_writes_data_and_runs_and_nothing_else(s3):
+def test_a_training_machine_reads_data_and_writes_below_its_run_and_nothing_else(s3):
     made()
     iam = boto3.client("iam", region_name=REGION)
     (role,) = [role for role in iam.list_roles()["Roles"] if "MachineRole" in role["RoleName"]]
-    (files,) = iam.list_policies(Scope="Local")["Policies"]
-    # The server's CloudFormation leaves this step out; the template is held to it in test_infra.py.
-    iam.attach_role_policy(RoleName=role["RoleName"], PolicyArn=files["Arn"])
+    # The server's CloudFormation keeps a role's own policy in a form that it cannot read again.
+    kept = json.dumps(iam_backends["123456789012"]["aws"].roles[role["RoleId"]].policies["run"])
+    # It also takes a pattern for a regular expression with another sign for any number of characters.
+    iam.put_role_policy(RoleName=role["RoleName"], PolicyName="run", PolicyDocument=kept.replace("?", "."))
     sts = boto3.client("sts", region_name=REGION)
     given = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="machine")["Credentials"]
     machine = boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], REGION)
     storage = machine.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="dvc/files/md5/ab/cd", Body=b"x")
+    mine, code = "runs/0123456789abcdef/1/log/000000", f"runs/code/{'a' * 64}.tar.gz"
     with checked_from_now():
-        for key in ("dvc/files/md5/ab/cd", "runs/1/log"):
-            storage.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+        storage.put_object(Bucket=BUCKET, Key=mine, Body=b"x")
+        for key in ("dvc/files/md5/ab/cd", mine):
             assert storage.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"x"
         assert storage.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 2
         for refused in (
             lambda: storage.put_object(Bucket=BUCKET, Key="bundles/model.tar.gz", Body=b"x"),
-            lambda: storage.delete_object(Bucket=BUCKET, Key="runs/1/log"),
+            lambda: storage.put_object(Bucket=BUCKET, Key="dvc/files/md5/ab/cd", Body=b"x"),
+            lambda: storage.put_object(Bucket=BUCKET, Key=code, Body=b"x"),
+            lambda: storage.delete_object(Bucket=BUCKET, Key=mine),
             lambda: machine.client("ec2").terminate_instances(InstanceIds=["i-1"]),
+            lambda: machine.client("ec2").describe_instances(),
         ):
             with pytest.raises(ClientError, match=r"AccessDenied|UnauthorizedOperation"):
                 refused()
+
+
+@pytest.mark.parametrize("option", ["--reaper", "--no-reaper"])
+def test_the_reaper_comes_with_the_stack_unless_it_is_not_wanted(s3, clone, option):
+    aws(clone, *CREATE, *([] if option == "--reaper" else [option]))
+    functions = boto3.client("lambda", region_name=REGION).list_functions()["Functions"]
+    rules = boto3.client("events", region_name=REGION).list_rules()["Rules"]
+    if option == "--no-reaper":
+        assert functions == rules == []
+        return
+    assert [(each["Handler"], each["Runtime"]) for each in functions] == [("index.handler", "python3.13")]
+    code = lambda_backends["123456789012"][REGION].get_function(functions[0]["FunctionName"]).code
+    files = zipfile.ZipFile(io.BytesIO(base64.b64decode(code["ZipFile"])))
+    assert files.read("index.py") == (miniature.ROOT / "src/plantdoc/ec2/reaper.py").read_bytes()
+    assert [(each["ScheduleExpression"], each["State"]) for each in rules] == [("rate(15 minutes)", "ENABLED")]
+
+
+def test_machines_get_a_group_that_lets_nobody_in(s3, clone):
+    ec2 = boto3.client("ec2", region_name=REGION)
+    (network,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    made(parameters={"Vpc": network["VpcId"]})
+    outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in stack()["Outputs"]}
+    (group,) = ec2.describe_security_groups(GroupIds=[outputs["MachineGroup"]])["SecurityGroups"]
+    assert (group["IpPermissions"], group["VpcId"]) == ([], network["VpcId"])
+    assert outputs["Runner"].startswith("arn:aws:iam::123456789012:policy/")
+    # `create` finds the network by itself
+    said = aws(clone, *CREATE).stdout
+    assert "default network" not in said
+    assert {"ParameterKey": "Vpc", "ParameterValue": network["VpcId"]} in stack()["Parameters"]
+
+
+def test_without_a_default_network_the_rest_is_made_and_the_remedy_said(s3, clone):
+    ec2_backends["123456789012"][REGION].vpcs.clear()
+    said = aws(clone, *CREATE).stdout
+    assert f"aws ec2 create-default-vpc --region {REGION}" in said
+    assert stack()["StackStatus"] == "CREATE_COMPLETE"
+    groups = boto3.client("ec2", region_name=REGION).describe_security_groups()["SecurityGroups"]
+    assert not [group for group in groups if group["Description"].startswith("Training machines")]
 
 
 @pytest.mark.parametrize(

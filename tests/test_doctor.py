@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_a_clean_clone_is_ready_to_run_the_pipeline(repository):
     assert lines["DVC"][1] == "initialised; the pipeline has not run yet (no dvc.lock)"
     assert lines["params"][1] == "params.yaml is valid: yolov8 on sample, lr 0.1"
     assert lines["W&B"] == ("ready", "off: WANDB_MODE is disabled")
-    assert {lines[name][0] for name in ("remote", "credentials", "quota", "SageMaker")} == {"not needed"}
+    assert {lines[name][0] for name in ("remote", "credentials", "machines", "quota", "SageMaker")} == {"not needed"}
 
 
 def test_the_page_fits_into_a_hundred_columns_and_has_no_colour_in_a_log(repository):
@@ -246,8 +247,8 @@ def test_a_dead_endpoint_does_not_hang_the_page(repository):
         AWS_SECRET_ACCESS_KEY=SECRET,
         AWS_DEFAULT_REGION="us-east-1",
     )
-    assert code == 1 and text.endswith("not ready for ec2: remote, credentials, quota\n")
-    assert all("AWS cannot be reached" in lines[name][1] for name in ("remote", "credentials", "quota"))
+    assert code == 1 and text.endswith("not ready for ec2: remote, credentials, machines, quota\n")
+    assert all("AWS cannot be reached" in lines[name][1] for name in ("remote", "credentials", "machines", "quota"))
     assert lines["git"][0] == "ready" and SECRET not in text
 
 
@@ -286,25 +287,66 @@ def quotas(monkeypatch):
     server.server_close()
 
 
-def test_ec2_wants_a_quota_for_one_of_the_instance_types(repository, aws, quotas):
-    aws.create_bucket(Bucket="plants")
+@pytest.fixture
+def ready(repository, aws, quotas) -> Path:
+    """A repository with a bucket, its stack, and an image for machines; no quota yet."""
+    ec2 = boto3.client("ec2")
+    (network,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    values = {"Bucket": "plants", "Email": "me@example.org", "Vpc": network["VpcId"]}
+    boto3.client("cloudformation").create_stack(
+        StackName="plant-disease-plants",
+        TemplateBody=(ROOT / "infra/base.yaml").read_text(),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
+    )
     on_s3(repository, "plants")
-    lines, code, _ = page(repository, "ec2")
-    assert code == 1 and lines["quota"][0] == "not ready"
-    assert "g4dn.xlarge takes 4 vCPUs of 0 on demand, 0 spot" in lines["quota"][1]
-    assert "Service Quotas, Amazon EC2, L-DB2E81BA or L-3819A6DF" in lines["quota"][1]
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    miniature.set_params(repository, runner__image=image)
+    return repository
+
+
+def test_ec2_wants_a_quota_for_one_of_the_instance_types_on_one_of_the_markets(ready, quotas):
+    lines, code, text = page(ready, "ec2")
+    assert code == 1 and lines["quota"][0] == "not ready" and text.endswith("not ready for ec2: quota\n")
+    assert "g5.xlarge takes 4 vCPUs of 0 spot, 0 on demand; g4dn.xlarge takes 4" in lines["quota"][1]
+    assert "Service Quotas, Amazon EC2, L-3819A6DF or L-DB2E81BA" in lines["quota"][1]
     quotas["L-3819A6DF"] = 4.0
-    lines, code, text = page(repository, "ec2")
+    lines, code, text = page(ready, "ec2")
     assert code == 0, text
-    assert "of 0 on demand, 4 spot" in lines["quota"][1]
+    assert "of 4 spot, 0 on demand" in lines["quota"][1]
+    miniature.set_params(ready, runner__spot=False)
+    lines, code, _ = page(ready, "ec2")
+    assert code == 1 and "vCPUs of 0 on demand; " in lines["quota"][1]
 
 
-def test_the_wanted_instance_types_come_from_the_params(repository, aws, quotas):
-    with open(repository / "params.yaml", "a") as file:
-        file.write("runner:\n  instance_types: [p4d.24xlarge]\n")
+def test_the_wanted_instance_types_and_region_come_from_the_params(repository, aws, quotas):
+    miniature.set_params(repository, runner__instance_types=["p4d.24xlarge"], runner__region="eu-west-1")
     quotas["L-417A185B"] = 96.0
     lines, _, _ = page(repository, "ec2")
-    assert lines["quota"] == ("ready", "us-east-1: p4d.24xlarge takes 96 vCPUs of 96 on demand, 0 spot")
+    assert lines["quota"] == ("ready", "eu-west-1: p4d.24xlarge takes 96 vCPUs of 0 spot, 96 on demand")
+
+
+def test_ec2_wants_what_make_aws_has_made_and_an_image(ready, aws):
+    lines, _, _ = page(ready, "ec2")
+    state, said = lines["machines"]
+    assert state == "ready" and "with plant-disease-plants-MachineProfile" in said and "us-east-1a" in said
+    assert re.search(r"^ami-\S+ .* sg-\S+ in", said)
+    miniature.set_params(ready, runner__image="/aws/service/no/such/image")
+    lines, code, _ = page(ready, "ec2")
+    assert (
+        code == 1 and "runner.image = /aws/service/no/such/image: us-east-1 has no such image" in lines["machines"][1]
+    )
+    aws.create_bucket(Bucket="others")
+    on_s3(ready, "others")
+    lines, _, _ = page(ready, "ec2")
+    assert lines["remote"][0] == "ready" and lines["machines"][0] == "not ready"
+    assert "no stack plant-disease-others" in lines["machines"][1] and "`make aws BUCKET=others" in lines["machines"][1]
+
+
+def test_ec2_wants_a_bucket(repository, aws):
+    lines, code, _ = page(repository, "ec2")
+    assert code == 1
+    assert "is a folder of this machine: `make aws" in lines["remote"][1]
+    assert "`make aws BUCKET=" in lines["machines"][1]
 
 
 def test_an_unknown_job_lists_the_known_ones(repository):

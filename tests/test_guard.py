@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import psutil
@@ -61,6 +62,28 @@ def test_outlives_a_parent_that_is_no_dvc(tmp_path, root):
             guarded.wait(timeout=1)
     finally:
         guarded.kill()
+
+
+@pytest.mark.parametrize("through_shell", [False, True])
+def test_ends_when_its_dvc_was_killed_before_it_could_watch(tmp_path, root, through_shell):
+    """As DVC starts it, with DVC_STAGE; the parent is gone when the stage has come so far."""
+    go, child, said = tmp_path / "go", tmp_path / "child.py", tmp_path / "said"
+    waiting = f"import os, sys, time\nopen({str(tmp_path / 'there')!r}, 'w')\n"
+    waiting += f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+    child.write_text(waiting + CHILD.format(src=str(root / "src")))
+    line = f"{'' if through_shell else 'exec '}{sys.executable} {child} >{said} 2>&1{'; true' if through_shell else ''}"
+    (tmp_path / "dvc").write_text(f"import subprocess\nsubprocess.run({line!r}, shell=True)\n")
+    process = subprocess.Popen([sys.executable, tmp_path / "dvc"], env=os.environ | {"DVC_STAGE": "train"})
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "there").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (orphan,) = [p for p in psutil.Process(process.pid).children(recursive=True) if str(child) in p.cmdline()[-1:]]
+    process.kill()
+    process.wait()
+    go.touch()
+    orphan.wait(timeout=20)
+    assert said.read_text() == "the dvc that started this stage is gone: stopping\n"
 
 
 def test_only_one_names_the_holder(tmp_path):

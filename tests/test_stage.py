@@ -43,6 +43,21 @@ def test_a_file_is_replaced_too_and_its_folder_made(tmp_path):
     assert names(path.parent) == ["metrics.json"]
 
 
+def test_a_file_is_there_at_every_moment(tmp_path):
+    path = tmp_path / "last.npz"
+    path.write_text("0")
+    look = f"import os, sys\nwhile os.path.exists({str(path)!r}): pass"
+    watcher = subprocess.Popen([sys.executable, "-c", look])
+    try:
+        for i in range(2000):
+            with stage.replacing(path, folder=False) as file:
+                file.write_text(str(i))
+        assert watcher.poll() is None, "it was gone for a moment, and so it is after a kill at that moment"
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
 def test_a_failure_leaves_the_old_one_and_nothing_beside_it(old, error):
     with pytest.raises(error), stage.replacing(old) as folder:

@@ -140,6 +140,7 @@ def test_no_secret_is_named_and_no_fork_gets_the_rights_of_the_repository():
             assert step["with"]["persist-credentials"] is False
 
 
+LONGEST = 21600  # seconds that TrainRole allows a session to last
 ROLES = {"train.train": "TrainRole", "deploy.bundle": "DeployRole"}
 
 
@@ -148,6 +149,9 @@ def test_a_job_asks_for_an_identity_only_to_take_its_role_and_ends_in_time():
         asked = {json.dumps(step["with"]) for step in job["steps"] if step.get("uses", "").startswith("aws-actions/")}
         variable = ROLES.get(name, "").removesuffix("Role").upper()
         wanted = {"role-to-assume": f"${{{{ vars.AWS_{variable}_ROLE }}}}", "aws-region": "${{ vars.AWS_REGION }}"}
+        if name == "train.train":
+            wanted["role-duration-seconds"] = LONGEST
+            assert job["timeout-minutes"] * 60 < LONGEST, "the job watches a machine on EC2 to its end"
         assert asked == ({json.dumps(wanted)} if name in ROLES else set()), name
         assert (job.get("permissions", {}).get("id-token") == "write") == (name in ROLES), name
         assert job["timeout-minutes"] <= 360, name
@@ -211,6 +215,36 @@ def test_what_is_trained_is_a_branch_of_this_repository_with_the_label(event, tr
     )
     done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(trained).lower()
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed; it works out the expression here")
+@pytest.mark.parametrize(
+    ("inputs", "labels", "runner"),
+    [
+        ({"set": "", "runner": "params"}, None, ""),
+        ({"set": "lr=0.2", "runner": "ec2"}, None, "ec2"),
+        ({"set": "lr=0.2 runner.kind=ec2", "runner": "params"}, None, "ec2"),
+        ({}, ["train"], ""),
+        ({}, ["train", "ec2"], "ec2"),
+    ],
+)
+def test_a_machine_on_ec2_trains_when_it_is_asked_for_and_is_looked_for_first(inputs, labels, runner):
+    job = jobs()["train.train"]
+    github = {"event": {"pull_request": {"labels": [{"name": name} for name in labels or []]}}}
+    expression = job["env"]["RUNNER"].removeprefix("${{").removesuffix("}}").replace(".*.name", ".map(l => l.name)")
+    # GitHub's contains() also looks for a text in a text, and what is not there is empty.
+    script = (
+        f"const github = {json.dumps(github)}, inputs = {json.dumps(inputs)};"
+        f"const contains = (all, part) => (all || '').includes(part); console.log({expression})"
+    )
+    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == runner
+    (look,) = [step for step in job["steps"] if step.get("run") == "make doctor FOR=ec2"]
+    assert look["if"] == "${{ env.RUNNER == 'ec2' }}"
+    names = [step.get("id") for step in job["steps"]]
+    assert job["steps"].index(look) < names.index("train")
+    template = (ROOT / "infra/base.yaml").read_text()
+    assert f"MaxSessionDuration: {LONGEST}" in template
 
 
 def test_a_failed_push_or_training_costs_neither_report_nor_comment():
@@ -278,6 +312,18 @@ def test_params_given_by_hand_become_an_experiment_of_the_given_name(repository)
     (reference,) = miniature.git(repository, "for-each-ref", "--format=%(refname)", "refs/exps/*/*/ci-1-1").split()
     params = YAML(typ="safe").load(miniature.git(repository, "show", f"{reference}:params.yaml"))
     assert (params["lr"], params["train"]["epochs"]) == (0.3, 4)
+
+
+@pytest.mark.slow
+def test_where_to_train_is_given_by_hand_too_and_what_is_among_the_params_comes_after_it(repository):
+    done = make_experiment(repository, SET="lr=0.4", NAME="ci-3-1", RUNNER="ec2")
+    assert done.returncode == 0, done.stdout
+    params = YAML(typ="safe").load(miniature.git(repository, "show", f"{experiment(repository, 'ci-3-1')}:params.yaml"))
+    assert (params["lr"], params["runner"]["kind"]) == (0.4, "ec2")
+
+
+def experiment(repository: Path, name: str) -> str:
+    return miniature.git(repository, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
 
 
 @pytest.mark.slow

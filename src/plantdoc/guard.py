@@ -16,6 +16,8 @@ import psutil
 
 from plantdoc.errors import UserError
 
+_SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh", "busybox")
+
 
 def die_with_dvc(poll: float = 0.5) -> None:
     """End this process at once when the dvc that runs it, directly or through a shell, is gone.
@@ -30,15 +32,31 @@ def die_with_dvc(poll: float = 0.5) -> None:
         if _is_dvc(parent):
             break
     else:
-        return
+        if "DVC_STAGE" not in os.environ:
+            return
+        if _is_orphan(watched):  # the dvc was killed before this process came so far
+            _stop()
+        del watched[1:]
 
     def watch() -> None:
         while all(_is_alive(parent) for parent in watched):
             time.sleep(poll)
-        print("the dvc that started this stage is gone: stopping", file=sys.stderr, flush=True)
-        os._exit(1)
+        _stop()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _stop() -> None:
+    print("the dvc that started this stage is gone: stopping", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def _is_orphan(parents: list[psutil.Process]) -> bool:
+    """Whether nobody but a shell stands between this process and the system's own first process."""
+    with contextlib.suppress(psutil.Error):
+        above = next((parent for parent in parents if parent.name() not in _SHELLS), None)
+        return above is None or above.pid == 1 or above.name() == "systemd"
+    return False
 
 
 def _is_dvc(process: psutil.Process) -> bool:

@@ -54,8 +54,9 @@ def replacing(path: Path | str, *, folder: bool = True) -> Iterator[Path]:
         beside.mkdir()
     try:
         yield beside
-        _remove(path)
-        beside.rename(path)
+        if folder or path.is_dir():
+            _remove(path)
+        beside.replace(path)  # a file takes the place of a file at one blow
     finally:
         _remove(beside)
 

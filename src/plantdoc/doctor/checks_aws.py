@@ -1,14 +1,13 @@
-"""Checks of what is not on this machine: DVC's remote, credentials, quota, SageMaker. See plantdoc.doctor.checks."""
+"""Checks of what is not on this machine: DVC's remote, credentials, EC2, SageMaker. See plantdoc.doctor.checks."""
 
 from __future__ import annotations
 
 import functools
+import os
 import re
 
 from plantdoc.errors import UserError
 
-# What `make doctor FOR=ec2` asks about where params.yaml has no runner.instance_types.
-INSTANCE_TYPES = ("g4dn.xlarge", "g5.xlarge")
 # Family of instances → Service Quotas' codes, in vCPUs, for instances on demand and on the spot market.
 QUOTAS = {
     "g": ("L-DB2E81BA", "L-3819A6DF"),
@@ -54,28 +53,48 @@ def credentials(job: str) -> str:
     return f"account {who['Account']}, {who['Arn']} ({found.method})"
 
 
+def machines(job: str) -> str:
+    """What `make aws` has made for machines is there, and so is the image that they start from."""
+    from plantdoc import params
+    from plantdoc.cloud import aws
+    from plantdoc.ec2 import ground, place
+
+    runner = params.load().runner
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
+    with aws.explained():
+        there = place.find(runner.region)
+        found = ground.find(there, runner)
+    return f"{found.image} with {found.profile} and {found.group} in {', '.join(found.subnets)}"
+
+
 def quota(job: str) -> str:
-    """The account may start one of the wanted instance types, on demand or on the spot market."""
+    """The account may start one of the wanted instance types on one of the wanted markets."""
     from plantdoc import params
     from plantdoc.cloud import aws
     from plantdoc.storage import remote
 
-    wanted = (params.read().get("runner") or {}).get("instance_types") or INSTANCE_TYPES
+    runner, there = params.load().runner, _default()
     with aws.explained():
-        session = remote.session()
-        ec2 = session.client("ec2", config=remote.patience())
-        quotas = session.client("service-quotas", config=remote.patience())
-        about = ec2.describe_instance_types(InstanceTypes=list(wanted))["InstanceTypes"]
+        session = remote.session(there if there.on_s3 else None)
+        where = {"region_name": runner.region or session.region_name, "config": remote.patience()}
+        ec2 = session.client("ec2", **where)
+        quotas = session.client("service-quotas", **where)
+        about = ec2.describe_instance_types(InstanceTypes=runner.instance_types)["InstanceTypes"]
         needs = {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for each in about}
-        limits = {code: _limit(quotas, code) for code in sorted({code for name in wanted for code in _codes(name)})}
+        limits = {code: _limit(quotas, code) for code in sorted({c for kind in needs for c in _codes(kind)})}
     found, possible = [], False
-    for name in wanted:
-        on_demand, spot = (limits[code] for code in _codes(name))
-        possible |= max(on_demand, spot) >= needs[name]
-        found.append(f"{name} takes {needs[name]} vCPUs of {on_demand:g} on demand, {spot:g} spot")
-    text = f"{session.region_name}: {'; '.join(found)}"
+    for name in runner.instance_types:
+        on_demand, spot = _codes(name)
+        markets = {"spot": spot} if runner.spot else {}
+        if not runner.spot or runner.on_demand_fallback:
+            markets["on demand"] = on_demand
+        possible |= any(limits[code] >= needs[name] for code in markets.values())
+        allowed = ", ".join(f"{limits[code]:g} {market}" for market, code in markets.items())
+        found.append(f"{name} takes {needs[name]} vCPUs of {allowed}")
+    text = f"{where['region_name']}: {'; '.join(found)}"
     if not possible:
-        raise UserError(f"{text}: ask for more under Service Quotas, Amazon EC2, {' or '.join(_codes(wanted[0]))}")
+        codes = " or ".join(markets.values())
+        raise UserError(f"{text}: ask for more under Service Quotas, Amazon EC2, {codes}")
     return text
 
 

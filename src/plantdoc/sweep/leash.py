@@ -1,8 +1,8 @@
 """Run commands that end when this process does, however it does, with all that they have started.
 
-Between this process and each command stands `python leash.py COMMAND…`. It reads from a pipe that nobody writes to, and
-that ends when this process closes it or is gone, killed for instance. Then the command and its children get SIGINT, as
-from Ctrl-C, and what is left of them after GRACE is killed.
+Between this process and each command stands `python leash.py GRACE COMMAND…`. It reads from a pipe that nobody writes
+to, and that ends when this process closes it or is gone, killed for instance. Then the command and its children get
+SIGINT, as from Ctrl-C, and what is left of them after GRACE seconds is killed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ Start = Callable[..., subprocess.Popen]
 
 
 @contextlib.contextmanager
-def hold(keep: int) -> Iterator[Start]:
+def hold(keep: int, grace: float = GRACE) -> Iterator[Start]:
     """Yield a `Popen` for commands that do not outlive this context; on the way out, they have ended.
 
     `keep` is a file descriptor, of a lock for instance, that is not closed before they have ended, whatever happens.
+    `grace` is how many seconds a command gets to end by itself.
     """
     read, write = os.pipe()
     processes: list[subprocess.Popen] = []
 
     def start(command: Sequence[str], **options) -> subprocess.Popen:
-        leash = [sys.executable, "-P", __file__, *command]  # -P: its folder is no place to import from
+        leash = [sys.executable, "-P", __file__, str(grace), *command]  # -P: its folder is no place to import from
         processes.append(subprocess.Popen(leash, stdin=read, pass_fds=[keep], start_new_session=True, **options))
         return processes[-1]
 
@@ -43,14 +44,15 @@ def hold(keep: int) -> Iterator[Start]:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # for a shell's `&` makes its commands deaf to it
+    grace, *command = sys.argv[1:]
     # A group of its own, so that a signal reaches the command and its children, and not this process.
-    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, process_group=0)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
 
     def watch() -> None:
         os.read(0, 1)
         _signal(child, signal.SIGINT)
         try:
-            child.wait(GRACE)
+            child.wait(float(grace))
         except subprocess.TimeoutExpired:
             _signal(child, signal.SIGKILL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from plantdoc import revisions, workspace
 from plantdoc.errors import UserError
+from plantdoc.sweep import place
 
-_CODE = ("src", "dvc.yaml", "params.yaml")  # with the data, what an experiment's result follows from
+_CODE = ("src", "dvc.yaml")  # with the params and the data, what an experiment's result follows from
 _DATA = ("data/raw", "data/tfrecords")
 
 
@@ -34,9 +36,11 @@ class Snapshot:
         return git(self.root, "diff-tree", "-r", "--name-only", self.commit, self.tree).splitlines()
 
     def state(self) -> str:
-        """A short hash of the code, params and data, empty where they are those of the commit."""
+        """A short hash of the code, params and data, empty where they are those of the commit; `runner` is no part."""
         differs = git(self.root, "diff-tree", "-r", self.commit, self.tree, "--", *_CODE)
         now, then = (revisions.Revision(self.root, name, name) for name in (self.tree, self.commit))
+        if place.without(now.params) != place.without(then.params):
+            differs += json.dumps(place.without(now.params), sort_keys=True, default=str)
         differs += "".join(f"{now.md5(out)}\n" for out in _DATA if now.md5(out) != then.md5(out))
         return differs and hashlib.sha256(differs.encode()).hexdigest()[:6]
 

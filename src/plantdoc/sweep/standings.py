@@ -39,6 +39,11 @@ class Standing:
     def test(self) -> float | None:
         return self.metric("evaluate:map50")
 
+    @property
+    def dollars(self) -> float | None:
+        """What the training cost, of all its machines on EC2 together; None where it ran here."""
+        return self.metric("cost:train.dollars") if self.timed else None
+
     def line(self) -> str:
         """The scores in a few words."""
         return f"val mAP@50 {_cell('val ', self.val)}, test mAP@50 {_cell('test ', self.test)}"
@@ -47,6 +52,7 @@ class Standing:
 def rows(standings: Sequence[Standing]) -> list[dict[str, object]]:
     """The table's rows by column name, best on val first, failed ones last; None where there is nothing to tell."""
     ranked = sorted(standings, key=lambda standing: -1.0 if standing.val is None else standing.val, reverse=True)
+    paid = any(standing.dollars is not None for standing in standings)
     return [
         {
             **standing.trial,
@@ -55,6 +61,7 @@ def rows(standings: Sequence[Standing]) -> list[dict[str, object]]:
             "test from": standing.metric("evaluate:map50_low"),
             "test to": standing.metric("evaluate:map50_high"),
             "minutes": standing.metric("cost:train.minutes") if standing.timed else None,
+            **({"dollars": standing.dollars} if paid else {}),
             "where": standing.metric("cost:train.machine") if standing.timed else None,
             "experiment": standing.name,
             "state": standing.state,
@@ -96,6 +103,8 @@ def _cell(name: str, value: object) -> str:
         return f"{value:.4f}"
     if name == "minutes":
         return f"{value:.1f}"
+    if name == "dollars":
+        return f"{value:.2f}"
     return grid.text(value).replace("|", "\\|")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from plantdoc.errors import UserError
-from plantdoc.sweep import grid, leash
+from plantdoc.sweep import grid, leash, machines
 from plantdoc.sweep.snapshot import Snapshot, git
 
 COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
@@ -16,10 +16,19 @@ LOGS = Path(".dvc/tmp/plantdoc/sweep")
 _RESTORED = "Stage 'train' is cached"
 
 
-def run(name: str, trial: grid.Trial, start: Snapshot, launch: leash.Start, say: Callable[[str], None]) -> str | None:
+def run(
+    name: str,
+    trial: grid.Trial,
+    start: Snapshot,
+    launch: leash.Start,
+    say: Callable[[str], None],
+    machine: machines.Machine,
+    show: Callable[[], None],
+) -> str | None:
     """Run a trial from `start` as the experiment `name`; returns what went wrong, None when all went well.
 
-    `say` gets a line for each stage and each epoch; all that DVC and the stages print is in `log`.
+    `say` gets a line for each stage and each epoch; all that DVC and the stages print is in `log`. Where the trial
+    trains on EC2, `machine` hears of it, and `show` is called when that has something new to tell.
     """
     settings = [f"--set-param={key}={_quoted(value)}" for key, value in trial.items()]
     reason = "dvc ended without a word"
@@ -38,11 +47,13 @@ def run(name: str, trial: grid.Trial, start: Snapshot, launch: leash.Start, say:
                 file.write(line)
                 file.flush()
                 line = line.strip()
-                if stage := re.match(r"Running stage '(.+)'", line):
+                if machine.hear(line):
+                    show()
+                elif stage := re.match(r"Running stage '(.+)'", line):
                     say(stage[1])
                 elif line.startswith(_RESTORED):
                     say("train: the run cache has it")
-                elif re.match(r"epoch \d+: ", line):
+                elif re.match(r"epoch \d+: |ec2: ", line):
                     say(line)
                 # What a stage says last is the reason; DVC's own error after it only names the stage.
                 if line and not line.startswith("ERROR: failed to reproduce"):
@@ -69,6 +80,8 @@ def restored(root: Path, name: str) -> bool:
 
 def _quoted(value: object) -> str:
     """A value as `--set-param` reads it; quotes let text hold any character."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_quoted, value))}]"
     if not isinstance(value, str):
         return grid.text(value)
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,50 @@
+#!/bin/bash
+# From the unpacked code to the training: a watch over its progress, the locked environment, then scripts/machine.py.
+# Started by user-data.sh, which ends the machine when this ends, and tells S3 the last lines if it fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+folder=$(dirname "$PWD")
+
+# Whoever makes progress touches this file. When nobody does, the machine ends, whatever else hangs.
+export PLANTDOC_PROGRESS=$folder/progress
+touch "$PLANTDOC_PROGRESS"
+watch() {
+  until [ -n "$(find "$PLANTDOC_PROGRESS" -mmin "+$PLANTDOC_STALL_MINUTES")" ]; do sleep "${PLANTDOC_BEAT:-5}"; done
+  timeout --foreground 60 python3 infra/machine/objects.py failed 1 \
+    "no progress for $PLANTDOC_STALL_MINUTES minutes (runner.stall_minutes)" || true
+  until shutdown -P now; do sleep 5; done
+}
+watch >/dev/null 2>&1 &
+
+again() { # a command that the network may fail
+  local try
+  for try in 1 2 3 4 5; do
+    "$@" && return
+    echo "$* failed, try $try of 5"
+    sleep "${PLANTDOC_BEAT:-5}"
+  done
+  return 1
+}
+
+python3 infra/machine/objects.py phase environment
+nvidia-smi >/dev/null 2>&1 || true # it makes the device's files
+if [ -e /dev/nvidiactl ]; then gpu=1 lock=requirements-gpu.txt; else gpu='' lock=requirements.txt; fi
+# An image may have the environment in it, named after the lock.
+baked=${PLANTDOC_HOME:-/opt/plantdoc}/environments/$(sha256sum "$lock" | cut -d ' ' -f 1)
+if [ -d "$baked" ]; then
+  ln -sfn "$baked" .venv
+else
+  if [ -z "$gpu" ] && grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
+    echo "this machine has an NVIDIA GPU but no driver for it: choose an image with one (runner.image)"
+    exit 1
+  fi
+  if ! command -v make >/dev/null || ! python3 -c 'import ensurepip'; then
+    export DEBIAN_FRONTEND=noninteractive
+    again apt-get update -q
+    again apt-get install -qy -o DPkg::Lock::Timeout=300 make python3-venv
+  fi
+  touch "$PLANTDOC_PROGRESS"
+  again make setup GPU="$gpu"
+fi
+touch "$PLANTDOC_PROGRESS"
+.venv/bin/python scripts/machine.py

@@ -1,0 +1,227 @@
+"""Trainings on EC2: what runs, what it prints and costs, and ending it.
+
+    python scripts/ec2.py ls                  our machines, with epoch, score, minutes and dollars
+    python scripts/ec2.py attach              watch the one that runs; Ctrl-C leaves it going on
+    python scripts/ec2.py logs 3f2a           all that a run printed; a run is named by the first digits of its id
+    python scripts/ec2.py stop 3f2a           end its machine; the next `dvc repro` goes on from the last epoch
+    python scripts/ec2.py cost                every run there was, with minutes and dollars
+
+`dvc exp run -S runner.kind=ec2` starts a training, not this: its train stage calls `run`. Where things are is read from
+the DVC remote and `runner` in params.yaml; whose account, as the AWS tools find it (AWS_PROFILE and so on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc import stage
+from plantdoc.errors import UserError
+
+log = logging.getLogger("plantdoc")
+
+
+def main() -> None:
+    arguments = parse()
+    # Not for --help.
+    from plantdoc.cloud import aws
+    from plantdoc.ec2 import place
+
+    with aws.explained():
+        arguments.run(place.find(region()), arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function, help: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=f"example: python scripts/ec2.py {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=function)
+        return command
+
+    add("run", run, "train on a machine, and bring the outputs: what the train stage calls", "run")
+    add("ls", ls, "list our machines", "ls --json").add_argument("--json", action="store_true", help="for programs")
+    command = add("logs", logs, "print what a run has printed so far", "logs 3f2a --attempt 2")
+    command.add_argument("name", nargs="?", metavar="RUN", help="first digits of its id; default: the one that runs")
+    command.add_argument("--attempt", type=int, help="one of its attempts; default: the newest")
+    command = add("attach", attach, "watch a run until its machine ends; Ctrl-C leaves it going on", "attach 3f2a")
+    command.add_argument("name", nargs="?", metavar="RUN", help="first digits of its id; default: the one that runs")
+    command = add("stop", stop, "end machines; whoever waits for their runs starts no others", "stop --all")
+    command.add_argument("names", nargs="*", metavar="RUN", help="first digits of a run's id")
+    command.add_argument("--all", action="store_true", help="every machine of this project in the region")
+    add("reap", reap, "end our machines that are past their deadline", "reap")
+    command = add("cost", cost, "list all runs with attempts, minutes and dollars", "cost --json")
+    command.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args()
+
+
+def region() -> str:
+    """runner.region, without plantdoc.params where that is not needed: its imports take longer than AWS's answer."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["runner"]["region"]
+    except (OSError, YAMLError, TypeError, KeyError):
+        from plantdoc import params
+
+        return params.load().runner.region  # says what is wrong
+
+
+def run(place, arguments: argparse.Namespace) -> None:
+    """See plantdoc.ec2.flow. The run's id is the one that the machine will work out for itself."""
+    from plantdoc import hashing, lineage, params, weights
+    from plantdoc.ec2 import flow
+    from plantdoc.ec2.interrupts import Interrupts
+
+    interrupts = Interrupts()
+    interrupts.install()
+    settings = params.load()
+    with weights.located(settings.model.weights) as (_, file):
+        run_id = hashing.of_value(lineage.made_from("train", settings, file))[:16]
+        log.info("ec2: run %s", run_id)
+        try:
+            flow.Run(place, settings, run_id, file, interrupts).finish()
+        except flow.Left as left:
+            print(f"ec2: {left}", file=sys.stderr)
+            sys.exit(130)
+
+
+def ls(place, arguments: argparse.Namespace) -> None:
+    from plantdoc.ec2 import listing
+
+    rows = listing.machines_now(place)
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    elif rows:
+        print_table([machine_cells(row) for row in rows])
+    else:
+        print(f"no machine in {place.region}")
+
+
+def logs(place, arguments: argparse.Namespace) -> None:
+    from plantdoc.ec2 import listing
+    from plantdoc.ec2.attempts import Attempts
+    from plantdoc.ec2.follow import Tail
+    from plantdoc.ec2.screen import Log
+
+    attempts = Attempts(place.store, listing.resolve(place, arguments.name))
+    every = attempts.all()
+    wanted = [each for each in every if arguments.attempt in (None, each.n)]
+    if not wanted:
+        raise UserError(f"the run {attempts.run} has no such attempt; it has {', '.join(str(e.n) for e in every)}")
+    status = attempts.status(wanted[-1]) or {}
+    for kind, text in Log().feed(Tail(attempts, wanted[-1]).read(status.get("log", 0))):
+        if kind == "line":
+            print(text)
+    if end := attempts.end(wanted[-1]):
+        print(f"ec2: {end['state']}" + (f": {end['reason']}" if end.get("reason") else ""), file=sys.stderr)
+
+
+def attach(place, arguments: argparse.Namespace) -> None:
+    from plantdoc.ec2 import listing
+    from plantdoc.ec2.attempts import Attempts
+    from plantdoc.ec2.follow import Follower
+    from plantdoc.ec2.screen import Screen
+
+    attempts = Attempts(place.store, listing.resolve(place, arguments.name))
+    every = attempts.all()
+    if not every or every[-1].over or not every[-1].instance:
+        raise UserError(f"the run {attempts.run} has no machine now: `dvc repro` brings its result or goes on with it")
+    screen = Screen()
+    try:
+        Follower(place, attempts, every[-1], screen).until_news()
+    except KeyboardInterrupt:
+        screen.clear()
+        print(f"ec2: the run goes on; `python scripts/ec2.py stop {attempts.run}` ends it", file=sys.stderr)
+        sys.exit(130)
+    end = attempts.end(every[-1]) or {"state": "gone without a word"}
+    print(f"ec2: {end['state']}; `dvc repro` brings the result or goes on", file=sys.stderr)
+
+
+def stop(place, arguments: argparse.Namespace) -> None:
+    from plantdoc.ec2 import listing, stopping
+
+    if not arguments.names and not arguments.all:
+        raise UserError("say which run, or --all; `python scripts/ec2.py ls` lists them")
+    wanted = None if arguments.all else {listing.resolve(place, name) for name in arguments.names}
+    for machine in stopping.stop(place, wanted):
+        print(f"ended {machine.id} ({machine.type} in {machine.zone}, run {machine.run})")
+
+
+def reap(place, arguments: argparse.Namespace) -> None:
+    from plantdoc.ec2 import reaper
+
+    ended = reaper.reap(place.ec2, time.time())
+    for machine in ended:
+        about = f"{machine['instance']} ({machine['type']} in {machine['zone']}, run {machine['run']})"
+        print(f"NOT ended {about}: {machine['error']}" if machine["error"] else f"ended {about}")
+    if any(machine["error"] for machine in ended):
+        raise UserError("not all of them could be ended: end them in AWS's console, they cost money")
+    if not ended:
+        print(f"no machine in {place.region} is past its deadline")
+
+
+def cost(place, arguments: argparse.Namespace) -> None:
+    from plantdoc.ec2 import listing
+
+    rows = listing.runs(place)
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    elif rows:
+        total = sum(row["dollars"] for row in rows)
+        print_table([run_cells(row) for row in rows])
+        print(f"{len(rows)} runs, ${total:.2f}; disks and traffic are not in it")
+    else:
+        print(f"no training on EC2 yet in s3://{place.bucket}")
+
+
+def machine_cells(row: dict) -> dict[str, str]:
+    return {
+        "run": row["run"],
+        "machine": row["machine"],
+        "type": row["type"],
+        "zone": row["zone"],
+        "market": "spot" if row["spot"] else "on demand",
+        "state": (row["phase"] if row["state"] == "running" else None) or row["state"],
+        "epoch": f"{row['epoch']}/{row['epochs']}" if row["epochs"] else "-",
+        "mAP@50": "-" if row["val_map50"] is None else f"{row['val_map50']:.4f}",
+        "minutes": f"{row['minutes']:.1f}",
+        "dollars": "-" if row["dollars"] is None else f"{row['dollars']:.2f}",
+        "ends by": time.strftime("%a %H:%M", time.localtime(row["deadline"])) if row["deadline"] else "-",
+    }
+
+
+def run_cells(row: dict) -> dict[str, str]:
+    return {
+        "run": row["run"],
+        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(row["began"])) if row["began"] else "-",
+        "state": row["state"],
+        "machines": str(row["attempts"]),
+        "last on": f"{row['type']} in {row['zone']}, {'spot' if row['spot'] else 'on demand'}" if row["type"] else "-",
+        "minutes": f"{row['minutes']:.1f}",
+        "dollars": f"{row['dollars']:.2f}",
+    }
+
+
+def print_table(rows: list[dict[str, str]]) -> None:
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in ({name: name for name in widths}, *rows):
+        print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
+
+
+if __name__ == "__main__":
+    stage.run(main)

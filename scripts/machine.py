@@ -1,0 +1,19 @@
+"""Train on this machine for someone elsewhere: bring the inputs, train, send log, checkpoints and outputs to S3.
+
+    python scripts/machine.py
+
+infra/machine/bootstrap.sh starts it on a machine on EC2; which run is in the environment. Ends with 0 when the run is
+done, 1 when it has failed, 75 when another machine may go on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.machine import agent
+
+if __name__ == "__main__":
+    sys.exit(agent.main([sys.executable, "src/train.py"]))

@@ -1,0 +1,151 @@
+"""The attempts at a run: who claimed which, on which machine, how it ended, and what it has cost.
+
+An attempt is claimed by writing its object first. The claim is then overwritten by its launcher with the machine, and
+by whoever takes notice of the end with `ended`, an epoch second: such an attempt is over, whatever else it says. Where
+a person ended it on purpose, `stopped` says who and when, so that others who wait for the run do not start it again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass
+
+from plantdoc.ec2.machines import Machine
+from plantdoc.runs import Store
+
+_BILLED = 60.0  # seconds; AWS bills each second after the first of these
+
+
+def patience() -> float:
+    """Seconds after which a claim without a machine is taken for that of a launcher that is gone."""
+    return float(os.environ.get("PLANTDOC_PATIENCE", 180))
+
+
+def beat() -> float:
+    """Seconds between two looks at a run."""
+    return float(os.environ.get("PLANTDOC_BEAT", 5))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a run, numbered from 1, and its claim as it was read."""
+
+    run: str
+    n: int
+    claim: dict
+
+    @property
+    def key(self) -> str:
+        return f"{self.run}/attempts/{self.n}.json"
+
+    @property
+    def folder(self) -> str:
+        """Below which the machine writes."""
+        return f"{self.run}/{self.n}"
+
+    @property
+    def instance(self) -> str | None:
+        return self.claim.get("instance")
+
+    @property
+    def over(self) -> bool:
+        return bool(self.claim.get("ended"))
+
+    def seconds(self, now: float | None = None) -> float:
+        """For how long its machine is or was paid for."""
+        if not self.instance:
+            return 0.0
+        ran = (self.claim.get("ended") or now or time.time()) - self.claim["launched"]
+        return max(ran, _BILLED)
+
+    def dollars(self, now: float | None = None) -> float:
+        return self.seconds(now) / 3600 * (self.claim.get("price") or 0.0)
+
+
+class Attempts:
+    """The attempts at one run."""
+
+    def __init__(self, store: Store, run: str):
+        self.store, self.run = store, run
+
+    def all(self) -> list[Attempt]:
+        """Every attempt, oldest first."""
+        prefix = f"{self.run}/attempts/"
+        names = [key.removeprefix(prefix).removesuffix(".json") for key in self.store.keys(prefix)]
+        numbers = sorted(int(name) for name in names if name.isdecimal())
+        claims = ((n, self.store.read(f"{prefix}{n}.json")) for n in numbers)
+        return [Attempt(self.run, n, claim) for n, claim in claims if claim is not None]
+
+    def read(self, attempt: Attempt) -> Attempt:
+        """The attempt as it stands now."""
+        return Attempt(self.run, attempt.n, self.store.read(attempt.key) or attempt.claim)
+
+    def claim(self, n: int, code: str) -> Attempt | None:
+        """Attempt `n` as ours; None where another was first."""
+        claim = {"token": uuid.uuid4().hex, "time": time.time(), "launched": None, "instance": None, "code": code}
+        claim |= dict.fromkeys(("type", "zone", "region", "spot", "price", "deadline"))
+        attempt = Attempt(self.run, n, claim)
+        return attempt if self.store.put_new(attempt.key, claim) else None
+
+    def write(self, attempt: Attempt, **values: object) -> Attempt:
+        """The attempt with other `values` in its claim, also in S3."""
+        changed = Attempt(self.run, attempt.n, attempt.claim | values)
+        self.store.put(changed.key, changed.claim)
+        return changed
+
+    def renew(self, attempt: Attempt) -> bool:
+        """Show that the launcher lives; False where another has gone on without it meanwhile."""
+        now = self.read(attempt)
+        if now.over or now.claim["token"] != attempt.claim["token"]:
+            return False
+        self.store.put(attempt.key, attempt.claim)
+        return True
+
+    def abandoned(self, attempt: Attempt) -> bool:
+        """Whether a claim without a machine is so old that its launcher must be gone, by S3's clock alone."""
+        age = self.store.age(attempt.key)
+        return age is not None and age > patience()
+
+    def settle(self, attempt: Attempt, machine: Machine | None = None, stopped: str | None = None) -> Attempt:
+        """Take notice that the attempt is over; its end, as well as it is known, ends the bill."""
+        attempt = self.read(attempt)
+        if attempt.over and not stopped:
+            return attempt
+        values: dict[str, object] = {"ended": attempt.claim.get("ended") or self._ended(attempt, machine)}
+        if stopped:
+            values["stopped"] = stopped
+        return self.write(attempt, **values)
+
+    def end(self, attempt: Attempt) -> dict | None:
+        """What the machine said last, where it did."""
+        return self.store.read(f"{attempt.folder}/end.json")
+
+    def status(self, attempt: Attempt) -> dict | None:
+        """The machine's heartbeat."""
+        return self.store.read(f"{attempt.folder}/status.json")
+
+    def _ended(self, attempt: Attempt, machine: Machine | None) -> float:
+        now = time.time()
+        if not attempt.instance or (machine and machine.costs):
+            return now
+        if machine and machine.ended:
+            return min(now, machine.ended)
+        heard = self.end(attempt) or self.status(attempt)
+        # Silent machines are billed to their deadline, so that a limit in dollars holds.
+        return min(now, heard["time"] if heard else attempt.claim.get("deadline") or now)
+
+
+def facts(machine: Machine, region: str, price: float) -> dict[str, object]:
+    """What a claim says of its machine."""
+    return {
+        "instance": machine.id,
+        "launched": machine.launched,
+        "type": machine.type,
+        "zone": machine.zone,
+        "region": region,
+        "spot": machine.spot,
+        "price": price,
+        "deadline": machine.deadline,
+    }

@@ -1,0 +1,111 @@
+"""What a machine is started on: image, network and role, looked up before anything is claimed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plantdoc.ec2.place import Place
+from plantdoc.errors import UserError
+from plantdoc.params import Runner
+
+_NO_IMAGE = ("ParameterNotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
+# AWS's own parameters that name the newest of its Deep Learning AMIs.
+_AMI = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
+_DEFAULT_DISK = "/dev/sda1"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """An image's id and root disk, the stack's instance profile and security group, and a subnet for each zone."""
+
+    image: str
+    disk: str
+    profile: str
+    group: str
+    subnets: dict[str, str]
+
+
+def find(place: Place, runner: Runner) -> Ground:
+    """Look everything up.
+
+    Raises:
+        UserError: the stack, the image, a type or a zone is not there, or the disk is too small for the image.
+    """
+    _check_types(place, runner.instance_types)
+    profile, group = _stack(place)
+    image, disk = _image(place, runner)
+    return Ground(image, disk, profile, group, _subnets(place, group, runner.zones))
+
+
+def _check_types(place: Place, types: list[str]) -> None:
+    from botocore.exceptions import ClientError
+
+    for name in types:
+        try:
+            place.ec2.describe_instance_types(InstanceTypes=[name])
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("InvalidInstanceType", "InvalidParameterValue"):
+                raise
+            raise UserError(f"runner.instance_types: {place.region} knows no {name}") from None
+
+
+def _stack(place: Place) -> tuple[str, str]:
+    """Instance profile and security group that `make aws` has made."""
+    from plantdoc.cloud import cloudformation
+
+    name = f"plant-disease-{place.bucket}"
+    remedy = f"run `make aws BUCKET={place.bucket} REGION={place.region} EMAIL=address`"
+    stack = cloudformation.find(place.client("cloudformation"), name)
+    if not stack:
+        raise UserError(
+            f"there is no stack {name} in {place.region}, and with it no role and no network rules for a machine: "
+            f"{remedy}, or set runner.region to the bucket's region"
+        )
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
+    try:
+        return outputs["MachineProfile"], outputs["MachineGroup"]
+    except KeyError as error:
+        raise UserError(f"the stack {name} is older than this code, it has no {error.args[0]}: {remedy}") from None
+
+
+def _image(place: Place, runner: Runner) -> tuple[str, str]:
+    from botocore.exceptions import ClientError
+
+    image = runner.image
+    if not image.startswith(("/", "ami-")):
+        image = _AMI.format(image)
+    try:
+        if image.startswith("/"):
+            image = place.client("ssm").get_parameter(Name=image)["Parameter"]["Value"]
+        found = place.ec2.describe_images(ImageIds=[image])["Images"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _NO_IMAGE:
+            raise
+        found = []
+    if not found:
+        raise UserError(
+            f"runner.image = {runner.image}: {place.region} has no such image; give the name of an AWS Deep Learning "
+            "AMI, an SSM parameter that names an AMI there, or ami-…"
+        )
+    disks = {each["DeviceName"]: each.get("Ebs", {}) for each in found[0].get("BlockDeviceMappings", ())}
+    root = found[0].get("RootDeviceName") or _DEFAULT_DISK
+    if runner.disk_gb < (least := disks.get(root, {}).get("VolumeSize", 0)):
+        raise UserError(f"runner.disk_gb = {runner.disk_gb}: the image {image} needs {least} or more")
+    return image, root
+
+
+def _subnets(place: Place, group: str, zones: list[str]) -> dict[str, str]:
+    """The group's network by zone, in the order asked for: AWS's own subnets first, then those with most room."""
+    network = place.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["VpcId"]
+    filters = [{"Name": "vpc-id", "Values": [network]}, {"Name": "state", "Values": ["available"]}]
+    pages = place.ec2.get_paginator("describe_subnets").paginate(Filters=filters)
+    found = [subnet for page in pages for subnet in page["Subnets"]]
+    found.sort(key=lambda each: (each.get("DefaultForAz", False), each.get("AvailableIpAddressCount", 0)))
+    by_zone = {each["AvailabilityZone"]: each["SubnetId"] for each in found}
+    if not by_zone:
+        raise UserError(f"the network {network} in {place.region} has no subnet: make one, or run `make aws` anew")
+    if unknown := [zone for zone in zones if zone not in by_zone]:
+        raise UserError(
+            f"runner.zones: {', '.join(unknown)}: the network in {place.region} has {', '.join(sorted(by_zone))}"
+        )
+    return {zone: by_zone[zone] for zone in zones or sorted(by_zone)}

@@ -1,0 +1,74 @@
+"""Attempts and machines brought together: what a killed launcher left open is written down, and nothing costs on."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from plantdoc.ec2 import machines, prices
+from plantdoc.ec2.attempts import Attempt, Attempts, facts
+from plantdoc.ec2.interrupts import Interrupts
+from plantdoc.ec2.place import Place
+
+log = logging.getLogger("plantdoc")
+
+
+def adopted(place: Place, attempts: Attempts, attempt: Attempt, machine: machines.Machine | None) -> Attempt:
+    """The attempt with its machine, where a launcher had started one and did not come to write it down."""
+    if attempt.instance or not machine:
+        return attempt
+    log.info("ec2: attempt %d has a machine that nobody wrote down: %s", attempt.n, machine.id)
+    price = prices.of(place.session, place.region, machine.type, machine.zone, machine.spot)
+    return attempts.write(attempt, **facts(machine, place.region, price.dollars))
+
+
+def closed(place: Place, attempts: Attempts) -> list[Attempt]:
+    """All attempts at a run that is done, each over and with its bill; machines that are left are ended."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    found = []
+    try:
+        found = machines.find(place.ec2, attempts.run)
+        machines.end(place.ec2, [each.id for each in found if each.costs])
+    except (ClientError, BotoCoreError) as error:
+        log.warning("ec2: EC2 does not answer (%s); a machine that is left ends by itself", error)
+    settled = []
+    for attempt in attempts.all():
+        machine = next((each for each in found if each.attempt == attempt.n), None)
+        attempt = adopted(place, attempts, attempt, machine)
+        settled.append(attempt if attempt.over else attempts.settle(attempt, machine))
+    return settled
+
+
+def give_up(place: Place, attempts: Attempts, attempt: Attempt, interrupts: Interrupts, stopped: str | None) -> None:
+    """End the attempt's machine, whatever is known of it, and write that down; says so where it cannot."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    found = []
+    try:
+        with interrupts.held():
+            found = [each for each in machines.find(place.ec2, attempt.run) if each.attempt == attempt.n]
+            ids = {each.id for each in found if each.costs} | ({attempt.instance} - {None})
+            machines.end(place.ec2, ids)
+            for id in sorted(ids):
+                log.info("ec2: ended the machine %s", id)
+    except KeyboardInterrupt:
+        pass  # it is ended
+    except (ClientError, BotoCoreError) as error:
+        log.warning("ec2: the machine could not be ended (%s). %s", error, how_to_attach(attempt))
+    try:
+        attempts.settle(attempt, found[-1] if found else None, stopped)
+    except (ClientError, BotoCoreError) as error:
+        log.warning("ec2: S3 could not be told of the end (%s)", error)
+
+
+def how_to_attach(attempt: Attempt | None) -> str:
+    """What a person can do about a run that goes on without anyone who watches."""
+    if not attempt:
+        return "Nothing was started"
+    deadline = attempt.claim.get("deadline")
+    by = f", which ends by itself by {time.strftime('%H:%M', time.localtime(deadline))}" if deadline else ""
+    return (
+        f"The run {attempt.run} goes on on its machine{by}: the same command attaches to it or takes its result, "
+        f"`python scripts/ec2.py stop {attempt.run}` ends it"
+    )

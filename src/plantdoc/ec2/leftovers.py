@@ -1,0 +1,69 @@
+"""Taking away what a run leaves behind: for a trial of the way to EC2, not for runs that somebody wants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from plantdoc.ec2 import machines
+from plantdoc.ec2.attempts import Attempts, beat
+from plantdoc.ec2.place import Place
+
+_LIMIT = 300  # seconds in which a terminated machine is gone
+_AT_ONCE = 1000  # objects that S3 deletes in one request
+
+
+def remove(place: Place, run: str | None, prefix: str) -> list[str]:
+    """End the run's machines and wait for that, then delete its files, its code, and what is below `prefix`.
+
+    All versions go. Without a `run` there is only the prefix. Returns a line for each thing that stays, and why.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    left: list[str] = []
+    prefixes = [f"{prefix}/"]
+    try:
+        if run:
+            left += _end(place, run)
+            prefixes += [f"runs/code/{each.claim['code']}.tar.gz" for each in Attempts(place.store, run).all()]
+            prefixes.append(f"runs/{run}/")
+        for below in dict.fromkeys(prefixes):
+            left += _delete(place, below)
+    except (ClientError, BotoCoreError) as error:
+        where = " ".join(f"s3://{place.bucket}/{below}" for below in prefixes)
+        left.append(f"look for machines with `python scripts/ec2.py ls`, and remove {where} by hand ({error})")
+    return left
+
+
+def _end(place: Place, run: str) -> list[str]:
+    until = time.monotonic() + _LIMIT
+    while alive := [each for each in machines.find(place.ec2, run) if each.state != "terminated"]:
+        machines.end(place.ec2, [each.id for each in alive if each.costs])
+        if time.monotonic() > until:
+            return [f"machine {each.id} is still {each.state} in {place.region}" for each in alive]
+        time.sleep(beat())
+    return []
+
+
+def _delete(place: Place, below: str) -> list[str]:
+    client, left = place.store.client, []
+    for found in _batches(place, below):
+        answer = client.delete_objects(Bucket=place.bucket, Delete={"Objects": found, "Quiet": True})
+        left += [
+            f"s3://{place.bucket}/{each['Key']} ({each.get('Message') or each.get('Code')})"
+            for each in answer.get("Errors", ())
+        ]
+    if len(left) > 1:
+        return [f"{left[0]}, and {len(left) - 1} more below s3://{place.bucket}/{below}"]
+    return left
+
+
+def _batches(place: Place, below: str) -> Iterator[list[dict[str, str]]]:
+    """Versions and delete marks whose keys begin with `below`, as many as S3 deletes at once."""
+    pages = place.store.client.get_paginator("list_object_versions").paginate(
+        Bucket=place.bucket, Prefix=below, PaginationConfig={"PageSize": _AT_ONCE}
+    )
+    for page in pages:
+        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        if found:
+            yield [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]

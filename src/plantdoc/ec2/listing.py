@@ -1,0 +1,93 @@
+"""What there is and was: our machines as they are now, and runs with what they cost."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from plantdoc.ec2 import machines
+from plantdoc.ec2.attempts import Attempts
+from plantdoc.ec2.place import Place
+from plantdoc.errors import UserError
+
+_AT_ONCE = 16
+_NO_RUNS = ("code", "weights")
+
+
+def machines_now(place: Place) -> list[dict]:
+    """A row per machine that may cost something, or is just ending."""
+    found = [each for each in machines.find(place.ec2) if each.state != "terminated"]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda each: _row(place, each), found))
+
+
+def runs(place: Place) -> list[dict]:
+    """A row per run, those of the newest machines last."""
+    names = [name for name in place.store.folders() if name not in _NO_RUNS]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        rows = list(pool.map(lambda name: run(place, name), names))
+    return sorted(rows, key=lambda row: row["began"] or 0)
+
+
+def run(place: Place, name: str) -> dict:
+    """What a run's attempts have cost together, and how it stands."""
+    attempts = Attempts(place.store, name)
+    every = attempts.all()
+    last = every[-1] if every else None
+    if place.store.has(f"{name}/result.json"):
+        state = "done"
+    elif last and (end := attempts.end(last)):
+        state = end["state"]
+    else:
+        state = "under way" if last and not last.over else "stopped"
+    claim = last.claim if last else {}
+    return {
+        "run": name,
+        "state": state,
+        "began": every[0].claim["time"] if every else None,
+        "attempts": sum(bool(each.instance) for each in every),
+        "type": claim.get("type"),
+        "zone": claim.get("zone"),
+        "spot": claim.get("spot"),
+        "minutes": sum(each.seconds() for each in every) / 60,
+        "dollars": sum(each.dollars() for each in every),
+    }
+
+
+def resolve(place: Place, name: str | None) -> str:
+    """The run whose id begins with `name`; without one, that of the only machine there is.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    if name:
+        found = [each for each in place.store.folders() if each.startswith(name) and each not in _NO_RUNS]
+        missing = f"no run begins with {name}: `python scripts/ec2.py cost` lists them"
+    else:
+        found = sorted({each.run for each in machines.find(place.ec2) if each.alive})
+        missing = "no machine is running: say which run, `python scripts/ec2.py cost` lists them"
+    if len(found) != 1:
+        raise UserError(f"say which run: {', '.join(found)}" if found else missing)
+    return found[0]
+
+
+def _row(place: Place, machine: machines.Machine) -> dict:
+    claim = place.store.read(f"{machine.run}/attempts/{machine.attempt}.json") or {}
+    status = place.store.read(f"{machine.run}/{machine.attempt}/status.json") or {}
+    seconds = time.time() - machine.launched
+    return {
+        "run": machine.run,
+        "attempt": machine.attempt,
+        "machine": machine.id,
+        "state": machine.state,
+        "type": machine.type,
+        "zone": machine.zone,
+        "spot": machine.spot,
+        "phase": status.get("phase"),
+        "epoch": status.get("epoch"),
+        "epochs": status.get("epochs"),
+        "val_map50": status.get("val_map50"),
+        "minutes": seconds / 60,
+        "dollars": seconds / 3600 * claim["price"] if claim.get("price") else None,
+        "deadline": machine.deadline,
+    }

@@ -1,0 +1,80 @@
+"""The machines of this project on EC2, found by their tags, and ending them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+PROJECT = "plant-disease-detector"
+_GONE = ("InvalidInstanceID.NotFound",)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An instance as EC2 and its tags tell it; times are epoch seconds."""
+
+    id: str
+    state: str  # pending, running, shutting-down, terminated, stopping or stopped
+    type: str
+    zone: str
+    spot: bool
+    launched: float
+    run: str
+    attempt: int
+    deadline: float | None
+    ended: float | None  # None where EC2 does not say when
+    reason: str  # why it is not running, as EC2 says; else ''
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works, or is about to."""
+        return self.state in ("pending", "running")
+
+    @property
+    def costs(self) -> bool:
+        """Whether something of it may still be paid for: a stopped machine has its disk."""
+        return self.state not in ("terminated", "shutting-down")
+
+
+def find(ec2, run: str | None = None) -> list[Machine]:
+    """Our machines, of one run or of all, oldest first; EC2 shows ended ones for about an hour."""
+    filters = [{"Name": "tag:project", "Values": [PROJECT]}]
+    if run:
+        filters.append({"Name": "tag:run", "Values": [run]})
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
+    found = [of(each) for page in pages for reservation in page["Reservations"] for each in reservation["Instances"]]
+    return sorted(found, key=lambda machine: (machine.launched, machine.id))
+
+
+def end(ec2, ids: Iterable[str]) -> None:
+    """Terminate these machines; one that EC2 does not know any more has ended."""
+    from botocore.exceptions import ClientError
+
+    for id in ids:
+        try:
+            ec2.terminate_instances(InstanceIds=[id])
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE:
+                raise
+
+
+def of(about: dict) -> Machine:
+    """A machine from what EC2 says of an instance."""
+    tags = {tag["Key"]: tag["Value"] for tag in about.get("Tags", ())}
+    number, deadline = tags.get("attempt", ""), tags.get("deadline", "")
+    when = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", about.get("StateTransitionReason") or "")
+    return Machine(
+        id=about["InstanceId"],
+        state=about["State"]["Name"],
+        type=about["InstanceType"],
+        zone=about.get("Placement", {}).get("AvailabilityZone", ""),
+        spot=about.get("InstanceLifecycle") == "spot",
+        launched=about["LaunchTime"].timestamp(),
+        run=tags.get("run", ""),
+        attempt=int(number) if number.isdecimal() else 0,
+        deadline=float(deadline) if deadline.isdecimal() else None,
+        ended=datetime.strptime(when[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() if when else None,
+        reason=(about.get("StateReason") or {}).get("Message", ""),
+    )

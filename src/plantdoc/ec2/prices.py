@@ -1,0 +1,160 @@
+"""What a machine costs an hour: asked of AWS, or from a table with its date where AWS does not say."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from plantdoc.errors import UserError
+
+log = logging.getLogger("plantdoc")
+
+# Linux on demand in us-east-1, dollars an hour, entered by hand for this month and not held against AWS's list since;
+# most other regions are dearer.
+TABLE_DATE = "2025-06"
+TABLE = {
+    "c5.large": 0.085,
+    "c5.xlarge": 0.17,
+    "c5.2xlarge": 0.34,
+    "c5.4xlarge": 0.68,
+    "c6i.xlarge": 0.17,
+    "c6i.2xlarge": 0.34,
+    "c6i.4xlarge": 0.68,
+    "g4dn.xlarge": 0.526,
+    "g4dn.2xlarge": 0.752,
+    "g4dn.4xlarge": 1.204,
+    "g4dn.8xlarge": 2.176,
+    "g4dn.12xlarge": 3.912,
+    "g4dn.16xlarge": 4.352,
+    "g4dn.metal": 7.824,
+    "g5.xlarge": 1.006,
+    "g5.2xlarge": 1.212,
+    "g5.4xlarge": 1.624,
+    "g5.8xlarge": 2.448,
+    "g5.12xlarge": 5.672,
+    "g5.16xlarge": 4.096,
+    "g5.24xlarge": 8.144,
+    "g5.48xlarge": 16.288,
+    "g6.xlarge": 0.8048,
+    "g6.2xlarge": 0.9776,
+    "g6.4xlarge": 1.3232,
+    "g6.8xlarge": 2.0144,
+    "g6.12xlarge": 4.6016,
+    "g6.16xlarge": 3.3968,
+    "g6.24xlarge": 6.6752,
+    "g6.48xlarge": 13.3504,
+    "m5.large": 0.096,
+    "m5.xlarge": 0.192,
+    "m5.2xlarge": 0.384,
+    "m5.4xlarge": 0.768,
+    "m6i.large": 0.096,
+    "m6i.xlarge": 0.192,
+    "m6i.2xlarge": 0.384,
+    "p3.2xlarge": 3.06,
+    "p3.8xlarge": 12.24,
+    "p3.16xlarge": 24.48,
+    "p4d.24xlarge": 21.9576,
+    "t3.micro": 0.0104,
+    "t3.small": 0.0208,
+    "t3.medium": 0.0416,
+    "t3.large": 0.0832,
+    "t3.xlarge": 0.1664,
+    "t3.2xlarge": 0.3328,
+}
+_LISTED_IN = "us-east-1"  # one of the few regions that answer for all
+# A machine of one's own hours, with nothing but Linux on it.
+_KIND = {
+    "operatingSystem": "Linux",
+    "preInstalledSw": "NA",
+    "tenancy": "Shared",
+    "capacitystatus": "Used",
+    "marketoption": "OnDemand",
+}
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars an hour, and where that is known from, for people to read."""
+
+    dollars: float
+    source: str
+
+
+def of(session, region: str, instance_type: str, zone: str | None, spot: bool) -> Price:
+    """What a machine of this type costs now; disk and traffic are not in it.
+
+    For the spot market the last price of the zone, or, without one, the dearest zone's. Where AWS has none, the price
+    on demand, which is the most that a spot machine costs; then that of TABLE.
+
+    Raises:
+        UserError: nothing tells the price, so that no limit in dollars could be kept.
+    """
+    if spot and (price := _spot(session, region, instance_type, zone)):
+        return price
+    price = _on_demand(session, region, instance_type) or _table(instance_type)
+    return Price(price.dollars, f"{price.source}, the most that spot costs") if spot else price
+
+
+def _spot(session, region: str, instance_type: str, zone: str | None) -> Price | None:
+    now = datetime.datetime.now(datetime.UTC)
+    asked = {"AvailabilityZone": zone} if zone else {}
+    try:
+        answer = _client(session, "ec2", region).describe_spot_price_history(
+            InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=now, MaxResults=100, **asked
+        )
+        newest: dict[str, tuple] = {}
+        for entry in answer["SpotPriceHistory"]:
+            place = entry["AvailabilityZone"]
+            if zone in (None, place):
+                newest[place] = max(newest.get(place, (entry["Timestamp"], 0.0)), _dated(entry))
+    except (ClientError, BotoCoreError, KeyError, ValueError) as error:
+        log.debug("spot prices: %s", error)
+        return None
+    if not newest:
+        return None
+    place, (_, dollars) = max(newest.items(), key=lambda item: item[1][1])
+    return Price(dollars, f"spot price in {place} now") if dollars > 0 else None
+
+
+def _dated(entry: dict) -> tuple[datetime.datetime, float]:
+    return entry["Timestamp"], float(entry["SpotPrice"])
+
+
+def _on_demand(session, region: str, instance_type: str) -> Price | None:
+    wanted = _KIND | {"instanceType": instance_type, "regionCode": region}
+    try:
+        answer = _client(session, "pricing", _LISTED_IN).get_products(
+            ServiceCode="AmazonEC2",
+            Filters=[{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()],
+        )
+        prices = [
+            float(dimension["pricePerUnit"]["USD"])
+            for product in map(json.loads, answer["PriceList"])
+            for term in product["terms"]["OnDemand"].values()
+            for dimension in term["priceDimensions"].values()
+        ]
+    except (ClientError, BotoCoreError, KeyError, ValueError) as error:
+        log.debug("price list: %s", error)
+        return None
+    dollars = max(prices, default=0.0)  # there is one; the dearer, should AWS list more kinds some day
+    return Price(dollars, f"AWS's price list for {region}") if dollars > 0 else None
+
+
+def _table(instance_type: str) -> Price:
+    if instance_type not in TABLE:
+        raise UserError(
+            f"the price of {instance_type} is not known: AWS did not say (are pricing:GetProducts and "
+            "ec2:DescribeSpotPriceHistory allowed?), and the table in src/plantdoc/ec2/prices.py does not have it; "
+            f"allow these, or choose other runner.instance_types, like {min(TABLE, key=TABLE.get)}"
+        )
+    return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")
+
+
+def _client(session, service: str, region: str):
+    from plantdoc.storage import remote
+
+    return session.client(service, region_name=region, config=remote.patience())

@@ -1,0 +1,45 @@
+"""What an account may run at once, in plain words: AWS's quotas on vCPUs, and how to raise them."""
+
+from __future__ import annotations
+
+import re
+
+from plantdoc.doctor.checks_aws import QUOTAS, STANDARD
+
+REFUSALS = ("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded")
+_NAMES = {
+    "L-DB2E81BA": "Running On-Demand G and VT instances",
+    "L-3819A6DF": "All G and VT Spot Instance Requests",
+    "L-417A185B": "Running On-Demand P instances",
+    "L-7212CCBC": "All P4, P3 and P2 Spot Instance Requests",
+    "L-1216C47A": "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+    "L-34B43A08": "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
+}
+
+
+def code(instance_type: str, spot: bool) -> str:
+    """Service Quotas' code for this kind of machine."""
+    family = re.match("[a-z]*", instance_type)[0]
+    return QUOTAS.get(family, STANDARD)[spot]
+
+
+def remedy(place, quota: str, instance_type: str) -> str:
+    """The quota's name and value, and how to ask for more."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    allowed, wanted = "", 4
+    try:
+        found = place.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=quota)
+        allowed = f" allows {found['Quota']['Value']:g} vCPUs at once"
+        about = place.ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]
+        needs = about["VCpuInfo"]["DefaultVCpus"]
+        allowed += f", {instance_type} takes {needs}"
+        wanted = int(found["Quota"]["Value"]) + needs
+    except (ClientError, BotoCoreError, KeyError, IndexError):
+        pass  # the person may not look; the name of the quota is what matters
+    return (
+        f"the account's quota {_NAMES.get(quota, 'of this kind')} ({quota}) in {place.region}{allowed}: ask for more "
+        f"in AWS's console under Service Quotas, Amazon EC2, or with `aws service-quotas "
+        f"request-service-quota-increase --service-code ec2 --quota-code {quota} --desired-value {wanted} "
+        f"--region {place.region}`"
+    )

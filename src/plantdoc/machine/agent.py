@@ -1,0 +1,146 @@
+"""One attempt at a run, from its inputs to an end that S3 knows of."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plantdoc import workspace
+from plantdoc.errors import UserError
+from plantdoc.machine import inputs, notice, outputs
+from plantdoc.machine.epochs import Epochs
+from plantdoc.machine.heartbeat import Heartbeat
+from plantdoc.machine.job import Interrupted, Job
+from plantdoc.machine.persistence import Gone, Repeated, insist
+from plantdoc.machine.terminal import Terminal
+from plantdoc.runs import Store
+
+DONE, FAILED, TRY_AGAIN = 0, 1, 75  # exit codes; user-data.sh tells them apart
+_SECRET = re.compile(r"^AWS_|SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY$")
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended, as end.json has it; `exit` is the training's exit code where it ended by itself."""
+
+    state: str
+    reason: str
+    exit: int | None = None
+
+
+def main(training: Sequence[str]) -> int:
+    """Run the command line `training`, with all that goes before and after it.
+
+    Returns the exit code: 0 done, 1 failed, 75 to be tried again on another machine.
+    """
+    job = Job.from_environment()
+    heart = Heartbeat(Store(job.bucket), job)
+    beats = Repeated(job, heart.send)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        end = _attempt(job, heart, beats, training)
+    except Interrupted as error:
+        end = End("interrupted", str(error))
+    except KeyboardInterrupt:
+        end = End("interrupted", "the machine was told to end")
+    except UserError as error:
+        end = End("failed", str(error))
+    except Gone as error:
+        print(f"machine: {error}", file=sys.stderr)
+        return TRY_AGAIN
+    except Exception as error:
+        traceback.print_exc()
+        end = End("failed", f"the machine's own code broke: {type(error).__name__}: {error}")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is short, and must be said
+    return _tell(job, heart, beats, end)
+
+
+def _attempt(job: Job, heart: Heartbeat, beats: Repeated, training: Sequence[str]) -> End:
+    store = heart.store
+    if insist(job, store.has, f"{job.run_id}/result.json"):
+        return End("done", "the result was there already")
+    if insist(job, store.has, job.attempt_key(job.attempt + 1)):
+        raise Interrupted(f"attempt {job.attempt + 1} has taken over")
+    claim = insist(job, store.read, job.attempt_key(job.attempt)) or {}
+
+    heart.enter("inputs")
+    weights = inputs.bring(store, job)
+    made_from = inputs.check(job, weights)
+    epochs = Epochs(store, job, workspace.main_root() / ".dvc/tmp/plantdoc" / job.run_id)
+    try:
+        epochs.restore()
+    except UserError as error:
+        heart.say(f"machine: starting from the beginning: {error}")
+
+    heart.enter("training")
+    deadline = claim.get("deadline") or float("inf")
+    code = _train(job, Terminal(training, _environment(weights), heart.hear), heart, epochs, [beats], deadline)
+    if code in (-signal.SIGTERM, -signal.SIGINT, 130):
+        raise Interrupted("the training was told to end")
+    if code < 0:
+        how = signal.Signals(-code).name + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        return End("failed", f"the training was ended by {how}", code)
+    if code:
+        return End("failed", heart.reader.message or "the training said nothing", code)
+
+    heart.enter("outputs")
+    ours = outputs.send(store, job, made_from)
+    return End("done", "" if ours else "another attempt was first", code)
+
+
+def _environment(weights: Path | None) -> dict[str, str]:
+    """What the training is told; what it says is read by others, so it knows no secret."""
+    told = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    told |= {"PLANTDOC_RUNNER": "local", "WANDB_MODE": "disabled"}  # the computer that asked tells W&B
+    return told | ({"PLANTDOC_WEIGHTS": str(weights)} if weights else {})
+
+
+def _train(
+    job: Job, program: Terminal, heart: Heartbeat, epochs: Epochs, watches: list[Repeated], deadline: float
+) -> int:
+    """Watch the training to its end and return its exit code; its checkpoints are then in S3.
+
+    Raises:
+        Interrupted, Gone, …: what one of `watches` has met; the training was ended for it.
+        UserError: the deadline is over.
+    """
+    looking, sending = Repeated(job, notice.look), Repeated(job, epochs.send)
+    watches = [*watches, looking, sending]
+    try:
+        while (code := program.wait(min(job.beat, 1))) is None:
+            for fault in filter(None, (watch.fault for watch in watches)):
+                raise fault
+            if time.time() > deadline:
+                raise UserError("time is up (runner.max_hours, runner.max_dollars): the next run goes on from here")
+    finally:
+        program.end()
+        heart.reader.close()
+        for watch in (looking, sending):
+            watch.stop()
+        if not sending.fault and not any(isinstance(watch.fault, Gone) for watch in watches):
+            insist(job, epochs.send)
+    return code
+
+
+def _tell(job: Job, heart: Heartbeat, beats: Repeated, end: End) -> int:
+    """Send the last words and after them end.json."""
+    try:
+        beats.stop()
+        insist(job, heart.send_rest)
+        insist(job, heart.store.put_new, job.key("end.json"), {"time": time.time(), **vars(end)})
+    except Gone as error:
+        print(f"machine: {error}", file=sys.stderr)
+        return TRY_AGAIN
+    return {"done": DONE, "failed": FAILED, "interrupted": TRY_AGAIN}[end.state]
+
+
+def _terminated(*_) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt  # which libraries let through, unlike an Exception

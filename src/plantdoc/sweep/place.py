@@ -1,0 +1,60 @@
+"""Where a sweep's trials train: `runner.*` on its command line, which is no axis and in no trial's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plantdoc.errors import UserError
+from plantdoc.sweep import grid, leash
+
+SECTION = "runner."
+DATA = "data/tfrecords"  # what all machines read
+GRACE = 90.0  # seconds that a command gets to end its machine, over a slow network too
+
+
+def apart(arguments: Sequence[str], base: dict) -> tuple[list[str], grid.Trial]:
+    """The arguments that are axes, and the settings of `runner`, of which each has one value (or is one list).
+
+    Raises:
+        UserError: one of `runner` has several values, or none.
+    """
+    axes = [argument for argument in arguments if not argument.startswith(SECTION)]
+    where: grid.Trial = {}
+    for key, values in grid.parse([argument for argument in arguments if argument not in axes]).items():
+        now = (base.get("runner") or {}).get(key.removeprefix(SECTION))
+        if isinstance(now, list):
+            where[key] = values
+        elif isinstance(values, list) and len(values) == 1:
+            where[key] = values[0]
+        else:
+            raise UserError(f"{key} says where all trials run, which is not in their results: give it one value")
+    return axes, where
+
+
+def on_ec2(where: grid.Trial, base: dict) -> bool:
+    """Whether machines on EC2 train."""
+    return where.get("runner.kind", (base.get("runner") or {}).get("kind")) == "ec2"
+
+
+def refuse_unready(where: grid.Trial, base: dict) -> None:
+    """Stop where no machine could start, before anything runs here."""
+    from plantdoc.ec2 import place
+
+    place.find(where.get("runner.region", base["runner"]["region"]))
+
+
+def send_data(lock: int) -> None:
+    """Send what all trials have in common, once: each then finds it there."""
+    with leash.hold(lock) as launch:
+        if launch(["dvc", "push", DATA]).wait():
+            raise UserError(f"dvc push {DATA} failed, as it says above: no trial was started")
+
+
+def without(settings: dict[str, object]) -> dict[str, object]:
+    """Flat params without those of `runner`."""
+    return {key: value for key, value in settings.items() if not key.startswith(SECTION)}
+
+
+def differing(wanted: dict[str, object], found: dict[str, object]) -> list[str]:
+    """The params that are not as `wanted`, wherever each of the two ran; sorted."""
+    return sorted(key for key, value in without(wanted).items() if found.get(key) != value)

@@ -1,0 +1,114 @@
+"""The trials of a sweep, a few at a time: those that have no experiment yet, until the money is spent."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+
+from plantdoc import revisions
+from plantdoc.errors import UserError
+from plantdoc.sweep import grid, leash, place, standings, trial
+from plantdoc.sweep.board import Board
+from plantdoc.sweep.machines import Machine
+from plantdoc.sweep.snapshot import Snapshot
+
+NOT_STARTED = "not started"
+
+
+@dataclass
+class Pool:
+    """`named` trials on top of `start`, which train as `where` says; `limit` in dollars for all of them together."""
+
+    named: dict[str, grid.Trial]
+    start: Snapshot
+    where: grid.Trial = field(default_factory=dict)
+    away: bool = False  # on EC2
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        self.machines: dict[str, Machine] = {}
+        self.board = Board()
+
+    def run(self, jobs: int, lock: int) -> dict[str, str]:
+        """Run the trials that have no experiment yet; returns by name why some failed or were not started."""
+        done, failed = self.finished(), {}
+        for name in done:
+            self.board.say(name, "was done before")
+        todo = [name for name in self.named if name not in done]
+        grace = place.GRACE if self.away else leash.GRACE
+        with self.board, ThreadPoolExecutor(jobs) as pool, leash.hold(lock, grace) as launch:
+            try:
+                for future in as_completed([pool.submit(self._one, name, launch) for name in todo]):
+                    name, reason, minutes = future.result()
+                    self.board.drop(name)
+                    if reason is None:
+                        self.board.say(name, f"done in {minutes:.1f} min: {self._score(name)}")
+                        continue
+                    stopped = reason.startswith(NOT_STARTED)
+                    failed[name] = reason if stopped else f"failed: {reason}"
+                    log = "" if stopped else f" (all its output: {trial.LOGS}/{name}.log)"
+                    self.board.say(name, failed[name] + log)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for name in [name for name, machine in self.machines.items() if machine.since is not None]:
+                    self.board.say(name, "its machine is being ended")
+                raise
+        return failed
+
+    def finished(self) -> dict[str, revisions.Revision]:
+        """The experiments on the same commit that have the trials' names.
+
+        Raises:
+            UserError: one has such a name, but other params.
+        """
+        base = revisions.Revision(self.start.root, "start", self.start.tree).params
+        found = {}
+        for experiment in revisions.experiments(self.start.root):
+            if experiment.base == self.start.commit and experiment.name in self.named:
+                wanted = base | self.named[experiment.name]
+                if other := place.differing(wanted, experiment.params):
+                    raise UserError(
+                        f"the experiment {experiment.name} has the name of a trial, but other params "
+                        f"({', '.join(other)}): rename it with `dvc exp rename {experiment.name} NEW`, or remove it "
+                        "with `dvc exp remove`"
+                    )
+                found[experiment.name] = experiment
+        return found
+
+    def standings(self, failed: dict[str, str]) -> list[standings.Standing]:
+        """How each trial did."""
+        done = self.finished()
+        return [self._standing(name, done.get(name), failed.get(name, "done")) for name in self.named]
+
+    def spent(self) -> float:
+        """Dollars of all trials, as experiments say, and where there is none yet, as the machines were heard."""
+        done = self.finished()
+        heard = {name: machine.dollars for name, machine in self.machines.items()}
+        said = {name: self._standing(name, experiment, "").dollars or 0.0 for name, experiment in done.items()}
+        return sum((heard | said).values())
+
+    def _one(self, name: str, launch: leash.Start) -> tuple[str, str | None, float]:
+        began = time.monotonic()
+        if self.limit is not None and (spent := self.spent()) >= self.limit:
+            return name, f"{NOT_STARTED}: the sweep has cost ${spent:.2f} of ${self.limit:.2f}", 0.0
+        settings = self.named[name] | self.where
+        epochs = settings.get("train.epochs") or self._base("train.epochs")
+        machine = self.machines[name] = Machine(epochs)
+        self.board.say(name, "started")
+        show = partial(self.board.show, name, machine.told)
+        reason = trial.run(name, settings, self.start, launch, partial(self.board.say, name), machine, show)
+        machine.end()
+        return name, reason, (time.monotonic() - began) / 60
+
+    def _base(self, key: str) -> object:
+        return revisions.Revision(self.start.root, "start", self.start.tree).params[key]
+
+    def _score(self, name: str) -> str:
+        standing = self._standing(name, self.finished()[name], "done")
+        return standing.line() + (f", ${standing.dollars:.2f}" if standing.dollars is not None else "")
+
+    def _standing(self, name: str, experiment: revisions.Revision | None, state: str) -> standings.Standing:
+        timed = not trial.restored(self.start.root, name)
+        return standings.Standing(name, self.named[name], experiment, state, timed=timed)

@@ -1,0 +1,293 @@
+"""One training on EC2 to which things happen, and what must hold at its end whatever they were."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import random
+import re
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ec2_world
+import light
+import miniature
+import psutil
+import s3_faults
+from ec2_world import World
+
+FAULTS = {
+    "capacity": "InsufficientInstanceCapacity, some times or for the whole spot market",
+    "nothing": "InsufficientInstanceCapacity everywhere, at the first start",
+    "busy": "EC2 answers 500 or 503, or an answer of RunInstances is lost",
+    "kill": "a machine is taken away without notice",
+    "notice": "a machine is taken away two minutes after the notice",
+    "s3 here": "S3 errs at drawn requests of the person's computer",
+    "s3 there": "S3 errs at drawn requests of the machine",
+    "s3 out": "S3 cannot be reached from anywhere for some seconds",
+    "laptop": "the person's computer dies and starts anew",
+    "dvc": "DVC alone is killed, and started anew",
+    "bootstrap": "the environment on the first machine is broken",
+    "crash": "a process on the first machine is killed",
+    "hang": "the training hangs once, and is noticed to",
+    "deadline": "the training hangs once, and the machine's deadline ends it",
+    "fail": "the training fails once",
+}
+STARTS = 8  # of the command, at most
+_ERROR = re.compile(r"^ec2: (?!run |sending|sent|machine i-|setting up|fetching|training$|done in).{20,}", re.M)
+
+
+@dataclass
+class Story:
+    """What came of it."""
+
+    name: str
+    faults: tuple[str, ...]
+    starts: int = 0
+    errors: list[str] = field(default_factory=list)
+    machines: list = field(default_factory=list)
+    s3: int = 0  # requests that went wrong
+    resumed: int = 0  # machines that went on from a checkpoint
+    outcome: str = "WRONG"
+    seconds: float = 0.0
+
+    def row(self) -> tuple[str, ...]:
+        """A line of the table."""
+        ends = ", ".join(machine.why for machine in self.machines)
+        longest = max((machine.ended - machine.started for machine in self.machines), default=0.0)
+        return (
+            *(self.name, " + ".join(self.faults), str(self.starts), f"{len(self.machines)} ({ends})"),
+            *(str(self.resumed), f"{longest:.0f}", str(self.s3), str(len(self.errors)), self.outcome),
+            f"{self.seconds:.0f}",
+        )
+
+
+HEAD = (
+    *("run", "what happened", "starts", "machines (ends)", "resumed", "longest, min", "S3 faults", "errors"),
+    *("outputs", "s"),
+)
+
+
+def table(stories: list[Story]) -> str:
+    """All of them, one a line."""
+    rows = [HEAD, *(story.row() for story in stories)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+class Ordeal:
+    """A clone, its networks, and its faults, all drawn from `draw`. The run is told from others by `number`."""
+
+    def __init__(self, world: World, origin: Path, folder: Path, number: int, faults: tuple[str, ...], seed: int):
+        self.world, self.number, self.faults = world, number, faults
+        self.draw = random.Random(seed)
+        self.name, self.home = f"ordeal-{number}", folder
+        self.signals: list[Path] = []
+        given = {"train__patience": number, "runner__kind": "ec2", "runner__tags": {"ordeal": self.name}}
+        if "hang" in faults:
+            given["runner__stall_minutes"] = 0.2
+        if "deadline" in faults:
+            given["runner__max_hours"] = 0.5
+        folder.mkdir()
+        self.clone = light.copy(origin, folder / "clone", **given)
+        self.story = Story(self.name, faults)
+        self.over = threading.Event()
+
+    def run(self, expected: dict[str, str]) -> Story:
+        """Live through it and check what must hold; `expected` are the outputs of a training here."""
+        began = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            self.here = stack.enter_context(s3_faults.running(self.world.swift))
+            self.there = stack.enter_context(s3_faults.running(self.world.swift))
+            self.world.by_tag[self.name] = self._machine_environment
+            threads = [threading.Thread(target=work, daemon=True) for work in self._prepared()]
+            for thread in threads:
+                thread.start()
+            try:
+                self._insist()
+            finally:
+                self.over.set()
+                for thread in threads:
+                    thread.join()
+            self.world.wait(lambda: not any(m.ended is None for m in self._machines()), 60)
+            self.story.s3 = len(self.here.harmed) + len(self.there.harmed)
+        self.story.machines = self._machines()
+        self.story.seconds = time.monotonic() - began
+        self._check(expected)
+        self.story.outcome = "right"
+        return self.story
+
+    def _insist(self) -> None:
+        """Start the command until it ends well: after a death of its computer, and after each clear error."""
+        deaths = [fault for fault in self.faults if fault in ("laptop", "dvc")]
+        words = ("dvc", "repro", "-s", "train") if deaths else ("python", "src/train.py")
+        while self.story.starts < STARTS:
+            self.story.starts += 1
+            command = self.world.start(self.clone, *words, network=self.here)
+            if deaths:
+                self._die(command, deaths.pop())
+                continue
+            code = command.ended(180)
+            if not code:
+                return
+            self._check_error(command.text, code)
+            if len(self.story.errors) > 1:  # what went wrong goes wrong no more
+                self.here.up()
+                self.there.up()
+        raise AssertionError(f"{self.name} came to no end in {STARTS} starts: {self.story.errors}")
+
+    def _die(self, command: ec2_world.Command, how: str) -> None:
+        """Kill the command at a moment that is drawn, unless it is done before."""
+        until = time.monotonic() + self.draw.uniform(1, 12)
+        while time.monotonic() < until and command.process.poll() is None:
+            time.sleep(0.02)
+        if how == "laptop":
+            return command.kill()
+        children = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(command.process.pid).children(recursive=True)
+        about = {child.pid: " ".join(child.cmdline()) for child in children if child.is_running()}
+        command.process.send_signal(signal.SIGKILL)
+        command.process.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        left = [about[child.pid] for child in alive]
+        assert not left, f"{self.name}: DVC is gone, and still there are {left}; it had said:\n{command.text}"
+
+    def _check_error(self, text: str, code: int) -> None:
+        """An error that a person can do something with."""
+        about = f"{self.name} ({' + '.join(self.faults)}) ended with {code}:\n{text}"
+        assert code in (1, 255), about
+        told = [match[0] for match in _ERROR.finditer(text)]
+        assert told, about
+        assert "Traceback" not in text or "the training failed on its machine" in text, about
+        self.story.errors.append(told[-1])
+
+    def _check(self, expected: dict[str, str]) -> None:
+        machines = self.story.machines
+        about = f"{self.name} ({' + '.join(self.faults)}): {self.story.errors}"
+        config = json.loads((self.clone / "models/detector/config.json").read_text())
+        wanted = expected | {"models/detector/config.json": _hash_of_config(config["made_from"], self.number)}
+        assert light.outputs(self.clone) == wanted, about
+        runs = {machine.tags["run"] for machine in machines}
+        assert len(runs) == 1, f"{about}: {runs}"
+        (run,) = runs
+        result = self.world.store.read(f"{run}/result.json")
+        assert {path: found["sha256"] for path, found in result["outputs"].items()} == wanted, about
+        assert self.world.results(run) == 1, f"{about}: {self.world.results(run)} results"
+        self.story.resumed = sum("going on after epoch" in self.world.log(run, m.tags["attempt"]) for m in machines)
+        for machine in machines:
+            lived = machine.ended - machine.started
+            assert lived <= ec2_world.allowed(machine), f"{about}: {machine.id} lived {lived:.0f} minutes"
+            assert machine.folder.joinpath("shutdown").exists()
+        left = [m for m in machines if self.world.aws.backend.get_instance(m.id)._state.name != "terminated"]
+        assert not left, f"{about}: {left}"
+        for earlier, later in itertools.pairwise(machines):
+            assert earlier.ended <= later.started + 10, f"{about}: {earlier.id} and {later.id} both worked"
+
+    def _machines(self) -> list:
+        return self.world.of("ordeal", self.name)
+
+    def _machine_environment(self) -> dict[str, str]:
+        given = {"AWS_ENDPOINT_URL_S3": self.there.url, "LIGHT_STEP": "0.1"}
+        for fault in ("hang", "fail"):
+            given[f"LIGHT_{fault.upper()}"] = str(self.home / fault)
+        if "bootstrap" in self.faults and not self._machines():
+            given["PLANTDOC_HOME"] = str(self._broken_home())
+        return given
+
+    def _broken_home(self) -> Path:
+        for lock in ("requirements.txt", "requirements-gpu.txt"):
+            sha256 = hashlib.sha256((miniature.ROOT / lock).read_bytes()).hexdigest()
+            program = self.home / f"broken/environments/{sha256}/bin/python"
+            program.parent.mkdir(parents=True)
+            program.write_text("#!/bin/sh\necho 'libcudart.so.12: cannot open shared object file' >&2\nexit 3\n")
+            program.chmod(0o755)
+        return self.home / "broken"
+
+    def _prepared(self) -> list:
+        """Arm the faults; returns what is to go on beside."""
+        beside, draw, aws = [], self.draw, self.world.aws
+
+        def ours(call) -> bool:
+            return self.name in call.given.values()
+
+        def ours_on_spot(call) -> bool:
+            return ours(call) and "InstanceMarketOptions.MarketType" in call.given
+
+        for fault in self.faults:
+            moment = draw.uniform(0, 5)
+            match fault:
+                case "capacity" if draw.random() < 0.5:
+                    aws.fail("RunInstances", "InsufficientInstanceCapacity", draw.randint(1, 8), ours)
+                case "capacity":
+                    code = draw.choice(["InsufficientInstanceCapacity", "SpotMaxPriceTooLow"])
+                    aws.fail("RunInstances", code, None, ours_on_spot)
+                case "nothing":
+                    beside.append(lambda: self._nothing_to_be_had(ours))
+                case "busy":
+                    for _ in range(draw.randint(1, 2)):
+                        aws.fail("RunInstances", draw.choice(["Unavailable", "InternalError", "lost"]), 1, ours)
+                case "kill":
+                    beside.append(lambda moment=moment: self._after_start(moment, self.world.machines.kill))
+                case "notice":
+                    beside.append(lambda moment=moment: self._after_start(moment, self._notice))
+                case "crash":
+                    beside.append(lambda moment=moment: self._after_start(moment, self._kill_a_process))
+                case "s3 here" | "s3 there":
+                    network = self.here if fault == "s3 here" else self.there
+                    for _ in range(draw.randint(1, 6)):
+                        network.fail(draw.choice(s3_faults.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3))
+                case "s3 out":
+                    beside.append(lambda moment=moment: self._out(moment * 2, 1 + moment))
+                case "hang" | "fail" | "deadline":
+                    (self.home / ("fail" if fault == "fail" else "hang")).touch()
+        return beside
+
+    def _nothing_to_be_had(self, ours) -> None:
+        fault = self.world.aws.fail("RunInstances", "InsufficientInstanceCapacity", None, ours)
+        while not self.over.is_set() and not self.story.errors and self.story.starts < 3:
+            self.over.wait(0.05)
+        fault.left = 0
+
+    def _after_start(self, moment: float, what) -> None:
+        """Do something to the first machine, some time after it began."""
+        while not self.over.is_set() and not self._machines():
+            self.over.wait(0.02)
+        self.over.wait(moment)
+        if (machines := self._machines()) and machines[0].ended is None:
+            what(machines[0].id)
+
+    def _notice(self, id: str) -> None:
+        """Processes here start no faster than elsewhere: the two minutes are longer than by the hypervisor's clock."""
+        self.world.machines.spot_notice(id, minutes=self.draw.uniform(4, 24))
+
+    def _kill_a_process(self, id: str) -> None:
+        """As when memory runs out."""
+        machine = self.world.machines.machines[id]
+        while machine.ended is None:
+            with contextlib.suppress(psutil.Error):
+                below = psutil.Process(machine.process.pid).children(recursive=True)
+                named = [p for p in below if re.search(r"machine\.py|train\.py|bootstrap\.sh", " ".join(p.cmdline()))]
+                if named:
+                    return self.draw.choice(named).kill()
+            time.sleep(0.02)
+
+    def _out(self, moment: float, seconds: float) -> None:
+        """S3 is out everywhere for a while."""
+        self.over.wait(moment)
+        faults = [network.fail("cut", times=None) for network in (self.here, self.there)]
+        self.over.wait(seconds)
+        for fault in faults:
+            fault.left = 0
+
+
+def _hash_of_config(made_from: dict, number: int) -> str:
+    """The config.json that this run should have; all runs of a test differ in one param that changes nothing else."""
+    train = made_from["train"] | {"patience": number}
+    return hashlib.sha256(json.dumps({"made_from": made_from | {"train": train}}, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,208 @@
+"""A run whose training takes a second and whose machine is the hypervisor's: what lies in S3 before it and after it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hypervisor
+import miniature
+from aws_server import AWS
+from ruamel.yaml import YAML
+from swift_server import Swift
+
+from plantdoc import hashing, lineage, params, runs
+from plantdoc.ec2 import archive
+from plantdoc.machine import userdata
+
+# By formula, but with the real checkpoints, bar, epoch lines and outputs. HOLD holds epoch 3 until that file is gone.
+TRAIN = """
+import os, signal, sys, time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from plantdoc import checkpoint, cost, guard, hashing, lineage, params, stage, weights, workspace
+
+STEPS = 5
+
+def main():
+    guard.end_on_terminate()
+    settings = params.load()
+    print("the environment:", sorted(os.environ.items()), file=sys.stderr)
+    exec(os.environ.get("AT_START", ""))
+    with weights.located(settings.model.weights) as (_, file):
+        made_from = lineage.made_from("train", settings, file)
+        start = float(len(file.read_bytes())) if file else 0.0
+    saved = checkpoint.Checkpoint(workspace.main_root() / ".dvc/tmp/plantdoc" / hashing.of_value(made_from)[:16])
+    progress, arrays = saved.load() or (checkpoint.Progress(), {"w": np.full(20_000, start + settings.lr)})
+    if progress.epochs:
+        print(f"train: going on after epoch {progress.epochs}", file=sys.stderr)
+    epochs = settings.train.epochs
+    with tqdm(total=epochs * STEPS, initial=progress.epochs * STEPS, unit="step", mininterval=0) as bar:
+        while progress.epochs < epochs:
+            bar.set_description(f"epoch {progress.epochs + 1}/{epochs}")
+            for step in range(STEPS):
+                arrays["w"] = np.sin(arrays["w"] * 3 + step)
+                time.sleep(float(os.environ.get("STEP", 0.02)))
+                bar.update()
+            progress.epochs += 1
+            while progress.epochs == 3 and Path(os.environ.get("HOLD", "/none")).exists():
+                time.sleep(0.02)
+            score = 1 - abs(progress.epochs - 3) / 10
+            best = None
+            if progress.epochs <= 3:
+                progress.best_epoch, best = progress.epochs, [arrays["w"]]
+            progress.history.append({"val_map": score})
+            saved.save(progress, arrays, best)
+            bar.write(f"epoch {progress.epochs}: box 0.1, val mAP 0.1, mAP@50 {score:.4f}", file=sys.stderr)
+            if progress.epochs == 2:
+                exec(os.environ.get("AFTER_TWO", ""))
+    with stage.replacing("models/detector") as folder:
+        (folder / "detector.weights.h5").write_bytes(saved.best(progress.best_epoch)[0].tobytes())
+        (folder / "config.json").write_text("{}")
+    with stage.replacing("results/train/live") as folder:
+        (folder / "curve.tsv").write_text("step\\n")
+    Path("results/train/metrics.json").write_text("{}")
+    cost.record("train", "models/detector", minutes=0.01)
+    saved.remove()
+
+stage.run(main)
+"""
+OUTPUTS = {
+    "models/detector/config.json",
+    "models/detector/detector.weights.h5",
+    "results/train/live/curve.tsv",
+    "results/train/metrics.json",
+}
+
+
+def repository(folder: Path, **overrides: object) -> Path:
+    """A miniature with the training above, its data in place, and a dvc.lock that has their hashes."""
+    miniature.make(folder, runner__kind="ec2", **overrides)
+    (folder / "src/train.py").write_text(TRAIN)
+    data = folder / "data/tfrecords"
+    data.mkdir(parents=True)
+    for name in ("train-00000.tfrecord", "val-00000.tfrecord", "meta.json"):
+        (data / name).write_bytes(name.encode() * 1000)
+    md5 = hashlib.md5(listing(data)).hexdigest()
+    outs = [{"path": "data/tfrecords", "hash": "md5", "md5": f"{md5}.dir"}]
+    YAML().dump({"schema": "2.0", "stages": {"augment": {"outs": outs}}}, folder / "dvc.lock")
+    miniature.git(folder, "add", "-A")
+    miniature.git(folder, "commit", "-q", "-m", "a light training")
+    return folder
+
+
+def listing(data: Path) -> bytes:
+    """What DVC keeps of a folder."""
+    files = [{"md5": hashlib.md5(p.read_bytes()).hexdigest(), "relpath": p.name} for p in sorted(data.iterdir())]
+    return json.dumps(files).encode()
+
+
+@dataclass
+class Run:
+    """A run of the repository `folder` in a bucket of its own, with the data sent, on machines of `world`."""
+
+    folder: Path
+    swift: Swift
+    bucket: str
+    aws: AWS
+    world: hypervisor.Hypervisor
+    weights: Path | None = None
+    attempts: int = 0
+    id: str = ""
+    store: runs.Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.swift.make_bucket(self.bucket)
+        self.store = runs.Store(self.bucket)
+        self.store.client = self.swift.client()
+        here = Path.cwd()
+        os.chdir(self.folder)  # as the train stage sees it
+        try:
+            made_from = lineage.made_from("train", params.load(), self.weights)
+        finally:
+            os.chdir(here)
+        self.id = hashing.of_value(made_from)[:16]
+        data = self.folder / "data/tfrecords"
+        for path in data.iterdir():
+            self.put_dvc(path.read_bytes())
+        self.put_dvc(listing(data), ".dir")
+        self.code = archive.make(self.folder)
+        self.store.put(f"code/{self.code.sha256}.tar.gz", self.code.content)
+        if self.weights:
+            self.store.upload(self.weights, f"weights/{hashing.of_file(self.weights)}")
+
+    def put_dvc(self, content: bytes, suffix: str = "", body: bytes | None = None) -> None:
+        """An object where DVC would keep `content`; with `body` in its place where it is to be damaged."""
+        md5 = hashlib.md5(content).hexdigest() + suffix
+        key = f"dvc/files/md5/{md5[:2]}/{md5[2:]}"
+        self.store.client.put_object(Bucket=self.bucket, Key=key, Body=content if body is None else body)
+
+    def user_data(self, **changes: object) -> str:
+        given = {
+            "bucket": self.bucket,
+            "region": "us-east-1",
+            "run_id": self.id,
+            "attempt": self.attempts,
+            "code": self.code.sha256,
+            "minutes": 1000,
+            "stall_minutes": 1000.0,
+            "dvc_prefix": "dvc",
+            "weights": hashing.of_file(self.weights) if self.weights else "",
+        }
+        return userdata.render(**(given | changes))
+
+    def launch(self, deadline: float = 3600, **changes: object) -> hypervisor.Machine:
+        """The next attempt's machine, as soon as it runs; `deadline` in seconds from now, `changes` of user-data."""
+        self.attempts += 1
+        claim = {"time": time.time(), "deadline": time.time() + deadline}
+        assert self.store.put_new(f"{self.id}/attempts/{self.attempts}.json", claim)
+        found = self.aws.client("ec2").run_instances(
+            ImageId=self.aws.rules.image,
+            InstanceType="g5.xlarge",
+            MinCount=1,
+            MaxCount=1,
+            UserData=self.user_data(**changes),
+            IamInstanceProfile={"Name": "machine"},
+            InstanceInitiatedShutdownBehavior="terminate",
+        )
+        id = found["Instances"][0]["InstanceId"]
+        return self.world.wait(lambda: self.world.machines.get(id))
+
+    def ended(self, machine: hypervisor.Machine, seconds: float = 60) -> dict | None:
+        """What end.json says once the machine is gone."""
+        self.world.wait(lambda: machine.ended is not None, seconds)
+        return self.store.read(f"{self.id}/{self.attempts}/end.json")
+
+    def status(self) -> dict:
+        return self.store.read(f"{self.id}/{self.attempts}/status.json") or {"phase": None, "epoch": 0, "log": 0}
+
+    def until(self, phase: str, epoch: int = 0) -> dict:
+        """Wait for a status at least so far."""
+
+        def there() -> bool:
+            status = self.status()
+            return status["phase"] == phase and status["epoch"] >= epoch
+
+        self.world.wait(there, 60)
+        return self.status()
+
+    def log(self, attempt: int | None = None) -> str:
+        """All pieces, in order."""
+        keys = self.store.keys(f"{self.id}/{attempt or self.attempts}/log/")
+        assert [key.rpartition("/")[2] for key in keys] == [f"{k:06}" for k in range(len(keys))]
+        return b"".join(map(self.store.get, keys)).decode()
+
+    def outputs(self) -> dict[str, bytes]:
+        """The run's outputs by path, checked by their hashes."""
+        found = {}
+        for path, about in self.store.read(f"{self.id}/result.json")["outputs"].items():
+            found[path] = self.store.get(f"{self.id}/outputs/{about['sha256']}")
+            assert (hashlib.sha256(found[path]).hexdigest(), len(found[path])) == (about["sha256"], about["size"])
+        return found

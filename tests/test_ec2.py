@@ -1,0 +1,193 @@
+"""Training on EC2 as a person does it: `dvc exp run -S runner.kind=ec2` in a fresh clone, to the outputs in place.
+
+Everything is the real code: DVC, the train stage's hand-over, scripts/ec2.py, user-data, bootstrap, the machine's
+agent, an S3 server. The machines are the hypervisor's, AWS is moto's with its laxity taken away, the training is short.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import ec2_world
+import light
+import miniature
+import pytest
+import s3_faults
+
+pytestmark = pytest.mark.slow
+BUCKET = "leaves"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with ec2_world.running(tmp_path_factory.mktemp("world"), BUCKET) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory) -> Path:
+    """The repository that clones are made of; its data is there to copy."""
+    return light.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
+
+
+@pytest.fixture
+def network(world):
+    """What a person's own requests to S3 go through, and nobody else's."""
+    with s3_faults.running(world.swift) as network:
+        yield network
+
+
+def clone(origin: Path, folder: Path) -> Path:
+    miniature.git(origin.parent, "clone", "-q", str(origin), str(folder))
+    return folder
+
+
+def test_an_experiment_in_a_fresh_clone_has_the_bits_of_a_local_run(world, origin, network, tmp_path):
+    expected = light.expected(origin, tmp_path / "local")
+    folder = clone(origin, tmp_path / "clone")
+    command = ("dvc", "exp", "run", "-S", "runner.kind=ec2")
+    said = world.run(folder, *command, network=network)
+    world.settled()
+    run = world.machines.instances()[-1].tags["run"]
+    assert light.outputs(folder) == expected
+    assert (len(world.of("run", run)), world.results(run)) == (1, 1)
+    assert "epoch 4: box 0.100" in said, "its lines come here"
+    assert "up to date" in world.run(folder, "dvc", "status", network=network)
+    assert (folder / "models/bundle/model.tar.gz").exists(), "evaluate and deploy went on here"
+    cost = json.loads((folder / "results/cost.json").read_text())["train"]
+    assert cost["machine"].startswith("g5.xlarge in us-east-1") and cost["dollars"] > 0
+
+    # Another learning rate: the data is there, the code is small.
+    sent = sum(request.size for request in network.requests)
+    other = light.expected(origin, tmp_path / "other", lr=0.2)
+    network.requests.clear()
+    world.run(folder, *command, "-S", "lr=0.2", network=network)
+    assert light.outputs(folder) == other
+    again = sum(request.size for request in network.requests)
+    assert 0 < again < min(sent, 1_000_000)
+    assert not [r.key for r in network.requests if r.method in ("PUT", "POST") and "/dvc/files/" in r.key]
+
+    # The first one again, where DVC has forgotten it: its result is taken, no machine is started.
+    before = len(world.machines.instances())
+    world.run(folder, "git", "checkout", "-q", "params.yaml", "dvc.lock")
+    miniature.set_params(folder, runner__kind="ec2")
+    world.run(folder, "dvc", "repro", "-f", "-s", "train", network=network)
+    assert light.outputs(folder) == expected
+    assert (len(world.machines.instances()), world.results(run)) == (before, 1)
+    world.settled()
+
+
+def test_two_clones_that_start_the_same_run_share_one_machine(world, origin, tmp_path):
+    expected = light.expected(origin, tmp_path / "local", lr=0.3)
+    clones = [light.copy(origin, tmp_path / f"clone-{n}", lr=0.3, runner__kind="ec2") for n in range(2)]
+    before = len(world.machines.instances())
+    commands = [world.start(folder, "dvc", "repro", "-s", "train") for folder in clones]
+    for command, folder in zip(commands, clones, strict=True):
+        assert command.ended() == 0, command.text
+        assert light.outputs(folder) == expected
+    world.settled()
+    (machine,) = world.machines.instances()[before:]
+    assert world.results(machine.tags["run"]) == 1
+    assert [key for key in world.store.keys(f"{machine.tags['run']}/attempts/")] == [
+        f"{machine.tags['run']}/attempts/1.json"
+    ]
+
+
+def test_four_trials_on_four_machines_end_in_about_the_time_of_one(world, origin, tmp_path):
+    """By the hypervisor's clock, from the start of the first machine to the end of the last."""
+
+    def machines_of(name: str, rates: str) -> list:
+        world.by_tag[name] = {"LIGHT_STEP": "0.8"}
+        folder = light.copy(origin, tmp_path / name, runner__kind="ec2", runner__tags={"trials": name})
+        miniature.git(folder, "commit", "-q", "-a", "-m", "on EC2")
+        world.run(folder, "python", "scripts/sweep.py", f"lr={rates}", "--jobs", "4")
+        world.settled()
+        return world.of("trials", name)
+
+    (alone,) = machines_of("one", "0.51")
+    four = machines_of("four", "0.52,0.53,0.54,0.55")
+    assert len(four) == 4
+    one = alone.ended - alone.started
+    span = max(machine.ended for machine in four) - min(machine.started for machine in four)
+    assert max(machine.started for machine in four) < min(machine.ended for machine in four), "not all at once"
+    assert span < 2 * one, f"{span:.1f} minutes for four, {one:.1f} for one"
+
+
+SECRETS = {
+    name: f"planted-{name}-5ecr3t"
+    for name in ("environment", "aws-file", "dot-env", "config-local", "ignored", "key", "pem", "untracked")
+}
+
+
+def test_no_planted_secret_leaves_the_computer(world, origin, tmp_path):
+    folder = light.copy(origin, tmp_path / "clone", lr=0.6, runner__kind="ec2", runner__tags={"of": "secrets"})
+    home = tmp_path / "home"
+    (home / ".aws").mkdir(parents=True)
+    swift = world.swift.environment()
+    key, secret = swift.pop("AWS_ACCESS_KEY_ID"), swift.pop("AWS_SECRET_ACCESS_KEY")
+    (home / ".aws/credentials").write_text(
+        f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+        f"[other]\naws_access_key_id = other\naws_secret_access_key = {SECRETS['aws-file']}\n"
+    )
+    (folder / ".env").write_text(f"TOKEN={SECRETS['dot-env']}\n")
+    with open(folder / ".dvc/config.local", "a") as file:
+        file.write(f"['remote \"other\"']\n    url = s3://other\n    secret_access_key = {SECRETS['config-local']}\n")
+    (folder / ".gitignore").write_text((folder / ".gitignore").read_text() + "notes.txt\n")
+    (folder / "notes.txt").write_text(SECRETS["ignored"])
+    (folder / "untracked.py").write_text(f"password = {SECRETS['untracked']!r}\n")
+    (folder / "id_ed25519").write_text(SECRETS["key"])
+    pem = f"-----BEGIN PRIVATE KEY-----\n{SECRETS['pem']}\n-----END PRIVATE KEY-----\n"
+    (folder / "src/server.txt").write_text(pem)
+    miniature.git(folder, "add", "-f", "id_ed25519", "src/server.txt")  # by a slip
+    miniature.git(folder, "commit", "-q", "-a", "-m", "oh")
+
+    command = world.start(
+        folder,
+        "dvc",
+        "repro",
+        "-s",
+        "train",
+        HOME=str(home),
+        AWS_CONFIG_FILE=str(home / ".aws/config"),
+        AWS_SHARED_CREDENTIALS_FILE=str(home / ".aws/credentials"),
+        AWS_PROFILE="default",
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        SOME_API_KEY=SECRETS["environment"],
+        WANDB_API_KEY=SECRETS["environment"],
+    )
+    assert command.ended() == 0, command.text
+    world.settled()
+    (machine,) = world.of("of", "secrets")
+
+    places = {"what was printed here": command.text.encode(), "the console": machine.console.encode()}
+    places |= {f"s3://{name}": content for name, content in everything_in(world)}
+    launches = [call.given for call in world.aws.calls if call.action == "RunInstances"]
+    places |= {f"launch {n}": json.dumps(given).encode() for n, given in enumerate(launches)}
+    places |= {f"user-data {n}": base64.b64decode(given["UserData"]) for n, given in enumerate(launches)}
+    for log in machine.folder.rglob("log"):
+        places[str(log)] = log.read_bytes() if log.is_file() else b""
+    assert any(name.endswith(".tar.gz/src/train.py") for name in places), "the archives were not opened"
+    assert any("/log/0" in name for name in places)
+    for name, value in (SECRETS | {"swift": secret}).items():
+        found = [place for place, content in places.items() if value.encode() in content]
+        assert not found, f"the secret from {name} is in {found}"
+    assert "looks like" in command.text or "look like secrets" in command.text, "a person hears what was left out"
+
+
+def everything_in(world):
+    """Name and content of every object in the bucket, and of every file in its archives."""
+    client = world.swift.client()
+    for key in world.swift.objects(BUCKET):
+        content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        yield key, content
+        if key.endswith(".tar.gz"):
+            with tarfile.open(fileobj=io.BytesIO(gzip.decompress(content))) as tar:
+                for member in tar:
+                    if member.isfile():
+                        yield f"{key}/{member.name}", tar.extractfile(member).read()

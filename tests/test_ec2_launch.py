@@ -1,0 +1,244 @@
+"""Starting a machine: what AWS is asked for, in which order, and what is said when it refuses."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import time
+
+import aws_server
+import pytest
+
+from plantdoc import params
+from plantdoc.ec2 import attempts, ground, launch, machines, place
+from plantdoc.errors import UserError
+from plantdoc.storage import remote
+
+REGION = "us-east-1"
+RUN = "0123456789abcdef"
+SECRET = "planted-s3cret-51c7"
+TYPES = ["g5.xlarge", "g4dn.xlarge"]
+
+
+@pytest.fixture
+def aws(monkeypatch):
+    """The account, with the stack of the bucket "leaves"."""
+    with aws_server.running(region=REGION) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        monkeypatch.setenv("PLANTDOC_BEAT", "0.01")
+        server.make_stack("leaves", Vpc=network(server))
+        yield server
+
+
+@pytest.fixture
+def here(aws):
+    """The place that training starts from."""
+    where = remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
+    return place.Place(where, "leaves", "dvc", remote.session(where), REGION)
+
+
+def network(server) -> str:
+    return server.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+
+
+def runner(**changes: object) -> params.Runner:
+    values = params.load(aws_server.ROOT / "params.yaml").runner.model_dump()
+    wanted = {"instance_types": TYPES, "zones": [f"{REGION}a", f"{REGION}b"], "region": REGION} | changes
+    return params.Runner(**values | wanted)
+
+
+def start(here, wanted: params.Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[machines.Machine, float]]:
+    """Start a machine for attempt 1; returns what was recorded."""
+    attempt = attempts.Attempts(here.store, RUN).claim(1, "c0de")
+    order = launch.Order(RUN, "c0de", "", spent)
+    recorded = []
+    base = ground.find(here, wanted)
+    launch.launch(
+        here, wanted, base, order, attempt, alive, lambda *about: recorded.append(about), contextlib.nullcontext
+    )
+    return recorded
+
+
+def asked(aws) -> list[tuple[str, str, str]]:
+    """Type, zone and market of each try."""
+    zones = {s["SubnetId"]: s["AvailabilityZone"] for s in aws.client("ec2").describe_subnets()["Subnets"]}
+    calls = [call.given for call in aws.calls if call.action == "RunInstances"]
+    return [
+        (
+            given["InstanceType"],
+            zones[given["SubnetId"]][-1],
+            given.get("InstanceMarketOptions.MarketType", "on demand"),
+        )
+        for given in calls
+    ]
+
+
+def request(aws) -> dict:
+    return next(call.given for call in aws.calls if call.action == "RunInstances")
+
+
+def test_the_machine_is_safe_and_ends_by_itself(aws, here):
+    before = time.time()
+    ((machine, price),) = start(here, runner(tags={"team": "leaves", "project": "other"}))
+    assert (machine.type, machine.zone, machine.spot, price) == ("g5.xlarge", f"{REGION}a", True, 0.47)
+    given = request(aws)
+    assert given["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert given["MetadataOptions.HttpTokens"] == "required"
+    assert "KeyName" not in given
+    disk = {key: given[f"BlockDeviceMapping.1.Ebs.{key}"] for key in ("Encrypted", "VolumeSize", "VolumeType")}
+    assert disk == {"Encrypted": "true", "VolumeSize": "100", "VolumeType": "gp3"}
+    assert given["InstanceMarketOptions.SpotOptions.SpotInstanceType"] == "one-time"
+    about = aws.client("ec2").describe_instances(InstanceIds=[machine.id])["Reservations"][0]["Instances"][0]
+    outputs = aws.client("cloudformation").describe_stacks()["Stacks"][0]["Outputs"]
+    made = {each["OutputKey"]: each["OutputValue"] for each in outputs}
+    assert [each["GroupId"] for each in about["SecurityGroups"]] == [made["MachineGroup"]]
+    assert given["IamInstanceProfile.Name"] == made["MachineProfile"]
+
+    tags = {tag["Key"]: tag["Value"] for tag in about["Tags"]}
+    deadline = int(tags.pop("deadline"))
+    assert tags == {
+        "project": "plant-disease-detector",
+        "run": RUN,
+        "attempt": "1",
+        "Name": f"plant-disease-{RUN}",
+        "team": "leaves",
+    }
+    assert before + 6 * 3600 - 1 <= deadline <= time.time() + 6 * 3600
+    volumes = [key for key, value in given.items() if key.endswith("ResourceType") and value == "volume"]
+    assert volumes, "the disk has no tags"
+    text = base64.b64decode(given["UserData"]).decode()
+    assert RUN in text and "+360" in text.replace("'", "") and len(text) < 16384
+    assert SECRET not in repr([call for call in aws.calls if call.service == "ec2"]) and SECRET not in text
+    assert machines.find(here.ec2, RUN)[0].deadline == deadline
+
+
+def test_types_zones_and_markets_are_tried_in_order_with_a_line_each(aws, here, caplog):
+    caplog.set_level(logging.INFO)
+    aws.no_capacity(market="spot")
+    aws.no_capacity("g5.xlarge", f"{REGION}a", "on-demand")
+    ((machine, price),) = start(here, runner())
+    markets = ["spot"] * 4 + ["on demand"] * 2
+    kinds = ["g5.xlarge", "g5.xlarge", "g4dn.xlarge", "g4dn.xlarge", "g5.xlarge", "g5.xlarge"]
+    assert asked(aws) == list(zip(kinds, "ababab", markets, strict=True))
+    assert (machine.zone, machine.spot, price) == (f"{REGION}b", False, 1.258)
+    lines = [record.message for record in caplog.records if record.message.startswith("ec2: ")]
+    assert len([line for line in lines if "no capacity (InsufficientInstanceCapacity)" in line]) == 5
+    assert lines[0] == (
+        f"ec2: g5.xlarge in {REGION}a, spot: $0.4700 an hour (spot price in {REGION}a now); at most 6.0 h and $2.82"
+    )
+    assert "on demand: $1.2580 an hour (AWS's price list" in lines[-1] and "at most 4.0 h and $5.00" in lines[-1]
+
+
+@pytest.mark.parametrize("code", ["Unsupported", "SpotMaxPriceTooLow", "InsufficientFreeAddressesInSubnet"])
+def test_what_only_this_place_lacks_is_looked_for_in_the_next(aws, here, code):
+    aws.fail("RunInstances", code)
+    ((machine, _),) = start(here, runner())
+    assert machine.zone == f"{REGION}b"
+
+
+def test_nowhere_a_machine(aws, here):
+    aws.no_capacity()
+    with pytest.raises(UserError, match=r"no machine was to be had in 4 tries.*add runner\.instance_types.*on_demand"):
+        start(here, runner(on_demand_fallback=False))
+    assert not aws.client("ec2").describe_instances()["Reservations"]
+
+
+@pytest.mark.parametrize(
+    ("spot", "code", "name"),
+    [
+        (True, "L-3819A6DF", "All G and VT Spot Instance Requests"),
+        (False, "L-DB2E81BA", "Running On-Demand G and VT instances"),
+    ],
+)
+def test_quota_zero_is_said_with_name_code_and_remedy(aws, here, spot, code, name):
+    aws.quota(code, 0)
+    text = rf"{name} \({code}\) in {REGION} allows 0 vCPUs at once, g5.xlarge takes 4: .*--quota-code {code} .*value 4"
+    with pytest.raises(UserError, match=text):
+        start(here, runner(spot=spot, on_demand_fallback=False))
+    assert len(asked(aws)) == 1, "a quota holds for the whole region: one try tells"
+
+
+def test_spot_quota_zero_leaves_the_market_on_demand(aws, here):
+    aws.quota("L-3819A6DF", 0)
+    ((machine, _),) = start(here, runner())
+    assert not machine.spot and len(asked(aws)) == 2
+
+
+def test_an_unknown_type_is_named(aws, here):
+    with pytest.raises(UserError, match=r"runner\.instance_types: us-east-1 knows no g5\.colossal"):
+        ground.find(here, runner(instance_types=["g5.xlarge", "g5.colossal"]))
+
+
+def test_dollars_bound_the_hours(aws, here):
+    before = time.time()
+    ((machine, _),) = start(here, runner(max_dollars=2.0), spent=1.53)
+    assert abs(machine.deadline - before - 3600) < 20
+
+
+def test_no_machine_for_money_that_is_spent(aws, here):
+    with pytest.raises(UserError, match=r"runner\.max_dollars = 2 leaves 1 minutes of g5\.xlarge.*\$1\.99 went"):
+        start(here, runner(max_dollars=2.0), spent=1.99)
+    assert not asked(aws)
+
+
+def test_a_busy_aws_is_asked_again_for_the_same_machine(aws, here):
+    aws.fail("RunInstances", "RequestLimitExceeded", times=2)
+    assert len(start(here, runner())) == 1
+    tokens = {call.given["ClientToken"] for call in aws.calls if call.action == "RunInstances"}
+    assert len(asked(aws)) == 3 and len(tokens) == 1
+    assert len(aws.client("ec2").describe_instances()["Reservations"]) == 1
+
+
+def test_each_try_elsewhere_is_another_machine(aws, here):
+    aws.no_capacity("g5.xlarge")
+    start(here, runner())
+    tokens = [call.given["ClientToken"] for call in aws.calls if call.action == "RunInstances"]
+    assert len(set(tokens)) == len(tokens) == 3
+
+
+def test_who_lost_the_claim_starts_nothing(aws, here):
+    assert start(here, runner(), alive=lambda: False) == []
+    assert not asked(aws)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"image": "base-oss-nothing"}, r"runner\.image = base-oss-nothing: us-east-1 has no such image"),
+        ({"image": "ami-00000000"}, r"runner\.image = ami-00000000: us-east-1 has no such image"),
+        ({"zones": ["us-east-1z"]}, r"runner\.zones: us-east-1z: the network in us-east-1 has us-east-1a"),
+    ],
+)
+def test_what_is_not_there_is_named(aws, here, changes, text):
+    with pytest.raises(UserError, match=text):
+        ground.find(here, runner(**changes))
+
+
+def test_an_image_by_its_id_or_parameter(aws, here):
+    image = ground.find(here, runner()).image
+    assert ground.find(here, runner(image=image)).image == image
+    parameter = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+    assert ground.find(here, runner(image=parameter)).image == image
+
+
+def test_without_the_stack(aws, here):
+    aws.client("cloudformation").delete_stack(StackName="plant-disease-leaves")
+    with pytest.raises(UserError, match=r"no stack plant-disease-leaves in us-east-1.*make aws BUCKET=leaves"):
+        ground.find(here, runner())
+
+
+def test_with_a_stack_from_before(aws, here):
+    client = aws.client("cloudformation")
+    client.delete_stack(StackName="plant-disease-leaves")
+    aws.make_stack("leaves", Vpc="")
+    with pytest.raises(UserError, match=r"has no MachineGroup: run `make aws BUCKET=leaves REGION=us-east-1"):
+        ground.find(here, runner())
+
+
+def test_all_zones_of_the_region_unless_some_are_named(aws, here):
+    zones = list(ground.find(here, runner(zones=[])).subnets)
+    assert len(zones) > 2 and zones == sorted(zones)
+    assert list(ground.find(here, runner(zones=[f"{REGION}c", f"{REGION}a"])).subnets) == [f"{REGION}c", f"{REGION}a"]

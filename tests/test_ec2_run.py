@@ -1,0 +1,369 @@
+"""`scripts/ec2.py run` from end to end, but for the machine: a test says what that does, see ec2_desk.py."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import ec2_desk
+import pytest
+import swift_server
+from ec2_desk import OUTPUTS, until
+
+from plantdoc.ec2 import attempts
+
+EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory):
+    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return ec2_desk.clone(tmp_path_factory.mktemp("template") / "clone")
+
+
+@pytest.fixture
+def desk(template, swift, tmp_path):
+    with ec2_desk.ready(template, tmp_path / "clone", f"run-{next(_numbers)}", swift) as ready:
+        yield ready
+
+
+def claim(desk, run: str, n: int = 1) -> dict:
+    return desk.store.read(f"{run}/attempts/{n}.json")
+
+
+def outputs(folder) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in OUTPUTS if (folder / name).exists()}
+
+
+def launches(desk) -> int:
+    return sum(call.action == "RunInstances" for call in desk.aws.calls)
+
+
+def test_from_nothing_to_outputs_in_place(desk):
+    (desk.folder / "models/detector").mkdir(parents=True)
+    (desk.folder / "models/detector/stale.h5").write_text("of before")
+    (desk.folder / ".env").write_text("TOKEN=planted-s3cret")
+    command = desk.start("run", dvc=True)
+    machine = desk.machine()
+    machine.says("", phase="environment")
+    machine.says(f"train: weights: 3 of 3 matched\r\nepoch 1/3:  33%|### | 1/3\r{EPOCH}\r\n")
+    command.shows(EPOCH)
+    machine.finishes()
+    text = command.ends(0)
+
+    assert any(key.startswith("dvc/files/md5/") for key in desk.swift.objects(desk.bucket))
+    assert outputs(desk.folder) == OUTPUTS
+    assert not (desk.folder / "models/detector/stale.h5").exists() and not list(desk.folder.rglob("*.partial"))
+    assert desk.instances() == [] and launches(desk) == 1
+    lines = text.splitlines()
+    id = machine.claim["instance"]
+    assert EPOCH in lines, "a sweep reads the line as train printed it"
+    assert [line for line in lines if line.startswith("ec2: ") and "done in" not in line] == [
+        f"ec2: run {machine.run}",
+        "ec2: sending data/tfrecords, as far as the remote lacks it",
+        next(line for line in lines if line.startswith("ec2: sent the code, 0.")),
+        "ec2: g5.xlarge in us-east-1a, spot: $0.4700 an hour (spot price in us-east-1a now); at most 6.0 h and $2.82",
+        f"ec2: machine {id}: g5.xlarge in us-east-1a, spot, $0.4700 an hour; ends by itself by "
+        + time.strftime("%H:%M", time.localtime(machine.claim["deadline"])),
+        "ec2: setting up the environment",
+        "ec2: training",
+        next(line for line in lines if line.startswith("ec2: outputs in place, 0.0 MB; g5.xlarge in us-east-1a, spot")),
+    ]
+    assert "%|" not in text and "\x1b" not in text
+
+    cost = json.loads((desk.folder / "results/cost.json").read_text())
+    assert cost["augment"] and cost["train"] == {
+        "attempts": 1,
+        "dollars": round(0.47 / 60, 4),  # AWS bills a minute at least
+        "minutes": 1.0,
+        "machine": "g5.xlarge in us-east-1a, spot, AMD, 4 cores, NVIDIA A10G",
+        "output": "0" * 64,
+        "pictures_per_second": 12.5,
+    }
+    about = claim(desk, machine.run)
+    assert about["type"] == "g5.xlarge" and about["zone"] == "us-east-1a" and about["spot"] is True
+    assert abs(about["ended"] - time.time()) < 60 and about["price"] == 0.47 and about["region"] == "us-east-1"
+
+
+def test_a_finished_run_is_taken_without_a_machine_or_an_upload(desk):
+    command = desk.start("run")
+    desk.machine().finishes()
+    command.ends(0)
+    shutil.rmtree(desk.folder / "models/detector")
+    before = len(desk.swift.requests())
+    desk.ec2("run")
+    assert outputs(desk.folder) == OUTPUTS and launches(desk) == 1
+    assert not [r for r in desk.swift.requests()[before:] if r.method == "PUT"]
+
+
+def test_the_second_run_sends_what_changed(desk):
+    command = desk.start("run", dvc=True)
+    desk.machine().finishes()
+    command.ends(0)
+    first = set(desk.swift.objects(desk.bucket))
+    text = (desk.folder / "params.yaml").read_text()
+    (desk.folder / "params.yaml").write_text(text.replace("lr: 0.1", "lr: 0.2", 1))
+    before = len(desk.swift.requests())
+    second = desk.start("run", dvc=True)
+    until(lambda: len(desk.instances()) == 1)
+    sent = sum(r.received for r in desk.swift.requests()[before:] if r.method == "PUT")
+    assert 100_000 < sent < 1_000_000, sent
+    assert not [key for key in set(desk.swift.objects(desk.bucket)) - first if key.startswith("dvc/")]
+    second.process.terminate()
+    second.ends(130)
+
+
+def test_a_machine_taken_away_is_followed_by_another(desk):
+    command = desk.start("run")
+    first = desk.machine(1)
+    first.says(f"{EPOCH}\r\n")
+    first.ends("interrupted", "spot interruption notice")
+    second = desk.machine(2)
+    assert [each["InstanceId"] for each in desk.instances()] == [second.claim["instance"]]
+    second.dies()
+    third = desk.machine(3)
+    third.finishes()
+    text = command.ends(0)
+    assert "ec2: the machine was taken away: spot interruption notice" in text
+    assert "ec2: the machine of attempt 2 has gone without a word" in text
+    assert desk.instances() == [] and launches(desk) == 3
+    cost = json.loads((desk.folder / "results/cost.json").read_text())["train"]
+    assert cost["attempts"] == 3 and cost["minutes"] == 3.0 and cost["dollars"] == round(3 * 0.47 / 60, 4)
+
+
+def test_there_is_an_end_to_new_machines(desk):
+    desk.set(max_attempts=2)
+    command = desk.start("run")
+    desk.machine(1).dies()
+    desk.machine(2).ends("interrupted", "spot interruption notice")
+    assert "runner.max_attempts = 2: as many machines were taken away" in command.ends(1)
+    assert launches(desk) == 2 and desk.instances() == []
+
+
+def test_a_failed_training_is_an_error_and_no_other_machine(desk):
+    command = desk.start("run")
+    machine = desk.machine()
+    machine.ends("failed", "train: the loss is not finite at step 3: lower lr")
+    text = command.ends(1)
+    assert "ec2: the training failed on its machine: train: the loss is not finite at step 3: lower lr" in text
+    assert f"python scripts/ec2.py logs {machine.run}" in text
+    assert desk.instances() == [] and launches(desk) == 1
+    # Whoever mended what was wrong elsewhere may try again.
+    again = desk.start("run")
+    desk.machine(2).finishes()
+    again.ends(0)
+
+
+def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(desk):
+    command = desk.start("run")
+    machine = desk.machine()
+    command.process.kill()
+    command.process.wait()
+    machine.ends("failed", "no progress for 20 minutes")
+    assert "no progress for 20 minutes" in desk.ec2("run", code=1)
+    assert launches(desk) == 1 and desk.instances() == []
+
+
+def test_a_killed_launcher_leaves_the_run_going_on_and_the_next_attaches(desk):
+    first = desk.start("run")
+    machine = desk.machine()
+    machine.says(f"{EPOCH}\r\n")
+    first.shows(EPOCH)
+    first.process.kill()
+    first.process.wait()
+    assert len(desk.instances()) == 1
+    second = desk.start("run")
+    second.shows(EPOCH)
+    machine.finishes()
+    second.ends(0)
+    assert launches(desk) == 1 and outputs(desk.folder) == OUTPUTS
+
+
+def test_a_result_made_while_nobody_watched_is_taken(desk):
+    command = desk.start("run")
+    machine = desk.machine()
+    command.process.kill()
+    command.process.wait()
+    machine.finishes()
+    desk.ec2("run")
+    assert outputs(desk.folder) == OUTPUTS and launches(desk) == 1 and desk.instances() == []
+
+
+def test_two_clones_at_once_start_one_machine(desk, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(desk.folder, other, symlinks=True)
+    both = [desk.start("run"), desk.start("run", folder=other)]
+    machine = desk.machine()
+    for command in both:
+        command.shows(f"ec2: machine {machine.claim['instance']}")
+    machine.says(f"{EPOCH}\r\n")
+    machine.finishes()
+    for command in both:
+        assert EPOCH in command.ends(0)
+    assert launches(desk) == 1 and desk.instances() == []
+    assert outputs(desk.folder) == outputs(other) == OUTPUTS
+
+
+def test_of_many_at_once_one_gets_the_claim(desk):
+    rivals = [attempts.Attempts(desk.store, "0123456789abcdef") for _ in range(8)]
+    start = threading.Barrier(len(rivals))
+
+    def try_to_claim(rival: attempts.Attempts) -> attempts.Attempt | None:
+        start.wait()
+        return rival.claim(1, "c0de")
+
+    with ThreadPoolExecutor(len(rivals)) as pool:
+        won = list(filter(None, pool.map(try_to_claim, rivals)))
+    assert [each.claim for each in won] == [each.claim for each in rivals[0].all()] and len(won) == 1
+
+
+def run_id(desk) -> str:
+    return desk.start("run", AWS_ENDPOINT_URL="http://127.0.0.1:1").ends(1).split("ec2: run ")[1].split()[0]
+
+
+def put_claim(desk, run: str, **changes: object) -> None:
+    nothing = dict.fromkeys(("launched", "instance", "type", "zone", "region", "spot", "price", "deadline"))
+    desk.store.put(f"{run}/attempts/1.json", nothing | {"token": "t", "time": time.time(), "code": "c"} | changes)
+
+
+def test_a_claim_without_a_machine_is_waited_for_and_then_taken_over(desk):
+    run = run_id(desk)
+    put_claim(desk, run, time=time.time() - 3600)  # its launcher's clock is wrong: S3's counts
+    command = desk.start("run", PLANTDOC_PATIENCE="4")
+    command.shows("ec2: attempt 1 is being started elsewhere")
+    assert launches(desk) == 0
+    desk.machine(2).finishes()
+    text = command.ends(0)
+    assert "ec2: whoever began attempt 1 is gone and started no machine" in text and launches(desk) == 1
+    assert claim(desk, run)["ended"]
+
+
+def test_a_fresh_claim_is_left_alone(desk):
+    put_claim(desk, run_id(desk))
+    command = desk.start("run")
+    command.shows("ec2: attempt 1 is being started elsewhere")
+    looks = len(desk.aws.calls)
+    until(lambda: len(desk.aws.calls) > looks + 5)
+    assert launches(desk) == 0 and command.process.poll() is None
+
+
+def test_a_machine_that_nobody_wrote_down_is_adopted(desk):
+    """Killed between RunInstances and the claim's second writing."""
+    command = desk.start("run")
+    machine = desk.machine()
+    command.process.kill()
+    command.process.wait()
+    put_claim(desk, machine.run, token=machine.claim["token"])
+    second = desk.start("run")
+    second.shows(f"ec2: machine {machine.claim['instance']}: g5.xlarge in us-east-1a, spot, $0.4700 an hour")
+    written = claim(desk, machine.run)
+    assert {key: written[key] for key in ("instance", "type", "zone", "spot", "price", "deadline")} == {
+        key: machine.claim[key] for key in ("instance", "type", "zone", "spot", "price", "deadline")
+    }
+    machine.finishes()
+    second.ends(0)
+    assert launches(desk) == 1 and desk.instances() == []
+
+
+def test_ec2_shows_a_new_machine_late(desk):
+    desk.aws.rules.lag = 3
+    command = desk.start("run")
+    machine = desk.machine()
+    machine.says(f"{EPOCH}\r\n")
+    command.shows(EPOCH)
+    machine.finishes()
+    command.ends(0)
+    assert launches(desk) == 1
+
+
+def test_whoever_was_overtaken_ends_the_own_machine(desk):
+    """A launcher that was asleep: its claim was given up for lost while it started a machine."""
+    held = {}
+
+    def overtake(what: str, ids: list[str]) -> None:
+        if what == "run" and not held:
+            (run,) = (name for name in desk.store.folders() if name not in ("code", "weights"))
+            held.update(claim(desk, run))
+            desk.store.put(f"{run}/attempts/1.json", held | {"ended": time.time()})
+
+    desk.aws.watchers.append(overtake)
+    command = desk.start("run")
+    second = desk.machine(2)
+    until(lambda: [each["InstanceId"] for each in desk.instances()] == [second.claim["instance"]])
+    second.finishes()
+    command.ends(0)
+    assert desk.instances() == [] and launches(desk) == 2
+
+
+def test_a_machine_of_an_earlier_attempt_is_ended(desk):
+    command = desk.start("run")
+    first = desk.machine(1)
+    desk.store.put(f"{first.run}/attempts/1.json", first.claim | {"ended": time.time()})  # written off, but alive
+    second = desk.machine(2)
+    until(lambda: [each["InstanceId"] for each in desk.instances()] == [second.claim["instance"]])
+    second.finishes()
+    command.ends(0)
+
+
+def test_damaged_outputs_change_nothing_here(desk):
+    before = {path: path.read_bytes() for path in (desk.folder / "results").rglob("*") if path.is_file()}
+    command = desk.start("run")
+    machine = desk.machine()
+    machine.finishes()
+    command.ends(0)
+    shutil.rmtree(desk.folder / "models/detector")
+    (desk.folder / "results/train/metrics.json").write_text("mine")
+    result = desk.store.read(f"{machine.run}/result.json")
+    desk.store.put(f"{machine.run}/outputs/{result['outputs']['models/detector/config.json']['sha256']}", b"damaged")
+    assert "is damaged" in desk.ec2("run", code=1)
+    assert not (desk.folder / "models/detector").exists()
+    assert (desk.folder / "results/train/metrics.json").read_text() == "mine"
+    assert before is not None and not list(desk.folder.rglob("*.partial"))
+
+
+def test_outputs_stay_in_their_folders(desk):
+    command = desk.start("run")
+    desk.machine().finishes(OUTPUTS | {"models/detector/../../params.yaml": b"lr: 9"})
+    assert "names models/detector/../../params.yaml: nothing was changed" in command.ends(1)
+    assert b"lr: 9" not in (desk.folder / "params.yaml").read_bytes() and desk.instances() == []
+
+
+def test_nothing_starts_where_the_data_cannot_be_sent(desk):
+    (desk.folder / "dvc.lock").write_text("no YAML: [")
+    assert "dvc push failed" in desk.ec2("run", dvc=True, code=1) and launches(desk) == 0
+
+
+def test_a_folder_as_remote_is_refused(desk, tmp_path):
+    (desk.folder / ".dvc/config").write_text(
+        f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path}/storage\n"
+    )
+    assert "make aws BUCKET=name" in desk.ec2("run", dvc=True, code=1)
+
+
+def test_settings_of_dvc_on_all_levels(desk, tmp_path):
+    """The quick way to the remote's settings finds what DVC's own does."""
+    (desk.folder / ".dvc/config.local").write_text("['remote \"elsewhere\"']\n    region = eu-west-3\n")
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global/config").write_text(
+        "[core]\n    remote = elsewhere\n['remote \"elsewhere\"']\n    url = s3://other/dvc\n    region = eu-west-1\n"
+    )
+    (desk.folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    script = (
+        "import sys; sys.path.insert(0, 'src')\n"
+        "from plantdoc.ec2 import place\nfrom plantdoc.storage import remote\n"
+        "assert place._quick() == remote.default(), (place._quick(), remote.default())\n"
+        "print(place._quick().url, place._quick().settings)\n"
+    )
+    environment = {"DVC_GLOBAL_CONFIG_DIR": str(tmp_path / "global"), "DVC_SYSTEM_CONFIG_DIR": str(tmp_path / "none")}
+    done = ec2_desk.miniature.run(desk.folder, ec2_desk.sys.executable, "-c", script, **environment)
+    assert done.stdout.strip() == "s3://other/dvc {'region': 'eu-west-3'}"

@@ -1,0 +1,331 @@
+"""Whoever watches a training elsewhere: interrupted, cut off, past the deadline, or only looking."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import ec2_desk
+import miniature
+import pytest
+import s3_faults
+import swift_server
+from ec2_desk import until
+
+EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
+CTRL_C = "\x03"
+QUESTION = "end the machine, or leave it and attach later?"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory):
+    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return ec2_desk.clone(tmp_path_factory.mktemp("template") / "clone")
+
+
+@pytest.fixture
+def desk(template, swift, tmp_path):
+    with ec2_desk.ready(template, tmp_path / "clone", f"watch-{next(_numbers)}", swift) as ready:
+        yield ready
+
+
+@pytest.fixture
+def networks(desk, swift):
+    """What S3 and EC2 are reached through."""
+    with s3_faults.running(swift) as to_s3, s3_faults.running(desk.aws) as to_ec2:
+        yield to_s3, to_ec2
+
+
+def through(networks) -> dict[str, str]:
+    to_s3, to_ec2 = networks
+    return {"AWS_ENDPOINT_URL_S3": to_s3.url, "AWS_ENDPOINT_URL": to_ec2.url}
+
+
+def watching(desk, at_terminal: bool = False, **extra: str):
+    """A command that watches its machine."""
+    command = desk.sit_down("run", **extra) if at_terminal else desk.start("run", **extra)
+    machine = desk.machine()
+    machine.says(f"{EPOCH}\r\n")
+    command.shows(EPOCH)
+    return command, machine
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_without_a_terminal_a_signal_ends_the_machine(desk, number):
+    command, machine = watching(desk)
+    command.process.send_signal(number)
+    text = command.ends(130)
+    assert f"ec2: ended the machine {machine.claim['instance']}" in text and QUESTION not in text
+    assert desk.instances() == []
+    stopped = desk.store.read(f"{machine.run}/attempts/1.json")
+    assert stopped["stopped"].startswith("tester on ") and stopped["ended"]
+
+
+def test_a_signal_is_heard_where_the_parent_ignores_it(desk):
+    """As train does while it waits for this command."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        command = desk.start("run")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    desk.machine()
+    command.process.send_signal(signal.SIGINT)
+    command.ends(130)
+    assert desk.instances() == []
+
+
+def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(desk):
+    """RunInstances has been answered, and nothing is written down."""
+    command = None
+
+    def interrupt(what: str, ids: list[str]) -> None:
+        if what == "run":
+            command.process.send_signal(signal.SIGINT)
+
+    desk.aws.watchers.append(interrupt)
+    command = desk.start("run")
+    command.ends(130)
+    assert len(desk.instances("terminated", "shutting-down")) == 1 and desk.instances() == []
+
+
+def test_ctrl_c_at_a_terminal_leaves_the_machine_when_told_so(desk):
+    command, machine = watching(desk, at_terminal=True)
+    command.types(CTRL_C)
+    command.shows(QUESTION)
+    command.types("leave\n")
+    text = command.ends(130)
+    assert f"The run {machine.run} goes on on its machine" in text and f"ec2.py stop {machine.run}" in text
+    assert len(desk.instances()) == 1
+    again = desk.start("run")
+    again.shows(EPOCH)
+    machine.finishes()
+    again.ends(0)
+    assert sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+
+
+@pytest.mark.parametrize("answer", ["\n", "end\n", "what?\n", CTRL_C])
+def test_ctrl_c_at_a_terminal_ends_the_machine_otherwise(desk, answer):
+    command, _ = watching(desk, at_terminal=True)
+    command.types(CTRL_C)
+    command.shows(QUESTION)
+    command.types(answer)
+    command.ends(130)
+    assert desk.instances() == []
+
+
+def test_sigterm_while_a_person_is_asked_ends_the_machine(desk):
+    command, _ = watching(desk, at_terminal=True)
+    command.types(CTRL_C)
+    command.shows(QUESTION)
+    command.process.terminate()
+    command.ends(130)
+    assert desk.instances() == []
+
+
+def test_a_terminal_shows_the_bar_with_minutes_and_dollars(desk):
+    command, machine = watching(desk, at_terminal=True)
+    machine.says("\repoch 2/3:  33%|███▎      | 1/3 [00:01<00:02,  1.00step/s, box=0.512]")
+    until(lambda: re.search(r"epoch 2/3:  33%\|.*1/3 \[00:01<00:02.*\[0\.\d min, \$0\.0\d\]|1\.0 min", command.text))
+    machine.finishes()
+    command.ends(0)
+
+
+def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(desk, tmp_path):
+    """As dvc starts it: through a shell. Nothing is heard when dvc is killed."""
+    dvc = tmp_path / "dvc"
+    dvc.write_text("import subprocess, sys\nsubprocess.run(sys.argv[1:])\n")
+    with open(tmp_path / "log", "wb") as log:
+        parent = subprocess.Popen(
+            [sys.executable, dvc, sys.executable, "scripts/ec2.py", "run"],
+            cwd=desk.folder,
+            env=desk.environment | desk.without_dvc,
+            stdout=log,
+            stderr=log,
+        )
+    desk.machine()
+    parent.kill()
+    parent.wait()
+    until(lambda: "the dvc that started this stage is gone" in (tmp_path / "log").read_text())
+    assert len(desk.instances()) == 1
+
+
+def test_the_deadline_ends_a_machine_that_does_not_end_itself(desk):
+    desk.set(max_hours=0.002)
+    text = desk.ec2("run", code=1)
+    assert "the machine has reached its deadline (runner.max_hours, or what runner.max_dollars allowed)" in text
+    assert desk.instances() == [] and sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+
+
+def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(desk):
+    desk.set(max_hours=0.02)  # less than a minute before it counts as reached
+    command = desk.start("run")
+    machine = desk.machine()
+    until(lambda: time.time() > machine.claim["deadline"] - 55, 60)
+    machine.dies()
+    assert "reached its deadline" in command.ends(1)
+    assert sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+
+
+def test_s3_away_for_a_while_is_waited_for(desk, networks):
+    command, machine = watching(desk, **through(networks))
+    networks[0].fail("503", times=2)
+    command.shows("ec2: S3 gives no answer, trying again")
+    machine.finishes()
+    command.ends(0)
+
+
+def test_s3_away_for_good_ends_the_machine(desk, networks):
+    command, _ = watching(desk, **through(networks))
+    networks[0].down()
+    text = command.ends(1)
+    assert "S3 has not answered 3 times in a row, while EC2 does" in text and "ec2: ended the machine i-" in text
+    assert desk.instances() == []
+
+
+def test_without_a_network_the_run_goes_on(desk, networks):
+    command, machine = watching(desk, **through(networks))
+    for network in networks:
+        network.down()
+    text = command.ends(1)
+    assert "neither S3 nor EC2 answers; the machine goes on, trying again" in text
+    assert "the network here is lost, neither S3 nor EC2 answers" in text
+    assert f"The run {machine.run} goes on on its machine, which ends by itself by" in text
+    assert len(desk.instances()) == 1 and not [c for c in desk.aws.calls if c.action == "TerminateInstances"]
+
+
+def test_a_network_that_comes_back_is_no_matter(desk, networks):
+    command, machine = watching(desk, **through(networks))
+    for network in networks:
+        network.fail("cut", times=4)
+    command.shows("neither S3 nor EC2 answers")
+    machine.finishes()
+    command.ends(0)
+
+
+def test_an_error_of_ours_ends_the_machine(desk):
+    command, machine = watching(desk)
+    desk.store.put(f"{machine.run}/1/status.json", b"no JSON")
+    assert "JSONDecodeError" in command.ends(1)
+    assert desk.instances() == []
+
+
+def test_stop_ends_the_machine_and_whoever_waits_starts_no_other(desk):
+    command, machine = watching(desk)
+    text = desk.ec2("stop", machine.run[:4])
+    assert f"ended {machine.claim['instance']} (g5.xlarge in us-east-1a, run {machine.run})" in text
+    assert "the run was stopped by tester on " in command.ends(1)
+    assert desk.instances() == [] and sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+
+
+def test_stop_all_spares_what_is_not_ours(desk):
+    other = desk.aws.client("ec2").run_instances(
+        ImageId=desk.aws.rules.image, MinCount=1, MaxCount=1, InstanceType="t3.micro"
+    )["Instances"][0]["InstanceId"]
+    command, _ = watching(desk)
+    desk.ec2("stop", "--all")
+    command.ends(1)
+    assert [each["InstanceId"] for each in desk.instances()] == [other]
+    assert "say which run, or --all" in desk.ec2("stop", code=1)
+
+
+def test_looking_at_a_run(desk):
+    assert "no machine in us-east-1" in desk.ec2("ls") and "no training on EC2 yet" in desk.ec2("cost")
+    assert "no machine is running" in desk.ec2("logs", code=1)
+    command, machine = watching(desk)
+    machine.says("epoch 2/3:  33%|### | 1/3\r", epoch=2, val_map50=0.0801)
+    (row,) = json.loads(desk.ec2("ls", "--json").partition("\nec2: done")[0])
+    assert row.pop("minutes") >= 0 and row.pop("dollars") >= 0
+    assert row == {
+        "run": machine.run,
+        "attempt": 1,
+        "machine": machine.claim["instance"],
+        "state": "running",
+        "type": "g5.xlarge",
+        "zone": "us-east-1a",
+        "spot": True,
+        "phase": "training",
+        "epoch": 2,
+        "epochs": 3,
+        "val_map50": 0.0801,
+        "deadline": machine.claim["deadline"],
+    }
+    table = desk.ec2("ls").splitlines()
+    assert table[1].split()[:9] == [
+        *(machine.run, machine.claim["instance"], "g5.xlarge", "us-east-1a", "spot", "training", "2/3", "0.0801"),
+        table[1].split()[8],
+    ]
+    assert desk.ec2("logs").splitlines()[0] == EPOCH
+    assert "no run begins with zzz" in desk.ec2("logs", "zzz", code=1)
+
+    watcher = desk.start("attach", machine.run[:5])
+    watcher.shows(EPOCH)
+    watcher.process.send_signal(signal.SIGINT)
+    assert "the run goes on" in watcher.ends(130) and len(desk.instances()) == 1
+    watcher = desk.start("attach")
+    watcher.shows(EPOCH)
+    machine.finishes()
+    command.ends(0)
+    assert "ec2: done; `dvc repro` brings the result" in watcher.ends(0)
+
+    assert "ec2: done" in desk.ec2("logs", machine.run)
+    text = desk.ec2("cost")
+    assert re.search(rf"{machine.run} +20\d\d-.* done +1 +g5.xlarge in us-east-1a, spot +1\.0 +0\.01", text), text
+    assert json.loads(desk.ec2("cost", "--json").partition("\nec2: done")[0])[0]["state"] == "done"
+
+
+def test_reap_ends_what_is_past_its_deadline(desk):
+    command, machine = watching(desk)
+    assert "no machine in us-east-1 is past its deadline" in desk.ec2("reap")
+    command.process.kill()
+    past = [{"Key": "deadline", "Value": str(int(time.time()) - 3600)}]
+    desk.aws.client("ec2").create_tags(Resources=[machine.claim["instance"]], Tags=past)
+    assert f"ended {machine.claim['instance']} (g5.xlarge in us-east-1a" in desk.ec2("reap")
+    assert desk.instances() == []
+
+
+@pytest.mark.parametrize("command", ["run", "ls", "logs", "attach", "stop", "reap", "cost"])
+def test_help_has_an_example(root, command):
+    done = subprocess.run(
+        [sys.executable, "scripts/ec2.py", command, "--help"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert f"example: python scripts/ec2.py {command}" in done.stdout
+
+
+def test_ls_imports_nothing_heavy(root):
+    """It answers in under a second, of which importing TensorFlow alone would take seven."""
+    script = (
+        "import sys; sys.path.insert(0, 'scripts'); sys.argv = ['ec2.py', 'ls']\n"
+        "import ec2\nfrom plantdoc import params\nfrom plantdoc.cloud import aws\n"
+        "from plantdoc.ec2 import listing, place\n"
+        "print([name for name in ('tensorflow', 'keras', 'numpy', 'pydantic', 'dvc', 'h5py') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ls_answers_in_under_a_second(desk):
+    command, machine = watching(desk)
+    quickest = min(_seconds(desk, "ls") for _ in range(5))
+    assert quickest < 1.0, f"{quickest:.2f} s"
+    command.process.kill()
+    assert machine
+
+
+def _seconds(desk, *words: str) -> float:
+    """CPU time, which others on this machine do not stretch."""
+    before = os.times()
+    miniature.run(desk.folder, sys.executable, "scripts/ec2.py", *words, **desk.environment)
+    after = os.times()
+    return after.children_user - before.children_user + after.children_system - before.children_system

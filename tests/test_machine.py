@@ -1,0 +1,224 @@
+"""A training machine, started by its real user-data: what it reads, sends and leaves, and that another goes on."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import machine_run
+import numpy as np
+import pytest
+import s3_faults
+
+pytest_plugins = ["machine_world"]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The bits of the weights after an uninterrupted training, by its formula."""
+    w, kept = np.full(20_000, 0.1), None
+    for epoch in range(4):
+        for step in range(5):
+            w = np.sin(w * 3 + step)
+        kept = w if epoch < 3 else kept
+    return kept.tobytes()
+
+
+def test_a_machine_trains_tells_and_ends(run, expected):
+    machine = run.launch()
+    end = run.ended(machine)
+    assert (end["state"], end["exit"], machine.why) == ("done", 0, "shutdown"), (end, run.log())
+    result = run.store.read(f"{run.id}/result.json")
+    assert (result["attempt"], result["made_from"]["lr"], result["cost"]["minutes"]) == (1, 0.1, 0.01)
+    outputs = run.outputs()
+    assert outputs.keys() == machine_run.OUTPUTS
+    assert outputs["models/detector/detector.weights.h5"] == expected
+    status = run.status()
+    assert (status["phase"], status["epoch"], status["epochs"], status["step"], status["steps"]) == (
+        *("outputs", 4, 4),
+        *(20, 20),
+    )
+    assert status["val_map50"] == 0.9
+    log = run.log()
+    assert [int(n) for n in re.findall(r"[\r\n]epoch (\d): box", log)] == [1, 2, 3, 4]
+    assert re.search(r"\repoch 2/4: +\d+%\|", log), "no bar as on a terminal"
+    assert status["log"] == len(run.store.keys(f"{run.id}/1/log/"))
+    assert "train: done in" in log.splitlines()[-1], "the last words are missing"
+
+
+def test_end_comes_after_all_words_and_the_result_after_all_outputs(run, network):
+    network.requests.clear()
+    run.ended(run.launch())
+    written = [r.key.split(f"{run.id}/", 1)[1] for r in network.requests if r.method == "PUT" and run.id in r.key]
+    assert written[0] == "1/status.json"
+    assert written[-1] == "1/end.json"
+    assert written[-2] == "1/status.json"
+    outputs = [i for i, key in enumerate(written) if key.startswith("outputs/")]
+    assert len(outputs) == len(machine_run.OUTPUTS - {"models/detector/config.json"})  # {} is there twice
+    assert max(outputs) < written.index("result.json") < written.index("1/end.json")
+    checkpoints = [key for key in written if key.startswith("checkpoint/")]
+    for i, key in enumerate(checkpoints):
+        if key == "checkpoint/last.npz":
+            assert any(earlier.startswith("checkpoint/best-") for earlier in checkpoints[:i])
+
+
+@pytest.mark.parametrize("how", ["killed", "noticed", "terminated"])
+def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path, expected, how):
+    hold = tmp_path / "hold"
+    hold.touch()
+    run = make_run(HOLD=str(hold))
+    first = run.launch()
+    run.until("training", 3)
+    run.world.wait(lambda: run.store.has(f"{run.id}/checkpoint/best-2.npz"))
+    run.world.wait(lambda: "epoch 2: box" in run.log())
+    run.world.wait(lambda: run.store.has(f"{run.id}/checkpoint/last.npz"))
+    if how == "killed":
+        run.world.kill(first.id)
+        assert run.ended(first) is None
+    elif how == "noticed":
+        run.world.spot_notice(first.id)
+        end = run.ended(first)
+        assert (end["state"], first.why) == ("interrupted", "shutdown")
+        assert "takes the spot machine away (terminate at " in end["reason"]
+    else:
+        run.aws.client("ec2").terminate_instances(InstanceIds=[first.id])
+        end = run.ended(first)
+        assert (end["state"], end["reason"]) == ("interrupted", "the machine was told to end")
+    hold.unlink()
+    second = run.launch()
+    assert run.ended(second)["state"] == "done"
+    assert "train: going on after epoch 2" in run.log()
+    assert run.outputs()["models/detector/detector.weights.h5"] == expected
+    assert run.store.read(f"{run.id}/result.json")["attempt"] == 2
+
+
+def test_a_failed_training_is_told_in_its_own_words(make_run):
+    run = make_run(AFTER_TWO="sys.exit('train: the loss is not finite at step 7: lower lr')")
+    machine = run.launch()
+    end = run.ended(machine)
+    assert (end["state"], end["exit"], machine.why) == ("failed", 1, "shutdown")
+    assert end["reason"] == "train: the loss is not finite at step 7: lower lr"
+    assert end["reason"] in run.log()
+    assert run.store.has(f"{run.id}/checkpoint/best-2.npz")
+
+
+def test_a_training_that_the_system_kills_is_told_so(make_run):
+    run = make_run(AFTER_TWO="os.kill(os.getpid(), signal.SIGKILL)")
+    end = run.ended(run.launch())
+    assert (end["state"], end["reason"]) == ("failed", "the training was ended by SIGKILL (out of memory?)")
+
+
+def test_weights_are_brought_and_checked(make_run, tmp_path, tmp_path_factory):
+    weights = tmp_path / "pretrained.weights.h5"
+    weights.write_bytes(b"w" * 1000)
+    folder = machine_run.repository(tmp_path_factory.mktemp("weights"), train__epochs=4, model__weights=str(weights))
+    run = make_run(folder=folder, weights=weights)
+    assert run.ended(run.launch())["state"] == "done"
+    w = np.full(20_000, 1000.1)
+    for _ in range(3):
+        for step in range(5):
+            w = np.sin(w * 3 + step)
+    assert run.outputs()["models/detector/detector.weights.h5"] == w.tobytes()
+
+
+@pytest.mark.parametrize("what", ["data", "listing", "missing", "code", "weights"])
+def test_what_is_damaged_is_not_trained_on(make_run, repository, what):
+    run = make_run()
+    given = {}
+    if what == "data":
+        run.put_dvc(b"meta.json" * 1000, body=b"META.json" * 1000)
+    elif what == "listing":
+        run.put_dvc(machine_run.listing(repository / "data/tfrecords"), ".dir", body=b"[]")
+    elif what == "missing":
+        for key in run.swift.objects(run.bucket, "dvc/"):
+            run.store.client.delete_object(Bucket=run.bucket, Key=key)
+    elif what == "code":
+        run.store.put(f"code/{run.code.sha256}.tar.gz", run.code.content[:-1] + b"?")
+    else:
+        given = {"weights": "0" * 64}
+        run.store.client.put_object(Bucket=run.bucket, Key=f"runs/weights/{'0' * 64}", Body=b"other")
+    machine = run.launch(**given)
+    end = run.ended(machine)
+    assert (end["state"], machine.why) == ("failed", "shutdown")
+    words = {"data": "damaged", "listing": "damaged", "missing": "dvc push", "code": "SHA-256", "weights": "damaged"}
+    assert words[what] in end["reason"]
+    assert "the environment:" not in run.log()
+    assert not run.store.has(f"{run.id}/result.json")
+
+
+def test_other_code_than_asked_for_is_not_trained(run):
+    run.id = "0123456789abcdef"
+    end = run.ended(run.launch())
+    assert end["state"] == "failed"
+    assert "and not 0123456789abcdef" in end["reason"]
+
+
+def test_no_secret_in_the_log_or_anywhere_in_s3(make_run, swift):
+    planted = {"AWS_SESSION_TOKEN": "planted-1", "MY_PASSWORD": "planted-2", "WANDB_API_KEY": "planted-3"}
+    run = make_run(**planted, AFTER_TWO="raise RuntimeError(dict(os.environ))")
+    assert run.ended(run.launch())["state"] == "failed"
+    assert "'PLANTDOC_RUNNER', 'local'" in run.log()
+    for key in run.swift.objects(run.bucket, f"runs/{run.id}"):
+        body = run.store.client.get_object(Bucket=run.bucket, Key=key)["Body"].read()
+        for secret in (*planted.values(), swift.secret, "a-session-token"):
+            assert secret.encode() not in body, key
+
+
+def test_s3_that_errs_now_and_then_changes_nothing(run, network, expected):
+    for i, kind in enumerate(s3_faults.KINDS):
+        asked = itertools.count()
+        network.fail(kind, times=None, where=lambda request, asked=asked, i=i: next(asked) % 15 == 3 * i)
+    end = run.ended(run.launch(), 120)
+    network.up()
+    assert {kind for kind, _ in network.harmed} == set(s3_faults.KINDS)
+    assert end["state"] == "done", end
+    assert run.outputs()["models/detector/detector.weights.h5"] == expected
+    assert [int(n) for n in re.findall(r"[\r\n]epoch (\d): box", run.log())] == [1, 2, 3, 4]
+
+
+def test_a_machine_gives_way_to_a_later_attempt(make_run, tmp_path):
+    hold = tmp_path / "hold"
+    hold.touch()
+    run = make_run(HOLD=str(hold), STEP="0.5")
+    machine = run.launch()
+    run.until("training", 1)
+    run.store.put(f"{run.id}/attempts/2.json", {})
+    end = run.ended(machine)
+    assert (end["state"], end["reason"]) == ("interrupted", "attempt 2 has taken over")
+    assert not run.store.has(f"{run.id}/result.json")
+
+
+def test_a_result_that_is_there_is_not_made_again(run):
+    body = {"attempt": 7}
+    run.store.put(f"{run.id}/result.json", body)
+    end = run.ended(run.launch())
+    assert (end["state"], end["reason"]) == ("done", "the result was there already")
+    assert run.store.read(f"{run.id}/result.json") == body
+
+
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(run, expected):
+    place = f"runs/{run.id}/checkpoint/last.npz"
+    run.store.client.put_object(Bucket=run.bucket, Key=place, Body=b"?", Metadata={"sha256": "0" * 64})
+    assert run.ended(run.launch())["state"] == "done"
+    assert "machine: starting from the beginning: " in run.log()
+    assert run.outputs()["models/detector/detector.weights.h5"] == expected
+
+
+def test_a_training_that_prints_without_end_neither_fills_memory_nor_the_log(make_run, expected):
+    run = make_run(AFTER_TWO="[sys.stderr.write('x' * 1000 + chr(10)) for _ in range(20_000)]")
+    assert run.ended(run.launch())["state"] == "done"
+    sizes = [size for key, size in run.swift.objects(run.bucket, f"runs/{run.id}/1/log/").items()]
+    assert max(sizes) <= 600_000
+    log = run.log()
+    assert "bytes were printed too fast to be kept" in log or sum(sizes) > 20_000_000
+    assert log.splitlines()[-1].startswith("train: done in")
+    assert run.outputs()["models/detector/detector.weights.h5"] == expected
+
+
+def test_user_data_holds_what_it_must_and_no_more(run):
+    text = run.user_data()
+    for value in (run.bucket, run.id, run.code.sha256):
+        assert value in text
+    for secret in (run.swift.secret, run.swift.key, "a-session-token"):
+        assert secret not in text

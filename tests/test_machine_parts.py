@@ -1,0 +1,406 @@
+"""The training machine's parts: what it reads from the bar, how it sends log and checkpoints, how it starts."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from plantdoc import checkpoint
+from plantdoc.errors import UserError
+from plantdoc.machine import persistence, terminal, userdata
+from plantdoc.machine.bar import Position, Reader
+from plantdoc.machine.epochs import Epochs
+from plantdoc.machine.heartbeat import Heartbeat
+from plantdoc.machine.job import Interrupted, Job
+from plantdoc.machine.terminal import Terminal
+
+OUT = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+PRINTED = (
+    "train: W&B is off\n"
+    "epoch 1/3:   0%|          | 0/12 [00:00<?, ?step/s]\r"
+    "epoch 1/3:  17%|█▋        | 2/12 [00:01<00:05,  1.99step/s, box=3.100, class=0.7]\r"
+    "                    \repoch 1: box 3.100, class 0.700, val mAP 0.0312, mAP@50 0.0871, the best so far\n"
+    "epoch 2/3:  42%|████▏     | 5/12 [00:02<00:03,  2.00step/s, box=2.900, class=0.6]"
+)
+
+
+class Memory:
+    """In the place of runs.Store: `check` is called before each write, and may raise or look."""
+
+    def __init__(self, check=lambda key: None):
+        self.objects: dict[str, bytes | dict] = {}
+        self.bucket, self.check = "memory", check
+        self.log: list[str] = []
+
+    def put(self, key: str, body) -> None:
+        self.check(key)
+        self.objects[key] = body
+        self.log.append(key)
+
+    def upload(self, path: Path, key: str) -> None:
+        self.put(key, path.read_bytes())
+
+    def download(self, key: str, path: Path) -> bool:
+        if key in self.objects:
+            path.write_bytes(self.objects[key])
+        return key in self.objects
+
+    def has(self, key: str) -> bool:
+        return key in self.objects
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    return Job("bucket", "0123456789abcdef", 1, "dvc", "", tmp_path / "progress", beat=0.01)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_the_position_is_read_however_the_output_is_cut(size):
+    reader, moved = Reader(), 0
+    output = PRINTED.encode()
+    for start in range(0, len(output), size):
+        moved += reader.feed(output[start : start + size])
+    reader.close()
+    assert reader.position == Position(epoch=2, epochs=3, step=5, steps=12, val_map50=0.0871)
+    assert reader.message == "epoch 1: box 3.100, class 0.700, val mAP 0.0312, mAP@50 0.0871, the best so far"
+    assert moved >= 1
+
+
+def test_what_only_repeats_itself_is_no_progress():
+    reader = Reader()
+    assert reader.feed(PRINTED.encode() + b"\r")
+    for again in (PRINTED.encode() + b"\r", b"still here\n" * 1000, b"epoch 1: once more\n", b"x" * 100_000):
+        assert not reader.feed(again)
+    assert len(reader._open) <= 4096
+    assert reader.feed("\repoch 2/3:  50%|█████     | 6/12 [00:03<00:03]\r".encode())
+    assert reader.feed(b"epoch 2: box 2.0\n")
+
+
+def test_the_message_is_the_last_line_in_words():
+    reader = Reader()
+    reader.feed(b"Traceback\n\x1b[31mValueError: \x1b[0mno\n\n\r  5%|   | 1/20 [00:00]\r      \r")
+    reader.close()
+    assert reader.message == "ValueError: no"
+
+
+def test_no_piece_of_the_log_is_lost_or_out_of_turn_when_s3_errs(job):
+    faults = itertools.cycle([False, True, True, False, True])
+
+    def sometimes(key: str) -> None:
+        if next(faults):
+            raise OUT
+
+    store = Memory(sometimes)
+    heart = Heartbeat(store, job)
+    for number in range(50):
+        heart.say(f"line {number}")
+        try:
+            heart.send()
+        except EndpointConnectionError:
+            continue
+        status = store.objects[job.key("status.json")]
+        assert all(store.has(job.key(f"log/{k:06}")) for k in range(status["log"]))
+    persistence.insist(job, heart.send_rest)
+    pieces = [key for key in sorted(store.objects) if "/log/" in key]
+    assert b"".join(store.objects[key] for key in pieces) == b"".join(b"line %d\n" % n for n in range(50))
+    assert store.objects[job.key("status.json")]["log"] == len(pieces)
+
+
+def test_what_is_printed_too_fast_is_left_out_from_the_front_and_said(job):
+    heart = Heartbeat(Memory(), job)
+    for number in range(200_000):
+        heart.hear(b"line %06d\n" % number)
+    heart.send()
+    piece = heart.store.objects[job.key("log/000000")]
+    assert len(piece) < 600_000
+    assert "bytes were printed too fast to be kept" in piece.decode()[:100]
+    assert piece.endswith(b"line 199999\n")
+
+
+def save(saved: checkpoint.Checkpoint, epoch: int, best: bool, size: int = 1000) -> None:
+    progress = checkpoint.Progress(epoch, epoch if best else max(1, epoch - 1), [{}] * epoch)
+    weights = [np.full(size, progress.best_epoch)]
+    saved.save(progress, {"w": np.full(size, epoch)}, weights if best else None)
+
+
+def best_of(body: bytes) -> str:
+    with np.load(io.BytesIO(body)) as file:
+        return f"best-{json.loads(str(file['progress']))['best_epoch']}.npz"
+
+
+def test_whoever_finds_the_last_epoch_finds_its_best_weights(job, tmp_path):
+    saved, place = checkpoint.Checkpoint(tmp_path / job.run_id), f"{job.run_id}/checkpoint/"
+    store = Memory()
+    epochs = Epochs(store, job, saved.folder)
+    faults = itertools.cycle([False, False, True])
+
+    def look(key: str) -> None:
+        if place + "last.npz" in store.objects:
+            assert place + best_of(store.objects[place + "last.npz"]) in store.objects
+        if next(faults):
+            raise OUT
+
+    store.check = look
+    done, pace = threading.Event(), threading.Semaphore()
+
+    def train() -> None:
+        for epoch in range(1, 200):
+            if epoch % 10 == 0:
+                pace.acquire()
+            save(saved, epoch, best=epoch % 2 == 1)
+        done.set()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    while not done.is_set():
+        persistence.insist(job, epochs.send)
+        pace.release()
+    thread.join()
+    persistence.insist(job, epochs.send)
+    assert len(store.log) > 10
+    fresh = Epochs(store, job, tmp_path / "there" / job.run_id)
+    assert fresh.restore() == 199
+    progress, arrays = checkpoint.Checkpoint(fresh.folder).load()
+    assert (progress.epochs, progress.best_epoch, arrays["w"][0]) == (199, 199, 199)
+    assert checkpoint.Checkpoint(fresh.folder).best(199)[0][0] == 199
+
+
+def test_what_was_restored_is_not_sent_again_and_a_new_epoch_without_a_new_best_is(job, tmp_path):
+    saved, place = checkpoint.Checkpoint(tmp_path / job.run_id), f"{job.run_id}/checkpoint/"
+    store = Memory()
+    save(saved, 1, best=True)
+    Epochs(store, job, saved.folder).send()
+    second = Epochs(store, job, tmp_path / "there" / job.run_id)
+    assert second.restore() == 1
+    store.log.clear()
+    second.send()
+    assert store.log == []
+    save(checkpoint.Checkpoint(second.folder), 2, best=False)
+    second.send()
+    second.send()
+    assert store.log == [place + "last.npz"]
+
+
+def test_without_a_checkpoint_there_is_none(job, tmp_path):
+    epochs = Epochs(Memory(), job, tmp_path / job.run_id)
+    assert epochs.restore() == 0
+    epochs.send()
+    assert checkpoint.Checkpoint(epochs.folder).load() is None
+
+
+def test_a_checkpoint_without_its_best_weights_is_refused_whole(job, tmp_path):
+    saved = checkpoint.Checkpoint(tmp_path / job.run_id)
+    save(saved, 1, best=True)
+    store = Memory()
+    Epochs(store, job, saved.folder).send()
+    del store.objects[f"{job.run_id}/checkpoint/best-1.npz"]
+    there = Epochs(store, job, tmp_path / "there" / job.run_id)
+    with pytest.raises(UserError, match=r"has last\.npz but not its best-1\.npz"):
+        there.restore()
+    assert not there.folder.exists()
+
+
+def test_no_checkpoint_is_sent_over_that_of_a_later_attempt(job, tmp_path):
+    saved, store = checkpoint.Checkpoint(tmp_path / job.run_id), Memory()
+    save(saved, 1, best=True)
+    store.objects[job.attempt_key(2)] = {}
+    with pytest.raises(Interrupted, match="attempt 2 has taken over"):
+        Epochs(store, job, saved.folder).send()
+    assert store.log == []
+
+
+def run_on_terminal(program: str) -> tuple[Terminal, bytearray]:
+    heard = bytearray()
+    return Terminal([sys.executable, "-c", program], dict(os.environ), heard.extend), heard
+
+
+def test_a_program_sees_a_terminal_and_is_heard_to_the_last_byte():
+    program, heard = run_on_terminal(
+        "import sys, os; print(sys.stderr.isatty(), os.get_terminal_size().columns); "
+        "sys.stderr.write('x' * 200_000 + '\\nend'); sys.exit(3)"
+    )
+    while (code := program.wait(0.1)) is None:
+        pass
+    program.end()
+    assert (code, bytes(heard)) == (3, b"True 120\n" + b"x" * 200_000 + b"\nend")
+
+
+def test_a_program_deaf_to_sigterm_is_ended_by_force(monkeypatch):
+    monkeypatch.setattr(terminal, "_GRACE", 0.2)
+    program, heard = run_on_terminal(
+        "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    )
+    until = time.monotonic() + 20
+    while b"ready" not in heard and time.monotonic() < until:
+        program.wait(0.05)
+    program.end()
+    assert program.process.returncode == -signal.SIGKILL
+
+
+def test_a_child_that_keeps_the_terminal_open_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(terminal, "_REST", 0.2)
+    program, heard = run_on_terminal(
+        "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)']).pid)"
+    )
+    while program.wait(0.1) is None:
+        pass
+    started = time.monotonic()
+    program.end()
+    assert time.monotonic() - started < 10
+    os.kill(int(heard), signal.SIGKILL)
+
+
+def refusal(status: int) -> ClientError:
+    return ClientError({"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+
+
+def test_s3_is_asked_again_while_it_is_out_and_not_when_it_refuses(job):
+    answers = iter([OUT, refusal(503), refusal(500), "there"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert persistence.insist(job, ask) == "there"
+    answers = iter([refusal(403), "there"])
+    with pytest.raises(ClientError):
+        persistence.insist(job, ask)
+
+
+def test_s3_is_given_up_after_a_time(job, monkeypatch):
+    def out() -> None:
+        raise OUT
+
+    monkeypatch.setattr(persistence, "_BEATS", 3)
+    with pytest.raises(persistence.Gone):
+        persistence.insist(job, out)
+    repeated = persistence.Repeated(job, out)
+    repeated._thread.join(20)
+    assert isinstance(repeated.fault, persistence.Gone)
+
+
+def test_a_job_stopped_while_s3_is_out_has_met_no_fault(job, monkeypatch):
+    asked = threading.Event()
+
+    def out() -> None:
+        asked.set()
+        raise OUT
+
+    repeated = persistence.Repeated(job, out)
+    assert asked.wait(20)
+    repeated.stop()
+    assert repeated.fault is None
+
+
+GIVEN = {
+    "bucket": "bucket",
+    "region": "eu-central-1",
+    "run_id": "0123456789abcdef",
+    "attempt": 1,
+    "code": "0" * 64,
+    "minutes": 60,
+    "stall_minutes": 20.0,
+    "dvc_prefix": "dvc",
+    "weights": "",
+}
+
+
+def test_user_data_is_a_script_that_bash_can_read():
+    script = userdata.render(**GIVEN)
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    assert script.startswith("#!/bin/bash\n")
+    assert "\nshutdown -P +60\n" in script
+
+
+def test_values_stay_values_whatever_is_in_them():
+    hostile = "x'; echo harmed; @code@ $(echo harmed)\n\"`echo harmed`"
+    script = userdata.render(**(GIVEN | {"dvc_prefix": hostile}))
+    exports = "\n".join(script.split("exec >>")[0].split("export HOME")[1].split("\n")[1:])
+    done = subprocess.run(
+        ["bash", "-c", exports + 'printf %s "$PLANTDOC_DVC_PREFIX"'], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == hostile
+
+
+def test_user_data_over_the_limit_is_refused():
+    with pytest.raises(UserError, match="EC2 takes 16384"):
+        userdata.render(**(GIVEN | {"dvc_prefix": "x" * 16_000}))
+
+
+def objects():
+    """infra/machine/objects.py as a module."""
+    spec = importlib.util.spec_from_file_location("objects", userdata.FOLDER / "objects.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_objects_can_be_read_by_an_old_python_and_needs_nothing_else():
+    tree = ast.parse((userdata.FOLDER / "objects.py").read_text(), feature_version=(3, 8))
+    nodes = list(ast.walk(tree))
+    imported = {name.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert imported <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(("name", "link"), [("../out", ""), ("/tmp/out", ""), ("in", "/etc"), ("in", "a/../../b")])
+def test_nothing_is_unpacked_outside_on_a_python_without_filters(name, link):
+    member = tarfile.TarInfo(name)
+    if link:
+        member.type, member.linkname = tarfile.SYMTYPE, link
+    assert not objects().is_safe(member)
+    member.name, member.linkname = "src/train.py", "train.py"
+    assert objects().is_safe(member)
+
+
+def test_only_the_bucket_is_addressed_as_aws_has_it(monkeypatch):
+    module = objects()
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setattr(module, "credentials", lambda: {"AccessKeyId": "k", "SecretAccessKey": "s", "Token": "t"})
+    monkeypatch.setattr(module.OPENER, "open", lambda request, timeout: request)
+    monkeypatch.setenv("PLANTDOC_BUCKET", "b")
+    for region, domain in (("eu-central-1", "amazonaws.com"), ("cn-north-1", "amazonaws.com.cn")):
+        monkeypatch.setenv("PLANTDOC_REGION", region)
+        request = module.s3("GET", "code/0.tar.gz")
+        assert request.full_url == f"https://b.s3.{region}.{domain}/runs/code/0.tar.gz"
+        assert request.get_header("X-amz-security-token") == "t"
+        assert f"/{region}/s3/aws4_request, SignedHeaders=host;x-amz-" in request.get_header("Authorization")
+
+
+def test_the_signature_is_that_of_botocore(monkeypatch):
+    """Of the same request at the same second."""
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    module = objects()
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setattr(module, "credentials", lambda: {"AccessKeyId": "k", "SecretAccessKey": "s", "Token": "t"})
+    monkeypatch.setattr(module.OPENER, "open", lambda request, timeout: request)
+    monkeypatch.setenv("PLANTDOC_BUCKET", "b")
+    monkeypatch.setenv("PLANTDOC_REGION", "eu-central-1")
+    sent = module.s3("PUT", "a/1/end.json", b"{}", {"if-none-match": "*"})
+    theirs = AWSRequest("PUT", sent.full_url, {"if-none-match": "*"}, b"{}")
+    stamp = sent.get_header("X-amz-date")
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: datetime.strptime(stamp, "%Y%m%dT%H%M%SZ"))
+    S3SigV4Auth(Credentials("k", "s", "t"), "s3", "eu-central-1").add_auth(theirs)
+    ours = sent.get_header("Authorization")
+    assert ours.split("Signature=")[1] == theirs.headers["Authorization"].split("Signature=")[1]

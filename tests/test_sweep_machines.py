@@ -1,0 +1,100 @@
+"""A sweep with machines under way: what it shows of them, and that none outlives it, however it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import ec2_world
+import light
+import miniature
+import pytest
+
+pytestmark = pytest.mark.slow
+BUCKET = "leaves"
+SWEEP = ("python", "scripts/sweep.py", "runner.kind=ec2", "--jobs", "2")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with ec2_world.running(tmp_path_factory.mktemp("world"), BUCKET) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory) -> Path:
+    return light.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
+
+
+def held(world, origin: Path, folder: Path, rates: tuple[str, ...]) -> ec2_world.Command:
+    """A sweep of which every machine has finished an epoch and does not finish its last."""
+    light.copy(origin, folder, runner__tags={"of": folder.parent.name})  # not committed, and no part of a trial's name
+    hold = folder.parent / "hold"
+    hold.touch()
+    world.by_tag[folder.parent.name] = {"LIGHT_HOLD": str(hold)}
+    command = world.start(folder, *SWEEP, f"lr={','.join(rates)}")
+    shown = [f"lr-{rate}: g5.xlarge in us-east-1" for rate in rates]
+    told = r", spot, epoch [1-4]/4, val mAP@50 0\.\d{4}, \d+\.\d min, \$\d+\.\d\d$"
+    world.wait(
+        lambda: (
+            command.process.poll() is not None
+            or all(re.search(f"^{re.escape(start)}.{told}", command.text, re.MULTILINE) for start in shown)
+        ),
+        120,
+    )
+    assert command.process.poll() is None, command.text
+    return command
+
+
+def of(world, path: Path) -> list:
+    return [machine for machine in world.machines.instances() if machine.tags.get("of") == path.name]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_interrupted_or_killed_it_leaves_no_machine(world, origin, tmp_path, number):
+    rate = 0.7 + number / 100
+    command = held(world, origin, tmp_path / "clone", (f"{rate:g}", f"{rate + 0.001:g}"))
+    command.process.send_signal(number)  # not to its commands
+    code = command.ended()
+    if number == signal.SIGINT:
+        assert code == 130
+        assert command.text.count("its machine is being ended") == 2
+        assert command.text.splitlines()[-1] == "sweep: interrupted; nothing of the earlier outputs was lost"
+    world.settled(120)
+    machines = of(world, tmp_path)
+    assert len(machines) == 2
+    assert not results(world)
+
+    if number == signal.SIGINT:
+        return
+    # The same again goes on from there, on machines of its own, with trials of the same names.
+    (tmp_path / "hold").unlink()
+    rates = f"lr={rate:g},{rate + 0.001:g}"
+    said = world.run(tmp_path / "clone", *SWEEP, rates)
+    world.settled()
+    assert len(of(world, tmp_path)) == 4 and "| dollars |" in said
+    assert said.count("3 files pushed") == 0, "the data is there already"
+    for key in results(world):
+        world.swift.client().delete_object(Bucket=BUCKET, Key=key)
+
+
+def results(world) -> list[str]:
+    return [key for key in world.swift.objects(BUCKET, "runs/") if key.endswith("/result.json")]
+
+
+def test_what_machines_write_is_what_their_role_lets_them(world, origin, tmp_path):
+    folder = light.copy(origin, tmp_path / "clone", runner__kind="ec2", lr=0.9)
+    world.run(folder, "dvc", "repro", "-s", "train")
+    world.settled()
+    template = (miniature.ROOT / "infra/base.yaml").read_text()
+    role = re.search(r"^  MachineRole:\n(.*?)(?=^  \S)", template, re.DOTALL | re.MULTILINE)[1]
+    allowed = re.findall(r"\$\{Storage.Arn\}/(runs/\?\S+)\"", role)
+    assert len(allowed) > 3
+    persons = ("runs/code/*", "runs/weights/*", f"runs/{'?' * 16}/attempts/*")
+    keys = list(world.swift.objects(BUCKET, "runs/"))
+    of_machines = [key for key in keys if not any(fnmatchcase(key, pattern) for pattern in persons)]
+    assert len(of_machines) > 5
+    forbidden = [key for key in of_machines if not any(fnmatchcase(key, pattern) for pattern in allowed)]
+    assert not forbidden, f"infra/base.yaml does not let a machine write {forbidden}"
