@@ -8,7 +8,6 @@ other tests.
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 import shutil
@@ -18,6 +17,7 @@ import sys
 import miniature
 import pytest
 from reachable import ROOT, STAGES
+from ruamel.yaml import YAML
 
 from plantdoc import params
 
@@ -117,7 +117,7 @@ def test_dvc_takes_the_command_and_the_params_are_there(command):
             section = document
             for part in key.split(".")[:-1]:
                 section = section[part]
-            section[key.split(".")[-1]] = ast.literal_eval(value)
+            section[key.split(".")[-1]] = YAML(typ="safe").load(value)
             params.check(document)
     if words[0] == "repro":
         assert set(arguments.targets or []) <= set(STAGES)
