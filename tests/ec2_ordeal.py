@@ -133,7 +133,7 @@ class Ordeal:
             if deaths:
                 self._die(command, deaths.pop())
                 continue
-            code = command.ended(180)
+            code = command.ended()
             if not code:
                 return
             self._check_error(command.text, code)
@@ -194,7 +194,7 @@ class Ordeal:
         return self.world.of("ordeal", self.name)
 
     def _machine_environment(self) -> dict[str, str]:
-        given = {"AWS_ENDPOINT_URL_S3": self.there.url, "LIGHT_STEP": "0.1"}
+        given = {"AWS_ENDPOINT_URL_S3": self.there.url, "LIGHT_STEP": "0.2"}
         for fault in ("hang", "fail"):
             given[f"LIGHT_{fault.upper()}"] = str(self.home / fault)
         if "bootstrap" in self.faults and not self._machines():
@@ -256,12 +256,20 @@ class Ordeal:
         fault.left = 0
 
     def _after_start(self, moment: float, what) -> None:
-        """Do something to the first machine, some time after it began."""
+        """Do something to the first machine, some time after it began, or after an epoch was saved."""
+        saved = moment > 2
         while not self.over.is_set() and not self._machines():
             self.over.wait(0.02)
-        self.over.wait(moment)
-        if (machines := self._machines()) and machines[0].ended is None:
-            what(machines[0].id)
+        if self.over.is_set():
+            return
+        machine = self._machines()[0]
+        while (
+            saved and machine.ended is None and not self.world.store.has(f"{machine.tags['run']}/checkpoint/last.npz")
+        ):
+            self.over.wait(0.1)
+        self.over.wait(moment - 2 if saved else moment * 2)
+        if machine.ended is None:
+            what(machine.id)
 
     def _notice(self, id: str) -> None:
         """Processes here start no faster than elsewhere: the two minutes are longer than by the hypervisor's clock."""

@@ -21,7 +21,7 @@ import swift_server
 from plantdoc import runs
 
 REGION = "us-east-1"  # Swift's; the machines and the bucket are in one region
-BEAT, MINUTE, GRACE = 0.3, 0.5, 2.0
+BEAT, MINUTE, GRACE = 0.5, 0.5, 2.0
 
 
 class Command:
@@ -50,7 +50,7 @@ class Command:
         """What it printed so far."""
         return b"".join(self._pieces).decode(errors="replace")
 
-    def ended(self, seconds: float = 120) -> int:
+    def ended(self, seconds: float = 400) -> int:
         """Wait for its end; its exit code."""
         try:
             code = self.process.wait(seconds)
@@ -122,10 +122,10 @@ class World:
     def runs(self) -> list[str]:
         return [name for name in self.store.folders() if name not in ("code", "weights")]
 
-    def results(self, run: str) -> int:
-        """How often a result of this run was written."""
+    def results(self, run: str, since: int = 0) -> int:
+        """How often a result of this run was written, from the `since`th request on."""
         key = f"/{self.bucket}/runs/{run}/result.json"
-        return sum(r.method == "PUT" and r.path == key and r.status < 300 for r in self.swift.requests())
+        return sum(r.method == "PUT" and r.path == key and r.status < 300 for r in self.swift.requests()[since:])
 
     def log(self, run: str, attempt: int | str) -> str:
         """All that an attempt's training printed."""

@@ -162,6 +162,8 @@ def test_a_failed_training_is_an_error_and_no_other_machine(desk):
     again = desk.start("run")
     desk.machine(2).finishes()
     again.ends(0)
+    sent = [r.path for r in desk.swift.requests() if r.method == "PUT" and f"/{desk.bucket}/runs/code/" in r.path]
+    assert len(sent) == 1, "the code was there already"
 
 
 def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(desk):
@@ -224,7 +226,9 @@ def test_of_many_at_once_one_gets_the_claim(desk):
 
     with ThreadPoolExecutor(len(rivals)) as pool:
         won = list(filter(None, pool.map(try_to_claim, rivals)))
-    assert [each.claim for each in won] == [each.claim for each in rivals[0].all()] and len(won) == 1
+    # Swift may let more than one in, unlike AWS; before it asks for a machine, each looks again.
+    assert sum(rivals[0].renew(each) for each in won) == 1
+    assert rivals[0].claim(1, "c0de") is None
 
 
 def run_id(desk) -> str:
@@ -284,6 +288,20 @@ def test_ec2_shows_a_new_machine_late(desk):
     machine.finishes()
     command.ends(0)
     assert launches(desk) == 1
+
+
+def test_ec2_forgets_a_machine_for_a_moment(desk):
+    command = desk.start("run")
+    machine = desk.machine()
+    machine.says(f"{EPOCH}\r\n")
+    command.shows(EPOCH)
+    desk.aws.rules.lag = 600
+    looks = len(desk.aws.calls)
+    until(lambda: len(desk.aws.calls) > looks + 4)
+    desk.aws.rules.lag = 0
+    machine.finishes()
+    text = command.ends(0)
+    assert "has gone" not in text and text.count(EPOCH) == 1 and launches(desk) == 1
 
 
 def test_whoever_was_overtaken_ends_the_own_machine(desk):

@@ -87,7 +87,8 @@ def test_a_signal_is_heard_where_the_parent_ignores_it(desk):
 
 
 def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(desk):
-    """RunInstances has been answered, and nothing is written down."""
+    """RunInstances has been answered, nothing is written down, and EC2 does not show the machine yet."""
+    desk.aws.rules.lag = 600
     command = None
 
     def interrupt(what: str, ids: list[str]) -> None:
@@ -97,6 +98,7 @@ def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(desk):
     desk.aws.watchers.append(interrupt)
     command = desk.start("run")
     command.ends(130)
+    desk.aws.rules.lag = 0
     assert len(desk.instances("terminated", "shutting-down")) == 1 and desk.instances() == []
 
 
@@ -202,6 +204,7 @@ def test_without_a_network_the_run_goes_on(desk, networks):
     assert "neither S3 nor EC2 answers; the machine goes on, trying again" in text
     assert "the network here is lost, neither S3 nor EC2 answers" in text
     assert f"The run {machine.run} goes on on its machine, which ends by itself by" in text
+    assert "could not be ended" not in text, "nothing is to be ended"
     assert len(desk.instances()) == 1 and not [c for c in desk.aws.calls if c.action == "TerminateInstances"]
 
 

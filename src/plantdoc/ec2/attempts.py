@@ -95,10 +95,17 @@ class Attempts:
         self.store.put(changed.key, changed.claim)
         return changed
 
-    def renew(self, attempt: Attempt) -> bool:
-        """Show that the launcher lives; False where another has gone on without it meanwhile."""
+    def lost(self, attempt: Attempt) -> bool:
+        """Whether a claim is ours no more: another has gone on without us, or wrote it in the very same moment.
+
+        AWS lets one of several writers in; other servers that speak S3 are less strict.
+        """
         now = self.read(attempt)
-        if now.over or now.claim["token"] != attempt.claim["token"]:
+        return now.over or now.claim["token"] != attempt.claim["token"]
+
+    def renew(self, attempt: Attempt) -> bool:
+        """Show that the launcher lives; False where the claim is lost."""
+        if self.lost(attempt):
             return False
         self.store.put(attempt.key, attempt.claim)
         return True

@@ -134,7 +134,7 @@ class Run:
         attempt, self.launches = self.ours, self.launches + 1
         # What S3 may refuse to take, this process knows.
         self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.place.region, price))
-        if self.attempts.read(attempt).over:
+        if self.attempts.lost(attempt):
             machines.end(self.place.ec2, [machine.id])
             self.ours = None
         else:
