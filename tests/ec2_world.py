@@ -82,6 +82,7 @@ class World:
     bucket: str
     aws: aws_server.AWS
     swift: swift_server.Swift
+    network: s3_faults.Network  # of all that have none of their own
     machines: hypervisor.Hypervisor
     store: runs.Store
     # Environment of machines by a value of their tags, fixed or asked for anew: runner.tags tells a test's own apart.
@@ -90,7 +91,7 @@ class World:
     def environment(self, network: s3_faults.Network | None = None, **extra: str) -> dict[str, str]:
         """A person's environment, with S3 through `network`."""
         quick = {"PLANTDOC_BEAT": str(BEAT), "PLANTDOC_PATIENCE": "8", "AWS_MAX_ATTEMPTS": "4"}
-        there = (network or self.swift).environment()
+        there = (network or self.network).environment()
         return miniature.environment(**self.aws.environment()) | there | quick | extra
 
     def start(self, folder: Path, *words: str, network: s3_faults.Network | None = None, **extra: str) -> Command:
@@ -142,15 +143,16 @@ def running(folder: Path, bucket: str = "leaves", minute: float = MINUTE) -> Ite
     with (
         swift_server.running(folder / "swift") as swift,
         aws_server.running(region=REGION) as aws,
+        s3_faults.running(swift) as network,
         hypervisor.running(
-            aws, swift.environment(), folder / "machines", minute=minute, beat=BEAT, grace=GRACE
+            aws, network.environment(), folder / "machines", minute=minute, beat=BEAT, grace=GRACE
         ) as machines,
     ):
         swift.make_bucket(bucket)
         aws.make_stack(bucket)
         store = runs.Store.__new__(runs.Store)
         store.bucket, store.prefix, store.client = bucket, "runs/", swift.client()
-        world = World(folder, bucket, aws, swift, machines, store)
+        world = World(folder, bucket, aws, swift, network, machines, store)
 
         def extra(tags: dict[str, str]) -> dict[str, str]:
             found: dict[str, str] = {"AWS_MAX_ATTEMPTS": "4"}

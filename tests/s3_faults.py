@@ -21,6 +21,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+# AWS lets one of several writers of a new object in; Swift, asked at the same moment, more: here they come in turn.
+CONDITIONAL = threading.Lock()
 KINDS = ("500", "503", "cut", "lost", "short")
 CODES = {"500": "InternalError", "503": "SlowDown"}
 
@@ -154,10 +156,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(int(kind), [("Content-Type", "application/xml")], text.encode())
         if kind == "cut":
             return self._hang_up()
-        # The client's Host stays: it is part of what was signed.
-        self.onward.request(self.command, self.path, body, dict(self.headers.items()))
-        found = self.onward.getresponse()
-        content = found.read()
+        with CONDITIONAL if "If-None-Match" in self.headers else contextlib.nullcontext():
+            # The client's Host stays: it is part of what was signed.
+            self.onward.request(self.command, self.path, body, dict(self.headers.items()))
+            found = self.onward.getresponse()
+            content = found.read()
         if kind == "lost" or (kind == "short" and self.command == "HEAD"):
             return self._hang_up()
         self._answer(found.status, found.getheaders(), content, short=kind == "short")
