@@ -17,12 +17,8 @@ Ends with a table, best on val first, and a plot, in results/sweep/. A draw from
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import shutil
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -32,7 +28,7 @@ from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash, place, pool, snapshot, standings, trial
 
 RESULTS = Path("results/sweep")
-PATIENCE = leash.GRACE + 5  # seconds in which the commands of a killed sweep are gone
+PATIENCE = leash.GRACE + 5  # seconds
 
 
 def main() -> None:
@@ -60,7 +56,8 @@ def main() -> None:
         place.refuse_unready(where, base)
     if arguments.max_dollars is not None and not (away and arguments.max_dollars > 0):
         raise UserError("--max-dollars takes dollars, more than 0, and is for trials on EC2 (runner.kind=ec2)")
-    with only_sweep(root, more=place.GRACE if away else 0) as lock:
+    patience = PATIENCE + (place.GRACE if away else 0)  # for the commands of a killed sweep to be gone
+    with guard.only_one(root / ".dvc/tmp/plantdoc/sweep.lock", "a sweep", patience) as lock:
         shutil.rmtree(root / trial.COPIES, ignore_errors=True)  # what a killed sweep has left
         shared = prepare(list(trials[0]), lock)
         if away and shared == "augment":
@@ -117,27 +114,6 @@ def plan(arguments: argparse.Namespace) -> tuple[list[grid.Trial], grid.Trial]:
     for settings in trials:
         grid.check(settings, base)
     return trials, where
-
-
-@contextlib.contextmanager
-def only_sweep(root: Path, more: float = 0) -> Iterator[int]:
-    """Hold the lock that one sweep has at a time; yields its file descriptor, for the commands to hold it too.
-
-    `more` are seconds that the commands of a killed sweep may need beside PATIENCE.
-    """
-    path = root / ".dvc/tmp/plantdoc/sweep.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + PATIENCE + more
-    with open(path, "a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UserError("a sweep is under way here: wait for it, or end it with Ctrl-C") from None
-                time.sleep(0.1)
-        yield file.fileno()
 
 
 def prepare(swept: list[str], lock: int) -> str | None:

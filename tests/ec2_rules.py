@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
-from plantdoc.doctor.checks_aws import QUOTAS, STANDARD
+from plantdoc.ec2.quotas import QUOTAS, STANDARD, codes
 
 IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 IMAGE_GB = 75
@@ -224,7 +224,7 @@ def _codes(kind: str | None = None) -> tuple[str, ...]:
     """Quota codes of a type (on demand, spot); without one, of all types."""
     if kind is None:
         return tuple({code for pair in (*QUOTAS.values(), STANDARD) for code in pair})
-    return QUOTAS.get(re.match("[a-z]*", kind)[0], STANDARD)
+    return codes(kind)
 
 
 def _vcpus(kind: str) -> int:

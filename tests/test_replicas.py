@@ -68,4 +68,7 @@ def test_two_devices_have_the_losses_of_one(root, family):
     assert (one["replicas"], two["replicas"]) == (1, 2)
     rows = [np.array([list(row.values()) for row in each["terms"]]) for each in (one, two)]
     assert len(rows[0]) == 6 and np.abs(rows[0][5] / rows[0][0] - 1).max() > 0.02  # it has learned in between
-    np.testing.assert_allclose(rows[1], rows[0], rtol=5e-4)
+    # Devices add up in another order, and each step makes more of the difference: how much, CPUs differ in. Neither the
+    # normaliser nor the batch statistics of a device's own half come near: they are off by 1 % and more from the start.
+    np.testing.assert_allclose(rows[1][:3], rows[0][:3], rtol=5e-4)
+    np.testing.assert_allclose(rows[1][3:], rows[0][3:], rtol=5e-3)

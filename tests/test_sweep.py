@@ -19,7 +19,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from plantdoc import params, revisions
+from plantdoc import guard, params, revisions
 from plantdoc.errors import UserError
 from plantdoc.sweep import grid, standings, trial
 
@@ -302,16 +302,18 @@ def test_when_fetch_fails_no_trial_starts(repository):
     assert "dvc repro augment failed, as it says above" in done.stdout.splitlines()[-1]
 
 
-def test_one_sweep_runs_at_a_time(tmp_path, monkeypatch):
+def test_one_sweep_runs_at_a_time(repository, monkeypatch):
     spec = importlib.util.spec_from_file_location("sweep", miniature.ROOT / "scripts/sweep.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     monkeypatch.setattr(script, "PATIENCE", 0)
-    refused = pytest.raises(UserError, match="a sweep is under way")
-    with script.only_sweep(tmp_path), refused, script.only_sweep(tmp_path):
-        pass
-    with script.only_sweep(tmp_path) as lock:
-        assert os.fstat(lock)
+    monkeypatch.setattr(script.guard, "end_on_terminate", lambda: None)  # it would stay for other tests
+    monkeypatch.setattr(sys, "argv", ["sweep.py", "lr=0.2"])
+    monkeypatch.setenv("PATH", miniature.environment()["PATH"])
+    monkeypatch.chdir(repository)
+    refused = pytest.raises(UserError, match=f"a sweep is already under way in process {os.getpid()}")
+    with guard.only_one(repository / ".dvc/tmp/plantdoc/sweep.lock", "a sweep"), refused:
+        script.main()
 
 
 def test_values_are_yaml_scalars():

@@ -116,26 +116,12 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether there is such an object."""
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                return False
-            raise
-        return True
+        return self._head(key) is not None
 
     def age(self, key: str) -> float | None:
         """Seconds since the object was written, by S3's own clock; None where there is none."""
-        from botocore.exceptions import ClientError
-
-        try:
-            found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                return None
-            raise
+        if (found := self._head(key)) is None:
+            return None
         now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
         return (now - found["LastModified"]).total_seconds()
 
@@ -151,6 +137,16 @@ class Store:
         )
         found = (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
         return sorted(prefix.removeprefix(self.prefix).rstrip("/") for prefix in found)
+
+    def _head(self, key: str) -> dict | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
 
 
 def _bytes(body: bytes | dict) -> bytes:

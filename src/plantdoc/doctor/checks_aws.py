@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 
 from plantdoc.errors import UserError
-
-# Family of instances → Service Quotas' codes, in vCPUs, for instances on demand and on the spot market.
-QUOTAS = {
-    "g": ("L-DB2E81BA", "L-3819A6DF"),
-    "vt": ("L-DB2E81BA", "L-3819A6DF"),
-    "p": ("L-417A185B", "L-7212CCBC"),
-}
-STANDARD = ("L-1216C47A", "L-34B43A08")  # families A, C, D, H, I, M, R, T, Z
 
 
 def storage(job: str) -> str:
@@ -71,6 +62,7 @@ def quota(job: str) -> str:
     """The account may start one of the wanted instance types on one of the wanted markets."""
     from plantdoc import params
     from plantdoc.cloud import aws
+    from plantdoc.ec2.quotas import codes as quota_codes
     from plantdoc.storage import remote
 
     runner, there = params.load().runner, _default()
@@ -81,10 +73,10 @@ def quota(job: str) -> str:
         quotas = session.client("service-quotas", **where)
         about = ec2.describe_instance_types(InstanceTypes=runner.instance_types)["InstanceTypes"]
         needs = {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for each in about}
-        limits = {code: _limit(quotas, code) for code in sorted({c for kind in needs for c in _codes(kind)})}
+        limits = {code: _limit(quotas, code) for code in sorted({c for kind in needs for c in quota_codes(kind)})}
     found, possible = [], False
     for name in runner.instance_types:
-        on_demand, spot = _codes(name)
+        on_demand, spot = quota_codes(name)
         markets = {"spot": spot} if runner.spot else {}
         if not runner.spot or runner.on_demand_fallback:
             markets["on demand"] = on_demand
@@ -118,11 +110,6 @@ def _default():
 
 def _is_aws(client) -> bool:
     return ".amazonaws.com" in client.meta.endpoint_url
-
-
-def _codes(instance_type: str) -> tuple[str, str]:
-    family = re.match("[a-z]*", instance_type)[0]
-    return QUOTAS.get(family, STANDARD)
 
 
 def _limit(quotas, code: str) -> float:

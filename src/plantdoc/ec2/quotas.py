@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
-from plantdoc.doctor.checks_aws import QUOTAS, STANDARD
-
+# Family of instances → Service Quotas' codes, in vCPUs, for instances on demand and on the spot market.
+QUOTAS = {
+    "g": ("L-DB2E81BA", "L-3819A6DF"),
+    "vt": ("L-DB2E81BA", "L-3819A6DF"),
+    "p": ("L-417A185B", "L-7212CCBC"),
+}
+STANDARD = ("L-1216C47A", "L-34B43A08")  # families A, C, D, H, I, M, R, T, Z
 REFUSALS = ("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded")
 _NAMES = {
     "L-DB2E81BA": "Running On-Demand G and VT instances",
@@ -17,10 +22,15 @@ _NAMES = {
 }
 
 
+def codes(instance_type: str) -> tuple[str, str]:
+    """Service Quotas' codes for machines of this type, on demand and on the spot market."""
+    family = re.match("[a-z]*", instance_type)[0]
+    return QUOTAS.get(family, STANDARD)
+
+
 def code(instance_type: str, spot: bool) -> str:
     """Service Quotas' code for this kind of machine."""
-    family = re.match("[a-z]*", instance_type)[0]
-    return QUOTAS.get(family, STANDARD)[spot]
+    return codes(instance_type)[spot]
 
 
 def remedy(place, quota: str, instance_type: str) -> str:
