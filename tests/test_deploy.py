@@ -144,7 +144,7 @@ def test_the_card_names_what_a_reader_must_know():
         {"class": "a|b", "pictures": 3, "boxes": 5, "ap": 0.1, "ap50": 0.2},
         {"class": "rare", "pictures": 0, "boxes": 0, "ap": None, "ap50": None},
     ]
-    text = card.model_card(config, source, scores, classes)
+    text = card.model_card(config, source, scores, classes, {})
     assert "0.200 | 0.150–0.250" in text and "Singh et al." in text and "drawn" not in text
     assert "Licence: not stated" in text and "a&#124;b" in text
     assert "| rare | 0 | 0 | not measured | not measured |" in text

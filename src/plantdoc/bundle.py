@@ -1,6 +1,7 @@
 """The bundle that is shipped, laid out as SageMaker's TensorFlow container expects.
 
-`1/` holds the SavedModel; labels.json, config.json and README.md (the model card) lie beside it.
+`1/` holds the SavedModel and `code/` what that container runs before and after it; labels.json, config.json, README.md
+(the model card), serving.json (threshold, limits, scores) and `examples/` (some test pictures) lie beside them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from pathlib import Path
 from plantdoc.errors import UserError
 
 MODEL = "1"  # TensorFlow Serving wants a number, the version
+SERVING = "serving.json"
+SOURCE = Path(__file__).resolve().parent
+# What plantdoc.inference imports, besides Pillow.
+MODULES = ("answer.py", "errors.py", "exif.py", "photo.py", "request.py")
 
 
 def export(server, folder: Path | str) -> None:
@@ -31,6 +36,22 @@ def export(server, folder: Path | str) -> None:
     tf.saved_model.save(server, str(folder), signatures={"serving_default": server.serve})
     (folder / "fingerprint.pb").unlink()  # a random id, new at every save, that nothing needs
     shutil.rmtree(folder / "assets")
+
+
+def add_code(folder: Path | str, lock: Path | str) -> None:
+    """Write `code/` into `folder`: the handler, the modules that it imports, and what the container is to install.
+
+    Args:
+        folder: the bundle's.
+        lock: requirements with hashes for the container's Python.
+    """
+    code = Path(folder) / "code"
+    (code / "plantdoc").mkdir(parents=True)
+    (code / "plantdoc/__init__.py").touch()
+    for name in MODULES:
+        shutil.copyfile(SOURCE / name, code / "plantdoc" / name)
+    shutil.copyfile(SOURCE / "inference.py", code / "inference.py")
+    shutil.copyfile(lock, code / "requirements.txt")
 
 
 def pack(folder: Path | str, archive: Path | str) -> None:
@@ -70,10 +91,9 @@ def ask(model: Path | str, folder: Path | str, ids: list[int], threads: int) -> 
     """
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "predictions.json"
-        source = Path(__file__).resolve().parent.parent
         done = subprocess.run(
             [sys.executable, "-m", "plantdoc.predictions", model, folder, out, str(threads), *map(str, ids)],
-            env={**os.environ, "PYTHONPATH": str(source), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "PYTHONPATH": str(SOURCE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -22,7 +22,7 @@ def read_classes(path: Path | str) -> list[dict]:
         ]
 
 
-def model_card(config: dict, source: dict, metrics: dict, classes: list[dict]) -> str:
+def model_card(config: dict, source: dict, metrics: dict, classes: list[dict], behaves: dict) -> str:
     """The card as Markdown.
 
     Args:
@@ -30,8 +30,10 @@ def model_card(config: dict, source: dict, metrics: dict, classes: list[dict]) -
         source: data/raw/source.json.
         metrics: results/evaluate/metrics.json.
         classes: as `read_classes` gives them.
+        behaves: as plantdoc.behaviour.examine gives it; {} where it was not tried.
     """
     sections = [_what(config, source), _call(config, metrics), _data(source), _scores(metrics)]
+    sections += [_behaviour(behaves)] if behaves else []
     return "\n\n".join([*sections, _per_class(classes), _limits(source, classes), _origin(config)]) + "\n"
 
 
@@ -87,6 +89,21 @@ def _scores(metrics: dict) -> str:
         "test pictures; they do not hold what another training run would change.\n\n"
         f"| figure | score | 95 % interval |\n|---|---|---|\n{table}"
     )
+
+
+def _behaviour(behaves: dict) -> str:
+    lines = []
+    for name, test in behaves.items():
+        if isinstance(test, dict):
+            share, passed = _number(test.get("kept", test.get("share"))), "yes" if test["passed"] else "**no**"
+            lines.append(f"| {name.replace('_', ' ')} | {share} | {test['least']:g} | {passed} |")
+    what = (
+        f"On {behaves['pictures']} of the test pictures: the share of the mAP@50 that is kept when they are changed; "
+        "of drawn pictures without a leaf, the share that gets no box; of pairs of leaves side by side, each found "
+        "alone, the share in which both are found."
+    )
+    table = "\n".join(["| test | share | at least | passed |", "|---|---|---|---|", *lines])
+    return f"## Behaviour\n\n{what}\n\n{table}"
 
 
 def _per_class(classes: list[dict]) -> str:

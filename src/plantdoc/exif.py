@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 
 from PIL import Image
 
 from plantdoc.errors import UserError
 
+LYING = (5, 6, 7, 8)  # orientations in which width and height change places
 _TAG = 0x0112
 
 
@@ -19,7 +21,19 @@ def orientation(data: bytes) -> int:
     """
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            value = picture.getexif().get(_TAG, 1)
+            return of(picture)
     except (OSError, Image.DecompressionBombError) as error:
         raise UserError(f"not a picture that can be read ({error}): send a JPEG or PNG file") from None
+
+
+def of(picture: Image.Image) -> int:
+    """The same of an opened picture; reads all of a PNG, which may have it at the end.
+
+    Raises:
+        OSError: a PNG is damaged.
+    """
+    try:
+        value = picture.getexif().get(_TAG, 1)
+    except (SyntaxError, ValueError, struct.error):
+        return 1  # notes that cannot be read turn nothing
     return value if value in range(1, 9) else 1

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -101,9 +101,45 @@ class Evaluate(_Section):
 
 
 class Deploy(_Section):
-    """How the bundle is checked."""
+    """What goes into the bundle, how it is checked, and how it is served on AWS.
+
+    The keys from min_map50 on change no result, so that no stage tracks them: see scripts/deploy.py and scripts/api.py.
+    """
 
     check_pictures: Count
+    max_pixels: Count
+    examples: Whole
+    behaviour_pictures: Whole
+    keeps_mirrored: Fraction
+    keeps_light: Fraction
+    keeps_shifted: Fraction
+    keeps_compressed: Fraction
+    keeps_halved: Fraction
+    no_leaf: Fraction
+    two_leaves: Fraction
+    target: Literal["none", "sagemaker"]
+    min_map50: Fraction
+    endpoint: Annotated[str, Field(pattern="^plant-disease-[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+    serverless: bool
+    memory_mb: Annotated[int, Field(ge=1024, le=6144, multiple_of=1024)]
+    concurrency: Annotated[int, Field(ge=1, le=200)]
+    instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
+    min_instances: Count
+    max_instances: Count
+    invocations_per_instance: Count
+    capture_percent: Annotated[int, Field(ge=0, le=100)]
+    keep_versions: Count
+    api_access: Literal["key", "iam", "open"]
+    api_origins: list[Annotated[str, Field(pattern="^https?://[^/ ]+$")]]
+    api_rate: Count
+    api_burst: Count
+
+    @field_validator("max_instances")
+    @classmethod
+    def _not_below_min(cls, value: int, info) -> int:
+        if value < info.data.get("min_instances", value):
+            raise ValueError("must be min_instances or more")
+        return value
 
 
 class Runner(_Section):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from plantdoc.exif import LYING
+
 GREY = 114  # what pads a picture to a square, as in the TFRecords
-LYING = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
 
 
 class Server(tf.Module):

@@ -1,0 +1,86 @@
+"""How SageMaker's TensorFlow container asks the bundle: `handler`, which it calls for each request.
+
+The container runs this file as code/inference.py, beside copies of the modules it imports, in front of TensorFlow
+Serving with the model. It can answer 200 or 500 and nothing between, so a refusal is a 200 whose body is
+`{"error": {"status", "code", "message"}}`. Options come as custom attributes: `threshold=0.5,max=10`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from plantdoc import answer, photo, request
+from plantdoc.photo import Photo, Refused
+
+log = logging.getLogger("plantdoc")
+SERVING = json.loads((Path(__file__).resolve().parent.parent / "serving.json").read_text(encoding="utf-8"))
+MODEL = os.environ.get("MODEL_VERSION", "detector")
+
+
+def handler(data, context) -> tuple[bytes, str]:
+    """Answer a request: `data` is its body, a stream; `context` names its type, its options and the model's address."""
+    started = time.perf_counter()
+    try:
+        options = request.options(_attributes(context.custom_attributes))
+        threshold = SERVING["threshold"] if options.threshold is None else options.threshold
+        sent, many = request.pictures(context.request_content_type or "", data.read())
+        photos = [_checked(each) for each in sent]
+        rows = iter(_found([each for each in photos if isinstance(each, Photo)], context.rest_uri))
+        predictions = []
+        for each in photos:
+            row = each if isinstance(each, Refused) else next(rows)
+            predictions.append(row if isinstance(row, Refused) else answer.of_one(each, row, threshold, options.most))
+        milliseconds = 1000 * (time.perf_counter() - started)
+        content = answer.body(predictions, many, MODEL, threshold, milliseconds)
+    except Refused as refused:
+        content = answer.refusal(refused)
+    except Exception:
+        # The container would tell the caller its text, with paths and addresses.
+        log.exception("a request failed")
+        raise RuntimeError("the detector failed; its log says why") from None
+    return json.dumps(content, ensure_ascii=False).encode(), request.JSON
+
+
+def _attributes(text: str | None) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in (text or "").split(",") if pair.strip())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _checked(sent: bytes | Refused) -> Photo | Refused:
+    if isinstance(sent, Refused):
+        return sent
+    try:
+        return photo.read(sent, SERVING["max_pixels"])
+    except Refused as refused:
+        return refused
+
+
+def _found(photos: list[Photo], url: str) -> list[dict | Refused]:
+    """The model's rows for the photos, in one call; where it refuses, one by one, to find the damaged one."""
+    if not photos:
+        return []
+    instances = [
+        {"image_bytes": {"b64": base64.b64encode(each.data).decode()}, "orientation": each.orientation}
+        for each in photos
+    ]
+    asked = urllib.request.Request(
+        url,
+        json.dumps({"signature_name": "serving_default", "instances": instances}).encode(),
+        {"Content-Type": request.JSON},
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answered:
+            return json.load(answered)["predictions"]
+    except urllib.error.HTTPError as error:
+        if error.code != 400:
+            raise
+        if len(photos) == 1:
+            return [photo.undecodable(photos[0])]
+        return [row for each in photos for row in _found([each], url)]
