@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc import revisions, stage
 from plantdoc.errors import UserError
-from plantdoc.report import changes, charts, costs, figures, pictures, publishing
+from plantdoc.report import behaviour, changes, charts, costs, figures, pictures, publishing
 from plantdoc.report.markup import code, picture
 from plantdoc.revisions import Revision
 from plantdoc.workspace import scratch
@@ -142,6 +142,7 @@ def lines(report: Report, links: dict[str, str], most: int) -> list[str]:
     found += changes.audit(before, after)
     found += ["### Scores", *figures.metrics(before, after, difference)]
     found += ["### Classes, the largest changes first", *figures.classes(before, after, difference, most)]
+    found += behaviour.rows(before, after)
     found += ["### Curves", "", *chart(links, "learning", "Training losses and val mAP by epoch", width=860)]
     found += chart(links, "precision-recall", "Precision against recall on test", width=500)
     found += ["### Test pictures", "", *(f"{note}\n" for note in report.notes)]

@@ -53,7 +53,9 @@ def make(folder: Path, **overrides: object) -> Path:
     write_split(folder / "data/raw/test", 10, seed=2)
     (folder / "data/raw/source.json").write_text(json.dumps(SOURCE))
     shutil.copy(miniature.ROOT / "params.yaml", folder)
-    miniature.set_params(folder, evaluate__bootstrap=20, evaluate__pictures=2, deploy__check_pictures=4, **overrides)
+    shutil.copytree(miniature.ROOT / "infra/container", folder / "infra/container")
+    small = {"evaluate__pictures": 2, "deploy__check_pictures": 4, "deploy__behaviour_pictures": 4}
+    miniature.set_params(folder, evaluate__bootstrap=20, **small, **overrides)
     return folder
 
 

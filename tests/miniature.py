@@ -23,6 +23,8 @@ SMALL = {
     "evaluate.bootstrap": 20,
     "evaluate.pictures": 1,
     "deploy.check_pictures": 4,
+    "deploy.behaviour_pictures": 4,
+    "deploy.examples": 1,
 }
 
 

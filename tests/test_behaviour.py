@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from rectangles import COLOURS, RectangleDetector, picture
 
-from plantdoc import behaviour, serving
+from plantdoc import behaviour, probes, serving
 from plantdoc.coco import Box, Picture, Split
 
 pytestmark = pytest.mark.usefixtures("tf")
@@ -111,12 +111,12 @@ def test_what_was_not_found_to_begin_with_is_not_measured(leaves):
 
 def test_the_result_follows_from_the_seed(leaves):
     assert examined(leaves, seed=1) == examined(leaves, seed=1)
-    one, other = (list(behaviour._without_leaf(seed)) for seed in (1, 2))
+    one, other = (list(probes.without_leaf(seed)) for seed in (1, 2))
     assert any(np.asarray(a).tobytes() != np.asarray(b).tobytes() for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("size", [(160, 128), (161, 127), (33, 500)])
-@pytest.mark.parametrize("change", behaviour.CHANGES, ids=lambda change: change.name)
+@pytest.mark.parametrize("change", probes.CHANGES, ids=lambda change: change.name)
 def test_a_box_finds_its_way_back(change, size):
     width, height = size
     box = (width // 4, height // 3, width // 3, height // 4)
@@ -128,6 +128,6 @@ def test_a_box_finds_its_way_back(change, size):
 
 
 def test_the_pictures_without_a_leaf_are_of_five_kinds():
-    pictures = list(behaviour._without_leaf(7))
+    pictures = list(probes.without_leaf(7))
     assert len(pictures) == 20 and {each.size for each in pictures} == {(256, 256)}
     assert all(isinstance(each, Image.Image) and each.mode == "RGB" for each in pictures)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import h5py
 import judged
+import miniature
 import pytest
 
 import deploy
@@ -49,13 +50,31 @@ def test_the_bundle_has_the_containers_layout(deployed):
             "1/variables/variables.data-00000-of-00001",
             "1/variables/variables.index",
             "README.md",
+            "code/inference.py",
+            "code/plantdoc/__init__.py",
+            *(f"code/plantdoc/{name}.py" for name in ("answer", "errors", "exif", "photo", "request")),
+            "code/requirements.txt",
             "config.json",
+            *(f"examples/{number}.png" for number in (1, 2, 3, 4)),
             "labels.json",
+            "serving.json",
         ]
         assert json.load(tar.extractfile("labels.json")) == list(judged.CLASSES)
         assert json.load(tar.extractfile("config.json"))["made_from"] == {"seed": 1}
         text = tar.extractfile("README.md").read().decode()
+        serving = json.load(tar.extractfile("serving.json"))
+        example = tar.extractfile("examples/1.png").read()
     figures = json.loads((deployed / "results/evaluate/metrics.json").read_text())
+    behaves = json.loads((deployed / "results/deploy/behaviour.json").read_text())
+    assert serving == {
+        **{key: figures[key] for key in ("threshold", "map50", "map50_low", "map50_high", "pictures")},
+        "max_pixels": 50_000_000,
+        "note": "drawn, not photographed",
+        "attribution": "The project",
+        "behaviour": behaves,
+    }
+    assert behaves["pictures"] == 4 and "| mirrored | not measured | 0.8 | yes |" in text  # it finds nothing right
+    assert example in [path.read_bytes() for path in (deployed / "data/raw/test").glob("*.png")]
     for fact in ("CC0", "The project", "drawn, not photographed", f"{figures['map50']:.3f}", "serving_default", "blue"):
         assert fact in text
     checked = json.loads((deployed / "results/deploy/check.json").read_text())
@@ -113,6 +132,27 @@ def test_the_weights_of_another_training_stop_the_stage_and_leave_no_bundle(copy
     assert not (copy / "models/bundle").exists() and not (copy / "results/deploy").exists()
 
 
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_whatever_becomes_of_serving_it_the_bundle_is_kept(copy, code):
+    shutil.rmtree(copy / "models/bundle")
+    (copy / "scripts").mkdir()
+    (copy / "scripts/deploy.py").write_text(
+        f"import sys\nprint('asked to', *sys.argv[1:], flush=True)\nsys.exit({code})\n"
+    )
+    miniature.set_params(copy, deploy__target="sagemaker")
+    done = judged.run(copy, "deploy")
+    assert "asked to deploy\n" in done.stdout
+    assert ("not served: see above, then run `make deploy`" in done.stdout) == bool(code)
+    assert (copy / "models/bundle/model.tar.gz").is_file() and (copy / "results/deploy/behaviour.json").is_file()
+
+
+def test_behaviour_is_not_tried_where_nobody_asks(copy):
+    miniature.set_params(copy, deploy__behaviour_pictures=0, deploy__examples=0)
+    done = judged.run(copy, "deploy")
+    assert "detect in mirrored" not in done.stdout
+    assert json.loads((copy / "results/deploy/behaviour.json").read_text()) == {}
+
+
 def test_the_card_names_what_a_reader_must_know():
     config = {
         "family": "yolov8",
@@ -149,3 +189,4 @@ def test_the_card_names_what_a_reader_must_know():
     assert "Licence: not stated" in text and "a&#124;b" in text
     assert "| rare | 0 | 0 | not measured | not measured |" in text
     assert "score says little: a|b, rare" in text and "no diagnosis" in text
+    assert "## Behaviour" not in text

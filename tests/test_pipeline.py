@@ -41,6 +41,7 @@ def test_leaves_what_the_readme_names(repository):
         "results/evaluate/metrics.json",
         "results/evaluate/predictions.json",
         "results/deploy/check.json",
+        "results/deploy/behaviour.json",
         "models/bundle/model.tar.gz",
         "results/cost.json",
     ):

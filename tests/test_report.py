@@ -246,6 +246,19 @@ def test_a_first_pull_request_has_nothing_to_compare_with(copy):
     assert "| test mAP@50 | – | 0.486 (0.446–0.526) | – |" in text
 
 
+def test_behaviour_is_shown_beside_what_it_was_before(compared):
+    table = (compared / "results/report.md").read_text().partition("### Behaviour on changed pictures")[2]
+    found = {row[0]: row[1:] for row in rows(table.partition("###")[0].splitlines())}
+    kept = [read_behaviour(compared, revision)["mirrored"]["kept"] for revision in ("main", "better")]
+    assert kept[0] != kept[1]
+    assert found["mirrored"] == [*(f"{value:.3f}" for value in kept), "0.8", "yes"]
+    assert found["no leaf"] == ["–", "–", "0.9", "yes"]
+
+
+def read_behaviour(folder: Path, revision: str) -> dict:
+    return json.loads(revisions.find(revision, folder).read("results/deploy/behaviour.json"))
+
+
 def test_nothing_changed_says_so(copy):
     assert changes.params(*pair(), most=9) == ["", "No params changed.", ""]
     assert changes.code(*pair()) == []

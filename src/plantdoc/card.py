@@ -99,8 +99,8 @@ def _behaviour(behaves: dict) -> str:
             lines.append(f"| {name.replace('_', ' ')} | {share} | {test['least']:g} | {passed} |")
     what = (
         f"On {behaves['pictures']} of the test pictures: the share of the mAP@50 that is kept when they are changed; "
-        "of drawn pictures without a leaf, the share that gets no box; of pairs of leaves side by side, each found "
-        "alone, the share in which both are found."
+        "of drawn pictures without a leaf, the share that gets no box of 0.5 or more; of pairs of leaves side by side, "
+        "each found alone, the share in which both are found."
     )
     table = "\n".join(["| test | share | at least | passed |", "|---|---|---|---|", *lines])
     return f"## Behaviour\n\n{what}\n\n{table}"
