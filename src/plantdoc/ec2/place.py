@@ -1,4 +1,4 @@
-"""Where trainings on EC2 are kept and started: the bucket, the account's session, the region."""
+"""Where on AWS things are kept and started: the bucket, the account's session, the region."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find(region: str = "") -> Place:
     there = _quick() or remote.default()
     if not there.on_s3:
         raise UserError(
-            f"runner.kind = ec2 goes through S3, and the DVC remote is the folder {there.url}: "
+            f"AWS reaches code, data and models through S3 alone, and the DVC remote is the folder {there.url}: "
             "`make aws BUCKET=name REGION=region EMAIL=address` makes a bucket and sets the remote"
         )
     from plantdoc.cloud import aws

@@ -1,0 +1,184 @@
+"""Put a public HTTP API in front of the SageMaker endpoint, or take it away.
+
+    python scripts/api.py create              make it as `deploy` in params.yaml says; the same again changes nothing
+    python scripts/api.py create --dry-run    only say what would be done
+    python scripts/api.py create --new-key    give it another key; the one before is refused from then on
+    python scripts/api.py show                its address, who may ask it, and a line of curl that does
+    python scripts/api.py delete              take it away; the endpoint stays
+
+One CloudFormation stack (infra/api.yaml): an HTTP API, a function, its role and its log. The function may ask the one
+endpoint and nothing else. Expect one to two minutes, and nothing to pay while nobody asks: a million requests cost
+about a dollar for the API and, each waiting a second, nine for the function.
+The key is shown once, when it is made; what is kept is its hash. Who makes the stack makes a role, and so needs rights
+like those of `make aws`. Whose account: as the AWS tools find it (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc import stage
+from plantdoc.errors import UserError
+
+
+def main() -> None:
+    arguments = parse()
+    # Not for --help.
+    from plantdoc.cloud import aws
+
+    try:
+        with aws.explained():
+            arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("api: interrupted; what AWS has begun goes on there, the same command again takes it up", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    making = commands.add_parser("create", help="make or change the API")
+    making.set_defaults(run=create)
+    making.add_argument("--new-key", action="store_true", help="make another key; the one before ends")
+    making.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    showing = commands.add_parser("show", help="say where it is and how to ask it")
+    showing.set_defaults(run=show)
+    undoing = commands.add_parser("delete", help="take the API away")
+    undoing.set_defaults(run=delete)
+    undoing.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    return parser.parse_args()
+
+
+def create(arguments: argparse.Namespace) -> None:
+    """Bring the stack to what params.yaml says."""
+    from plantdoc import params
+    from plantdoc.api import parcel, stack, target
+    from plantdoc.cloud import cloudformation
+
+    deploy = params.load().deploy
+    by_key = deploy.api_access == "key"
+    if arguments.new_key and not by_key:
+        raise UserError(f"--new-key: deploy.api_access is {deploy.api_access}, so that there is no key")
+    place = signed_in()
+    print(f"the endpoint {deploy.endpoint} is {target.endpoint_status(place, deploy.endpoint)}")
+    client = place.client("cloudformation")
+    there = stack.settled(client)
+    if there and there["StackStatus"] in cloudformation.LEFTOVER:
+        print(
+            f"an earlier try left the stack {stack.NAME} in {there['StackStatus']}: it is to be deleted and made anew"
+        )
+        if arguments.dry_run:
+            return
+        cloudformation.delete(client, there)
+        there = None
+
+    kept = "" if arguments.new_key else stack.given(there).get("KeyHash", "")
+    key = stack.new_key() if by_key and not kept and not arguments.dry_run else None
+    code = parcel.make()
+    wanted = stack.parameters(place, deploy, parcel.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
+    if not arguments.dry_run:
+        sent = parcel.send(place, code)
+        print(f"code: s3://{place.bucket}/{parcel.key(code)} ({'sent' if sent else 'there already'})")
+    planned = stack.plan(client, wanted)
+    if arguments.dry_run:
+        if planned.needed:
+            cloudformation.discard(client, planned)
+        print("\n".join([f"would change the stack {stack.NAME}:", *planned.lines] if planned.needed else [unchanged()]))
+        return
+    if not planned.needed:
+        print(unchanged())
+    else:
+        try:
+            cloudformation.execute(client, planned)
+        except BaseException:
+            # AWS may get there without us, and nobody could ask for the key again.
+            show_key(key, ", if the change gets there")
+            raise
+    describe(place, stack.settled(client), key)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Say what there is."""
+    from plantdoc.api import stack
+    from plantdoc.cloud import cloudformation
+
+    place = signed_in()
+    there = cloudformation.find(place.client("cloudformation"), stack.NAME)
+    if not there or there["StackStatus"] in cloudformation.LEFTOVER:
+        raise UserError(f"there is no public API in {place.region}: `make api` makes it")
+    if not there.get("Outputs"):
+        raise UserError(f"the stack {stack.NAME} is in {there['StackStatus']}: `make api` waits for it")
+    describe(place, there)
+
+
+def delete(arguments: argparse.Namespace) -> None:
+    """Delete the stack and say what is left."""
+    from plantdoc.api import parcel, stack
+    from plantdoc.cloud import cloudformation
+
+    place = signed_in()
+    if arguments.dry_run:
+        there = cloudformation.find(place.client("cloudformation"), stack.NAME)
+        print(f"would delete the stack {stack.NAME}" if there else f"there is no stack {stack.NAME}: nothing to delete")
+        return
+    gone = stack.remove(place)
+    print(f"deleted the stack {stack.NAME}" if gone else f"there is no stack {stack.NAME}: nothing to delete")
+    if left := parcel.sent(place):
+        print(
+            f"left of the API: {len(left)} × its code in s3://{place.bucket}/{parcel.PREFIX}, some kB, which goes with "
+            "the bucket (`make aws-delete`); the endpoint stays until `make undeploy`"
+        )
+
+
+def signed_in():
+    """The place, after a line that says whose account is worked on."""
+    from plantdoc.ec2 import place as places
+
+    place = places.find()
+    who = place.client("sts").get_caller_identity()
+    print(f"account {who['Account']}, region {place.region}, as {who['Arn']}")
+    return place
+
+
+def describe(place, there: dict, key: str | None = None) -> None:
+    """Print the address, who may ask, and how."""
+    from plantdoc.api import curl, stack
+
+    given = stack.given(there)
+    url = stack.url(there)
+    access = given["Access"]
+    who = {
+        "key": "whoever sends the key",
+        "iam": "whom this account's IAM allows execute-api:Invoke",
+        "open": "everyone: each request costs you",
+    }
+    print(f"address: {url} (POST /predict, GET /health)")
+    print(f"it asks: {given['Endpoint']}; who may ask it: {who[access]}")
+    print(f"web pages that may ask it: {given.get('Origins') or 'none'}; at most {given['Rate']} requests per second")
+    show_key(key)
+    token = bool(access == "iam" and getattr(place.session.get_credentials(), "token", None))
+    print(f"try it:\n  {curl.line(url, access, place.region, key, token)}")
+    if access == "iam":
+        print('the credentials are to be in the environment: eval "$(aws configure export-credentials --format env)"')
+    if access == "key" and not key:
+        print(f"{curl.KEY} is to hold the key; if it is lost, `python scripts/api.py create --new-key` makes another")
+
+
+def show_key(key: str | None, condition: str = "") -> None:
+    """Print a new key, which appears nowhere else."""
+    if key:
+        print(f"its key{condition}, shown this once (keep it): {key}", flush=True)
+
+
+def unchanged() -> str:
+    from plantdoc.api import stack
+
+    return f"the stack {stack.NAME} is as it should be: nothing to change"
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,52 @@
+"""The function's code as AWS takes it: a zip of one file, in the bucket under the hash of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from plantdoc.cloud import aws
+from plantdoc.ec2.place import Place
+
+FUNCTION = Path(__file__).with_name("function.py")
+PREFIX = "bundles/api/"  # in the bucket
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+
+
+def make() -> bytes:
+    """The zip; the same code makes the same bytes, on any machine: stored, since compressors differ."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        member = zipfile.ZipInfo(FUNCTION.name, _LONG_AGO)
+        member.create_system = 3  # Unix, which the rights below are of
+        member.external_attr = 0o100644 << 16
+        archive.writestr(member, FUNCTION.read_bytes())
+    return file.getvalue()
+
+
+def key(data: bytes) -> str:
+    """Where the zip lies in the bucket."""
+    return f"{PREFIX}{hashlib.sha256(data).hexdigest()}.zip"
+
+
+def send(place: Place, data: bytes) -> bool:
+    """Bring the zip to the bucket; returns whether it was not there yet."""
+    s3 = place.store.client
+    try:
+        s3.head_object(Bucket=place.bucket, Key=key(data))
+    except ClientError as error:
+        if aws.code(error) not in ("404", "NoSuchKey"):
+            raise
+        s3.put_object(Bucket=place.bucket, Key=key(data), Body=data)
+        return True
+    return False
+
+
+def sent(place: Place) -> list[str]:
+    """Keys of what was ever sent and is still there."""
+    pages = place.store.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=PREFIX)
+    return [item["Key"] for page in pages for item in page.get("Contents", ())]

@@ -1,0 +1,31 @@
+"""The endpoint that the public API is to ask."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from plantdoc.ec2.place import Place
+from plantdoc.errors import UserError
+
+# What DescribeEndpoint says of one that answers nobody, and will not by itself.
+_DEAD = ("Deleting", "Failed", "OutOfService")
+
+
+def endpoint_status(place: Place, name: str) -> str:
+    """What SageMaker says of the endpoint, like InService.
+
+    Raises:
+        UserError: it is not there, or is beyond answering.
+    """
+    try:
+        status = place.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+    except ClientError as error:
+        if "Could not find endpoint" not in str(error):
+            raise
+        raise UserError(
+            f"there is no endpoint {name} in {place.region} for the API to ask: run `make deploy` first, "
+            "or set deploy.endpoint to one that `make endpoints` lists"
+        ) from None
+    if status in _DEAD:
+        raise UserError(f"the endpoint {name} is {status}: run `make deploy` first, which makes it anew")
+    return status
