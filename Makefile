@@ -8,7 +8,10 @@ STAMP := .venv/installed-$(LOCK)
 PYTHON ?= python3.12 python3.11 python3.13 python3
 FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
-COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
+EVERYWHERE := --universal --python-version 3.11
+# Linux and Python of the container that serves on AWS.
+CONTAINER := --python-version 3.12 --python-platform x86_64-manylinux_2_28 -c requirements.txt
 option = $(if $(2),--$(1) $(2))
 COMMA := ,
 SPACE := $(subst ,, )
@@ -19,10 +22,11 @@ BY ?= train:val_map50
 FROM ?= main
 TO ?= workspace
 
-.PHONY: help setup repro experiment doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke test lint format lock clean
+.PHONY: help setup repro experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
+	deploy rollback endpoints undeploy api api-delete sagemaker-smoke test lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA
 
@@ -32,6 +36,10 @@ repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
 experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try; RUNNER=ec2
 	@set -f; set -- $${RUNNER:+-S "runner.kind=$$RUNNER"}; for change in $$SET; do set -- "$$@" -S "$$change"; done; \
 	$(IN_VENV) dvc exp run $${NAME:+--name "$$NAME"} "$$@"
+
+serve: $(STAMP)  ## serve the web page and the API here; MODEL=detector@v1.2.0 PORT=8080, or what is on AWS: ENDPOINT=name, API=url
+	@$(IN_VENV) python scripts/serve.py $(MODEL) $(call option,port,$(PORT)) $(call option,host,$(HOST)) \
+	$(call option,endpoint,$(ENDPOINT)) $(call option,api,$(API)) $(call option,region,$(REGION))
 
 doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or deploy
 	@$(IN_VENV) python scripts/doctor.py $(FOR)
@@ -72,6 +80,27 @@ aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, u
 ec2-smoke: $(STAMP)  ## try training on EC2 with a tiny one on a small machine, for some cents; TYPE=g4dn.xlarge for another
 	@$(IN_VENV) python scripts/ec2_smoke.py $(call option,type,$(TYPE)) $(if $(SPOT),--spot) $(call option,image,$(IMAGE)) $(call option,disk,$(DISK))
 
+deploy: $(STAMP)  ## serve the workspace's bundle, or VERSION=detector@v1.2.0, on SageMaker; FORCE=1 past the gate
+	@$(IN_VENV) python scripts/deploy.py deploy $(VERSION) $(if $(FORCE),--force) $(if $(REPLACE),--replace)
+
+rollback: $(STAMP)  ## serve the version before again
+	@$(IN_VENV) python scripts/deploy.py rollback $(if $(REPLACE),--replace)
+
+endpoints: $(STAMP)  ## list our endpoints with age, version and dollars per day
+	@$(IN_VENV) python scripts/deploy.py endpoints
+
+undeploy: $(STAMP)  ## take the endpoint and the public API away, and say what is left
+	@$(IN_VENV) python scripts/deploy.py undeploy
+
+api: $(STAMP)  ## put a public API in front of the endpoint, and show how to ask it; NEW_KEY=1 for another key
+	@$(IN_VENV) python scripts/api.py create $(if $(NEW_KEY),--new-key) $(if $(DRY_RUN),--dry-run)
+
+api-delete: $(STAMP)  ## take the public API away; the endpoint stays
+	@$(IN_VENV) python scripts/api.py delete $(if $(DRY_RUN),--dry-run)
+
+sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of its own, for some cents
+	@$(IN_VENV) python scripts/sagemaker_smoke.py $(VERSION)
+
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
 	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile)
 
@@ -83,9 +112,11 @@ format: $(STAMP)  ## mend what lint finds, where that needs no thought
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-lock: $(STAMP)  ## remake both locks after a change of requirements*.in; UPGRADE=1 for newer versions
-	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-gpu.in -o requirements-gpu.txt
+lock: $(STAMP)  ## remake all locks after a change of a requirements*.in; UPGRADE=1 for newer versions
+	$(COMPILE) $(EVERYWHERE) requirements.in -o requirements.txt
+	$(COMPILE) $(EVERYWHERE) requirements-gpu.in -o requirements-gpu.txt
+	$(COMPILE) $(CONTAINER) infra/container/requirements.in -o infra/container/requirements.txt
+	$(COMPILE) $(EVERYWHERE) -c infra/container/requirements.txt requirements-serving.in -o requirements-serving.txt
 	.venv/bin/python -m pytest -q tests/test_lock.py
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay

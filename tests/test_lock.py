@@ -7,7 +7,15 @@ import re
 import pytest
 from packaging.requirements import Requirement
 
-LOCKS = ["requirements.txt", "requirements-gpu.txt"]
+CONTAINER = "infra/container/requirements.in"
+# Each lock and what it is made of.
+INPUTS = {
+    "requirements.txt": ["requirements.in"],
+    "requirements-gpu.txt": ["requirements.in", "requirements-gpu.in"],
+    "infra/container/requirements.txt": [CONTAINER],
+    "requirements-serving.txt": [CONTAINER, "requirements-serving.in"],
+}
+LOCKS = list(INPUTS)
 
 
 def chosen(path) -> list[Requirement]:
@@ -36,9 +44,10 @@ def version(requirement: Requirement) -> str:
 
 
 def test_each_choice_has_its_reason(root):
-    for line in (root / "requirements.in").read_text().splitlines():
-        if line and not line.startswith("#"):
-            assert re.search(r"\s# \w", line), f"requirements.in: say why: {line}"
+    for name in {name for names in INPUTS.values() for name in names} - {"requirements-gpu.in"}:
+        for line in (root / name).read_text().splitlines():
+            if line and not line.startswith(("#", "-")):
+                assert re.search(r"\s# \w", line), f"{name}: say why: {line}"
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -52,8 +61,7 @@ def test_everything_in_a_lock_is_pinned_with_hashes(root, lock):
 @pytest.mark.parametrize("lock", LOCKS)
 def test_what_was_chosen_is_in_the_lock_and_within_bounds(root, lock):
     pins = pinned(root / lock)
-    wanted = chosen(root / "requirements.in") + chosen(root / lock.replace(".txt", ".in"))
-    for requirement in wanted:
+    for requirement in [each for name in INPUTS[lock] for each in chosen(root / name)]:
         found = pins.get(normal(requirement.name))
         assert found, f"{lock} is older than its input: it has no {requirement.name}; run `make lock`"
         for pin, _ in found:
@@ -64,10 +72,10 @@ def test_what_was_chosen_is_in_the_lock_and_within_bounds(root, lock):
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_nothing_is_in_the_lock_for_a_choice_that_is_gone(root, lock):
-    names = {normal(r.name) for r in chosen(root / "requirements.in") + chosen(root / lock.replace(".txt", ".in"))}
+    names = {normal(each.name) for name in INPUTS[lock] for each in chosen(root / name)}
     for block in re.split(r"\n(?=\S)", (root / lock).read_text()):
         name = normal(Requirement(block.partition("\\")[0].strip()).name)
-        if "# via -r requirements" in block or re.search(r"#   -r requirements", block):
+        if re.search(r"# +(via )?-r \S*requirements", block):
             assert name in names, f"{lock} is older than its input: nobody asks for {name} any more; run `make lock`"
 
 
@@ -80,6 +88,11 @@ def test_both_locks_hold_the_same_versions(root):
     cpu, gpu = versions("requirements.txt"), versions("requirements-gpu.txt")
     assert {name: gpu.get(name) for name in cpu} == cpu
     assert all(name.startswith("nvidia-") or name in cpu for name in gpu), sorted(set(gpu) - set(cpu))
+
+
+def test_the_container_has_the_same_pillow(root):
+    pins = [pinned(root / lock)["pillow"][0][0] for lock in LOCKS]
+    assert len({version(pin) for pin in pins}) == 1, "what is decoded here and there must be decoded alike"
 
 
 def test_the_installer_is_in_the_lock(root):

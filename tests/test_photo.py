@@ -132,6 +132,26 @@ def test_a_picture_cut_short_is_refused_here_or_by_the_model(kind, tf):
             assert photo.undecodable(read).status == 422
 
 
+def progressive(scans: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated until it has about so many."""
+    data = encoded(Image.new("L", (64, 64), 90), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * scans + data[-2:]
+
+
+def test_a_jpeg_of_thousands_of_passes_is_refused():
+    assert Image.open(io.BytesIO(progressive(200))).load()
+    assert (refused(progressive(200)).status, refused(progressive(200)).code) == (422, "too_many_scans")
+    assert photo.read(progressive(50), MANY).width == 64
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_what_looks_like_a_pass_is_none(options):
+    thumbnail = b"\xff\xda" * 300  # in a comment, and behind the end
+    data = encoded(noise(300, 200), "JPEG", quality=95, comment=thumbnail, **options)
+    assert photo.read(data + b"\xff\xda\x00\x02" * 500, MANY).width == 300
+
+
 def test_notes_that_cannot_be_read_turn_nothing():
     data = encoded(noise(60, 40), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff rubbish")
     assert photo.read(data, MANY).orientation == 1

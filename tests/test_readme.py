@@ -8,14 +8,18 @@ other tests.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 
+import bundles
 import miniature
 import pytest
+import rectangles
+import served
 from reachable import ROOT, STAGES
 from ruamel.yaml import YAML
 
@@ -65,7 +69,7 @@ def of_kind(*kinds: str) -> list[str]:
 
 def test_there_are_commands_and_each_is_of_a_known_kind():
     assert len(commands()) > 20
-    known = {"cheap", "plain", "make", "dvc", "python"}
+    known = {"cheap", "plain", "make", "dvc", "python", "curl"}
     for command in commands():
         assert kind(command) in known, f"nothing here tries `{command}`: add it to CHEAP"
 
@@ -84,6 +88,17 @@ def test_cheap_commands_do_what_is_told(command, tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name)
     done = miniature.run(tmp_path, *shlex.split(command))
     assert CHEAP[command] in done.stdout
+
+
+@pytest.mark.slow
+def test_what_curl_asks_is_answered(tmp_path):
+    archive = bundles.rectangles(tmp_path / "bundle")
+    rectangles.picture(126, 84, {"red": (30, 10, 50, 30)}).save(tmp_path / "leaf.jpg", quality=95)
+    with served.running(archive) as server:
+        for command in of_kind("curl"):
+            words = shlex.split(command.replace("http://127.0.0.1:8080", server.url))
+            done = subprocess.run([*words, "--silent"], cwd=tmp_path, check=True, capture_output=True, text=True)
+            assert [one["class_name"] for one in json.loads(done.stdout)["detections"]] == ["red"]
 
 
 @pytest.mark.parametrize("command", of_kind("make"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 
@@ -62,7 +63,8 @@ def test_what_is_wrong_with_one_takes_its_place():
         ("application/json", b"", 400, "not_json"),
         ("application/json", b"{", 400, "not_json"),
         ("application/json", b"\xff\xfe{", 400, "not_json"),
-        ("application/json", b"[" * 100_000, 400, "not_json"),
+        ("application/json", b"[" * 300, 400, "not_json"),
+        ("application/json", b"[" * 100_000, 413, "too_many_pictures"),
         ("application/json", b"9" * 10_000, 400, "not_json"),
         ("application/json", b"[]", 400, "wrong_json"),
         ("application/json", b'{"inputs": []}', 400, "wrong_json"),
@@ -79,6 +81,15 @@ def test_too_much_is_refused():
     assert refused(request.JSON, sent(*[b64(b"x")] * 33)).code == "too_many_pictures"
     assert len(request.pictures(request.JSON, sent(*[b64(b"x")] * 32))[0]) == 32
     assert refused("image/png", bytes(request.MAX_BYTES + 1)).code == "too_long"
+
+
+@pytest.mark.parametrize("piece", [b'{"":0}', b"{}", b"[]"])
+def test_millions_of_empty_instances_are_refused_before_they_are_read(piece):
+    body = b'{"instances": [' + b",".join([piece] * 100_000) + b"]}"
+    tracemalloc.start()
+    assert refused(request.JSON, body).code == "too_many_pictures"
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_options_are_read():

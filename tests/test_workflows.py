@@ -29,7 +29,7 @@ PERMISSIONS = {
 # Single commands, nothing for a shell to join, redirect or expand but "$NAME".
 COMMAND = r"make [a-z-]+|(\.venv/bin/python|python3) scripts/[a-z_]+\.py|\.venv/bin/dvc [a-z]+|gh auth setup-git"
 WORDS = r'( [\w./=-]+| \w+="\$NAME"| "\$NAME")*'
-VARIABLES = {"FOR", "FROM", "TO", "PUBLISH"}
+VARIABLES = {"FOR", "FROM", "TO", "PUBLISH", "VERSION"}
 
 
 def load(path: Path) -> dict:

@@ -6,6 +6,7 @@ Travels inside the bundle: it needs Pillow and nothing else.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from PIL import Image
 from plantdoc import exif
 
 MIN_SIDE = 16  # px
+# Scans of a progressive JPEG. Programs write about ten; each is a pass over the whole picture that may take only 14
+# bytes, and thousands of them stop a decoder for hours.
+MAX_SCANS = 100
+# A marker in a JPEG: FF, perhaps repeated, and what it is; FF00 is data, D0 to D7 are restarts in the middle of a scan.
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_SCAN, _END, _BARE = 0xDA, 0xD9, (0x01, 0xD8)
 # MPO is the JPEG of phones that keep a second picture behind the first.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
 # Pillow warns of odd notes and of many pixels, in the server's log: the first harm nobody, the second are bounded here.
@@ -55,7 +62,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
     decode differently from Pillow, a CMYK JPEG or a WebP, becomes a PNG with the same pixels.
 
     Raises:
-        Refused: 415 for anything else, 413 for more than `max_pixels`, 422 for a damaged file or one side < MIN_SIDE.
+        Refused: 415 for anything else, 413 for more than `max_pixels`, 422 for a damaged file, a side below MIN_SIDE or
+            more than MAX_SCANS.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
@@ -82,6 +90,8 @@ def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> Photo:
         raise _too_large(max_pixels)
     if min(width, height) < MIN_SIDE:
         raise Refused(422, "too_small", f"the picture is {width} × {height} pixels: both sides need {MIN_SIDE} or more")
+    if picture.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
+        raise Refused(422, "too_many_scans", f"the JPEG has more than {MAX_SCANS} scans: save it as an ordinary JPEG")
     orientation = exif.of(picture)
     if picture.format == "WEBP" or picture.mode == "CMYK":
         file = io.BytesIO()
@@ -90,6 +100,19 @@ def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> Photo:
     if orientation in exif.LYING:
         width, height = height, width
     return Photo(data, orientation, width, height)
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG has; it is not looked at further than one above MAX_SCANS."""
+    found, at = 0, 0
+    while found <= MAX_SCANS and (marker := _MARKER.search(data, at)):
+        kind, at = marker[1][0], marker.end()
+        if kind == _END:  # what phones put behind it is not decoded
+            break
+        found += kind == _SCAN
+        if kind not in _BARE:  # the others say how long they are
+            at += int.from_bytes(data[at : at + 2], "big")
+    return found
 
 
 def _too_large(max_pixels: int) -> Refused:

@@ -18,6 +18,7 @@ JSON = "application/json"
 MAX_BYTES = 25_000_000  # of a body: what SageMaker takes
 MAX_BATCH = 32  # pictures in a body
 MAX_DETECTIONS = 1000
+_MAX_OBJECTS = 10 * MAX_BATCH  # in JSON; millions of empty ones would become thirty times as many bytes
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def too_many() -> Refused:
 
 def _instances(body: bytes) -> list:
     form = '{"instances": [{"b64": "…"}]}'
+    if body.count(b"{") + body.count(b"[") > _MAX_OBJECTS:  # base64 has neither
+        raise too_many()
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
