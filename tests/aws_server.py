@@ -1,6 +1,7 @@
 """AWS in this process: moto behind a wrapper that refuses where AWS would (see ec2_rules.py) and where a test says so.
 
-EC2, SSM, IAM, STS, CloudFormation and S3 are moto's; prices and quotas are answered here. Nothing checks who asks.
+EC2, SSM, IAM, STS, CloudFormation and S3 are moto's; prices and quotas are answered here. SageMaker is moto's too, its
+endpoints answered by containers (see sagemaker_rules.py). Nothing checks who asks.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import socket
 import threading
 import urllib.parse
@@ -19,6 +21,7 @@ from xml.sax.saxutils import escape
 
 import boto3
 import ec2_rules
+import sagemaker_rules
 from botocore.config import Config
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
@@ -69,12 +72,14 @@ class AWS:
     calls: list[Call] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     rules: ec2_rules.Rules = field(init=False)
+    sagemaker: sagemaker_rules.SageMaker = field(init=False)
     # Called with "run" or "terminate" and ids of instances, after each such call.
     watchers: list[Callable[[str, list[str]], None]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         self.rules = ec2_rules.Rules(self.region)
+        self.sagemaker = sagemaker_rules.SageMaker(self.region)
 
     def environment(self) -> dict[str, str]:
         """What points the AWS tools here; no profile of the machine's user."""
@@ -146,6 +151,8 @@ class AWS:
     def respond(self, environ: dict, start_response: Callable, moto: Callable):
         """Answer one request, by a rule or by moto."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if invoked := re.fullmatch(r"/endpoints/([^/]+)/invocations", environ["PATH_INFO"]):
+            return self._invoke(invoked[1], environ, body, start_response)
         call = _parse(environ, body)
         if call.service == "s3" or not call.action:
             return moto(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
@@ -157,7 +164,7 @@ class AWS:
             if fault and fault.code != "lost":
                 return _refuse(call, fault.code, fault.message, start_response)
             try:
-                answer = self.rules.answer(call, self.backend)
+                answer = self.rules.answer(call, self.backend) or self.sagemaker.answer(call)
             except ec2_rules.Refused as refused:
                 return _refuse(call, refused.code, str(refused), start_response)
             if answer is not None:
@@ -168,12 +175,26 @@ class AWS:
             environ = environ | {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
             status, headers, answer = _collect(moto, environ)
             answer, event = self.rules.after(call, status, answer, self.backend)
+            answer = self.sagemaker.after(call, status, answer)
             if event and event[1]:
                 for watcher in self.watchers:
                     watcher(*event)
         if fault:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         start_response(status, [(k, v) for k, v in headers if k.lower() != "content-length"])
+        return [answer]
+
+    def _invoke(self, endpoint: str, environ: dict, body: bytes, start_response: Callable):
+        """Answer a request to a SageMaker endpoint; several at a time, as its container can."""
+        given = {
+            "Content-Type": environ.get("CONTENT_TYPE"),
+            "Accept": environ.get("HTTP_ACCEPT"),
+            "X-Amzn-SageMaker-Custom-Attributes": environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"),
+        }
+        with self._lock:
+            self.calls.append(Call("sagemaker", self.region, "InvokeEndpoint", {"EndpointName": endpoint}))
+        status, headers, answer = self.sagemaker.invoke(endpoint, {k: v for k, v in given.items() if v}, body)
+        start_response(f"{status} {'OK' if status == 200 else 'Refused'}", list(headers.items()))
         return [answer]
 
 
@@ -196,6 +217,7 @@ def running(folder: Path | None = None, region: str = REGION) -> Iterator[AWS]:
         server.shutdown()
         server.server_close()
         thread.join()
+        aws.sagemaker.stop()
         moto_api_backend.reset()
 
 

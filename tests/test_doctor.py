@@ -194,7 +194,10 @@ def test_serving_wants_a_bucket_and_sagemaker(repository, aws):
     assert lines["SageMaker"] == ("ready", "answers in us-east-1")
     aws.create_bucket(Bucket="plants")
     on_s3(repository, "plants")
-    assert page(repository, "deploy")[1] == 0
+    lines, code, _ = page(repository, "deploy")
+    assert code == 1 and lines["remote"][0] == "ready"
+    assert lines["SageMaker"][0] == "not ready"
+    assert "no stack plant-disease-plants" in lines["SageMaker"][1] and "run `make aws" in lines["SageMaker"][1]
 
 
 def test_wrong_secrets_are_named_without_being_shown(repository, aws, monkeypatch):

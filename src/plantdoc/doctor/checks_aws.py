@@ -91,14 +91,24 @@ def quota(job: str) -> str:
 
 
 def sagemaker(job: str) -> str:
-    """SageMaker answers, and these credentials may ask it."""
+    """SageMaker answers, these credentials may ask it, and what `make aws` has made for it is there."""
+    from plantdoc import params
     from plantdoc.cloud import aws
+    from plantdoc.endpoint import ground, live
     from plantdoc.storage import remote
 
+    name = params.load().deploy.endpoint
     with aws.explained():
-        client = remote.session().client("sagemaker", config=remote.patience())
-        client.list_endpoints(MaxResults=1)
-    return f"answers in {client.meta.region_name}"
+        if not _default().on_s3:
+            client = remote.session().client("sagemaker", config=remote.patience())
+            client.list_endpoints(MaxResults=1)
+            return f"answers in {client.meta.region_name}"
+        os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
+        there = ground.find()
+        state = live.look(there, name)
+        role = there.role.rpartition("/")[2]
+    now = f"{name} is {state.status}" if state else f"no endpoint {name} yet"
+    return f"{now} in {there.region}, to be served by {role}"
 
 
 @functools.cache

@@ -1,0 +1,155 @@
+"""Serve a detector on SageMaker, go back to an earlier one, and take it all away again.
+
+    python scripts/deploy.py deploy                     the workspace's bundle (models/bundle), as params.yaml says
+    python scripts/deploy.py deploy detector@v1.2.0     a registered version; or a model.tar.gz
+    python scripts/deploy.py rollback                   the version that was served before
+    python scripts/deploy.py endpoints                  what we serve, since when, and what it costs a day
+    python scripts/deploy.py undeploy                   take the endpoint away, and the public API
+
+Where: the bucket and region of the DVC remote, with the role of `make aws`. Each can be interrupted and run again: what
+is there is left, what is missing is made. Ends with 3 where the gate refuses the model (deploy.min_map50, the model
+that is served now, behaviour tests), with 1 where something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc import stage
+from plantdoc.errors import UserError
+
+log = logging.getLogger("plantdoc")
+REFUSED = 3
+
+
+def main() -> None:
+    arguments = parse()
+    # Not for --help.
+    from plantdoc import guard
+    from plantdoc.cloud import aws
+    from plantdoc.endpoint import gate, ground
+
+    guard.end_on_terminate()
+    for name in ("sagemaker", "sagemaker.core"):  # they tell each call, in colour
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with aws.explained():
+            arguments.run(ground.find(), arguments)
+    except gate.Refusal as refusal:
+        print(f"deploy: {refusal}", file=sys.stderr)
+        sys.exit(REFUSED)
+    except KeyboardInterrupt:
+        print("deploy: interrupted; what is under way on AWS goes on, run it again to take it up", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        command.set_defaults(run=function)
+        return command
+
+    command = add("deploy", deploy, "serve a bundle, in the place of the one that is served")
+    command.add_argument("bundle", nargs="?", help="detector@v1.2.0, or a model.tar.gz (models/bundle)")
+    command.add_argument("--force", action="store_true", help="past the gate")
+    replace = "take machines away where a serverless endpoint is to be: AWS cannot make the one into the other"
+    command.add_argument("--replace", action="store_true", help=replace)
+    command = add("rollback", rollback, "serve the version before again")
+    command.add_argument("--replace", action="store_true", help=replace)
+    add("undeploy", undeploy, "take the endpoint away, with all that was made for it, and the public API")
+    command = add("endpoints", endpoints, "list our endpoints in the region")
+    command.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args()
+
+
+def deploy(there, arguments: argparse.Namespace) -> None:
+    from plantdoc import params
+    from plantdoc.endpoint import flow
+
+    made = flow.deploy(there, params.load(), arguments.bundle, force=arguments.force, replace=arguments.replace)
+    smoke = made["smoke"]
+    print(
+        f"deploy: {made['name']} serves {made['version']} ({made['kind']}, {made['region']}); {smoke['pictures']} test "
+        f"pictures answered as by {smoke['against']}, half of them within {smoke['median_seconds']:.2f} s\n"
+        f"deploy: {made['url']} (for signed requests; `make api` puts a public address in front of it)"
+    )
+
+
+def rollback(there, arguments: argparse.Namespace) -> None:
+    from plantdoc import params
+    from plantdoc.endpoint import flow
+
+    back = flow.rollback(there, params.load(), replace=arguments.replace)
+    print(f"deploy: {back.version} serves again")
+
+
+def undeploy(there, arguments: argparse.Namespace) -> None:
+    from plantdoc import params
+    from plantdoc.api import stack as api
+    from plantdoc.cloud import cloudformation
+    from plantdoc.endpoint import listing, removal
+
+    name = params.load().deploy.endpoint
+    left = removal.remove(there, name)
+    stacks = there.place.client("cloudformation")
+    if cloudformation.find(stacks, api.NAME):
+        done = subprocess.run([sys.executable, str(Path(__file__).with_name("api.py")), "delete"])
+        if done.returncode or cloudformation.find(stacks, api.NAME):
+            left.append(f"stack {api.NAME}, the public API")
+    if left:
+        raise UserError("not all could be removed:\n  " + "\n  ".join(left) + "\nrun it again")
+    others = [each for each in listing.named(there) if each != name]
+    print(
+        f"deploy: nothing is left of {name}, no endpoint, config, model, scaling, alarm or API. Bundles (bundles/) and "
+        f"captured requests (capture/) stay in s3://{there.bucket}"
+    )
+    if others:
+        print(f"deploy: other endpoints of this project are there: {', '.join(others)}; `make endpoints` lists them")
+
+
+def endpoints(there, arguments: argparse.Namespace) -> None:
+    from plantdoc.endpoint import listing
+
+    rows = listing.endpoints(there)
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    elif rows:
+        print_table([cells(row) for row in rows])
+        for source in sorted({row["price"] for row in rows if row["dollars_a_day"]}):
+            print(f"dollars by {source}")
+    else:
+        print(f"no endpoint in {there.region}")
+
+
+def cells(row: dict) -> dict[str, str]:
+    hours = row["hours"]
+    age = "-" if hours is None else f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} h"
+    return {
+        "endpoint": row["name"],
+        "version": row["version"] or "-",
+        "status": row["status"],
+        "age": age,
+        "on": row["kind"],
+        "mAP@50": "-" if row["map50"] is None else f"{row['map50']:.4f}",
+        "$/day": "?" if row["dollars_a_day"] is None else f"{row['dollars_a_day']:.2f}",
+    }
+
+
+def print_table(rows: list[dict[str, str]]) -> None:
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in ({name: name for name in widths}, *rows):
+        print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
+
+
+if __name__ == "__main__":
+    stage.run(main)

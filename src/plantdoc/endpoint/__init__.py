@@ -1,0 +1,1 @@
+"""A detector on SageMaker: deployed, updated, rolled back, taken away. No TensorFlow here."""

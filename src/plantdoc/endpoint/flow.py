@@ -1,0 +1,205 @@
+"""From a bundle to an endpoint that serves it, and back.
+
+Each step looks at what is there first, so that a run that was interrupted is taken up by the next. What is under way on
+AWS goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from plantdoc import stage
+from plantdoc.endpoint import configs, gate, live, plan, scaling, smoke, source, switch, upload
+from plantdoc.endpoint.configs import Standing
+from plantdoc.endpoint.ground import Ground
+from plantdoc.endpoint.plan import Plan
+from plantdoc.endpoint.source import Shipped
+from plantdoc.errors import UserError
+from plantdoc.params import Deploy, Params
+
+RECORD = Path("results/deploy/endpoint.json")
+# Bytes that SageMaker takes in a request.
+LARGEST = {True: 4_000_000, False: 25_000_000}
+
+
+def deploy(
+    ground: Ground,
+    settings: Params,
+    name: str | None,
+    *,
+    force: bool = False,
+    replace: bool = False,
+    record: Path | None = RECORD,
+) -> dict:
+    """Serve a bundle; returns what the file `record` then says of it.
+
+    Args:
+        ground: where.
+        settings: `deploy` says how; `train.threads` are for asking the bundle here.
+        name: of the bundle, see source.opened.
+        force: past the gate.
+        replace: take a real-time endpoint away where a serverless one is to be in its place.
+        record: file that says what is served, no stage's output; None: there is to be none.
+
+    Raises:
+        gate.Refusal: the model is not good enough.
+        UserError: it cannot be served, or fails its smoke test; what was served before is served again.
+    """
+    wanted = settings.deploy
+    if wanted.serverless and wanted.capture_percent:
+        raise UserError(
+            f"deploy.capture_percent = {wanted.capture_percent}: SageMaker captures nothing of a serverless endpoint; "
+            "set it to 0, or deploy.serverless to false"
+        )
+    with source.opened(name) as shipped:
+        before = live.settled(ground, wanted.endpoint)
+        history = configs.all_of(ground, wanted.endpoint)
+        served = serving(before, history)
+        if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
+            gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
+        now = _version_of(before, history)
+        switch.check(wanted.endpoint, wanted.serverless, now.serverless if now else None, replace)
+        with source.expected(
+            shipped, wanted.check_pictures, LARGEST[wanted.serverless], settings.train.threads
+        ) as expected:
+            uri = upload.bring(ground, shipped.archive, shipped.sha256)
+            chosen = plan.of(ground, wanted, shipped, uri)
+            configs.ensure(ground, chosen)
+            changed = switch.bring_up(ground, wanted, before, chosen, now, replace)
+            faults, figures = smoke.test(ground, wanted.endpoint, shipped.version, expected)
+        standing = next(each for each in configs.all_of(ground, wanted.endpoint) if each.name == chosen.name)
+        if faults:
+            _fail(ground, wanted, standing, history, faults, proved=standing.order is not None and not changed)
+        if standing.order is None or standing.withdrawn or changed:
+            _mark(ground, standing, history)
+        switch.tidy(ground, wanted)
+        made = _described(ground, wanted, shipped, chosen, uri, figures)
+    if record:
+        with stage.replacing(record, folder=False) as path:
+            path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def rollback(ground: Ground, settings: Params, *, replace: bool = False) -> Standing:
+    """Serve the version that was served before the one that is served now; returns it.
+
+    Raises:
+        UserError: there is no endpoint or no earlier version, or it does not answer.
+    """
+    wanted = settings.deploy
+    before, state = live.look(ground, wanted.endpoint), live.settled(ground, wanted.endpoint)
+    if not before or not state:
+        raise UserError(f"there is no endpoint {wanted.endpoint} in {ground.region}: `make deploy` makes it")
+    history = configs.all_of(ground, wanted.endpoint)
+    now = next((each for each in history if each.name == before.config), None)
+    # A version is withdrawn before its update begins: one that was under way is a rollback that was interrupted.
+    taken_up = now and now.withdrawn and before.pending == state.config
+    earlier = next(each for each in history if each.name == state.config) if taken_up else None
+    if not taken_up:
+        now = _version_of(state, history)
+        earlier = previous(history, now)
+    if not earlier:
+        raise UserError(
+            f"{now.version if now else state.config} is served, and no earlier version is kept: "
+            "`make deploy VERSION=detector@v1.0.0` serves any registered one"
+        )
+    switch.check(wanted.endpoint, earlier.serverless, now.serverless if now else None, replace)
+    if now and now.order is not None:
+        configs.mark(ground, now, withdrawn="yes")
+    if state.config != earlier.name:
+        switch.to(ground, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
+    if picture := source.any_picture(LARGEST[earlier.serverless]):
+        try:
+            answered = smoke.ask(ground, wanted.endpoint, picture).get("model")
+        except smoke.Broken as broken:
+            raise UserError(f"{earlier.version} is back, but gives no answer: {broken}") from None
+        if answered != earlier.version:
+            raise UserError(f"{earlier.version} is back, but {answered} answers: run it again")
+    forget(wanted.endpoint)
+    return earlier
+
+
+def serving(state: live.State | None, history: list[Standing]) -> Standing | None:
+    """The version that a new one is held against: the one that is served or, while that is untried, the last tried."""
+    now = _version_of(state, history)
+    if now and now.order is not None:
+        return now
+    return next((each for each in history if each.order is not None and not each.withdrawn), None)
+
+
+def previous(history: list[Standing], now: Standing | None) -> Standing | None:
+    """The last version that was tried before `now`, and not withdrawn; None where none is kept."""
+    bound = now.order if now and now.order is not None else None
+    return next(
+        (
+            each
+            for each in history
+            if each.order is not None
+            and not each.withdrawn
+            and (bound is None or each.order < bound)
+            and not (now and each.name == now.name)
+        ),
+        None,
+    )
+
+
+def _version_of(state: live.State | None, history: list[Standing]) -> Standing | None:
+    return next((each for each in history if state and each.name == state.config), None)
+
+
+def _fail(
+    ground: Ground, wanted: Deploy, standing: Standing, history: list[Standing], faults: list[str], *, proved: bool
+) -> None:
+    """Undo a deployment that failed its smoke test, and raise what was wrong."""
+    more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
+    said = f"{standing.version} failed its smoke test:\n  " + "\n  ".join(faults[:5]) + more + "\n"
+    if proved:
+        raise UserError(f"{said}It was served before and still is; `make rollback` serves the version before it")
+    earlier = previous([each for each in history if each.name != standing.name], None)
+    if standing.order is not None:
+        configs.mark(ground, standing, withdrawn="yes")
+    if earlier:
+        print(f"deploy: smoke test failed, going back to {earlier.version}", flush=True)
+        state = live.settled(ground, wanted.endpoint)
+        # It does not answer as it should, so a gap does no harm.
+        switch.to(ground, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
+        end = f"{earlier.version} serves again"
+    else:
+        print("deploy: smoke test failed, and nothing was served before", flush=True)
+        scaling.remove(ground, wanted.endpoint)
+        live.delete(ground, wanted.endpoint)
+        end = "nothing was served before, so the endpoint was deleted"
+    switch.tidy(ground, wanted)
+    raise UserError(said + end)
+
+
+def _mark(ground: Ground, standing: Standing, history: list[Standing]) -> None:
+    last = max((each.order or 0 for each in history), default=0)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    configs.mark(ground, standing, order=str(last + 1), deployed=now, withdrawn="no")
+
+
+def _described(ground: Ground, wanted: Deploy, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
+    host = f"runtime.sagemaker.{ground.region}.amazonaws.com"
+    return {
+        "name": wanted.endpoint,
+        "version": shipped.version,
+        "region": ground.region,
+        "kind": "serverless" if chosen.serverless else "real-time",
+        "model": chosen.model["ModelName"],
+        "config": chosen.name,
+        "url": f"https://{host}/endpoints/{wanted.endpoint}/invocations",
+        "bundle": {"uri": uri, "sha256": shipped.sha256},
+        "scores": {key: shipped.serving.get(key) for key in ("map50", "map50_low", "map50_high", "pictures")},
+        "smoke": figures,
+    }
+
+
+def forget(endpoint: str) -> None:
+    """Remove RECORD where it is of this endpoint."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if json.loads(RECORD.read_text(encoding="utf-8"))["name"] == endpoint:
+            RECORD.unlink()

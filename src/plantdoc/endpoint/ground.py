@@ -1,0 +1,104 @@
+"""What an endpoint stands on: the bucket and region of the DVC remote, the role that `make aws` made, and clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from plantdoc.ec2 import place
+from plantdoc.errors import UserError
+
+PROJECT = {"project": "plant-disease-detector"}
+NAMES = "plant-disease-"  # all that is made here begins so, and the roles' rights are limited to it
+_ANSWER = 70  # seconds for an answer: SageMaker itself gives up after 60
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The place, as trainings on EC2 have it too."""
+
+    place: place.Place
+
+    @property
+    def region(self) -> str:
+        return self.place.region
+
+    @property
+    def bucket(self) -> str:
+        return self.place.bucket
+
+    @cached_property
+    def sagemaker(self):
+        return self.place.client("sagemaker")
+
+    @cached_property
+    def runtime(self):
+        """For questions to an endpoint; a cold one takes its time."""
+        from botocore.config import Config
+
+        patience = Config(read_timeout=_ANSWER, retries={"mode": "standard", "total_max_attempts": 5})
+        return self.place.session.client("sagemaker-runtime", region_name=self.region, config=patience)
+
+    @cached_property
+    def scaling(self):
+        return self.place.client("application-autoscaling")
+
+    @cached_property
+    def alarms(self):
+        return self.place.client("cloudwatch")
+
+    @cached_property
+    def role(self) -> str:
+        """ARN of the role that SageMaker serves with.
+
+        Raises:
+            UserError: there is no stack of `make aws`, or it is older than this code.
+        """
+        from plantdoc.cloud import cloudformation
+
+        name = f"plant-disease-{self.bucket}"
+        remedy = f"run `make aws BUCKET={self.bucket} REGION={self.region} EMAIL=address`"
+        stack = cloudformation.find(self.place.client("cloudformation"), name)
+        if not stack:
+            raise UserError(
+                f"there is no stack {name} in {self.region}, and with it no role for SageMaker to serve with: {remedy}"
+            )
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
+        if "ServingRole" not in outputs:
+            raise UserError(f"the stack {name} is older than this code, it has no ServingRole: {remedy}")
+        return outputs["ServingRole"]
+
+
+def find() -> Ground:
+    """The ground that the repository in the current directory stands on, in the region of its bucket.
+
+    Raises:
+        UserError: the DVC remote is no bucket, or there is no region.
+    """
+    return Ground(place.find())
+
+
+def tags_of(ground: Ground, arn: str) -> dict[str, str]:
+    """A SageMaker resource's tags; none where it is gone by now."""
+    from botocore.exceptions import ClientError
+
+    try:
+        pages = ground.sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+    except ClientError as error:
+        if missing(error):
+            return {}
+        raise
+
+
+def missing(error) -> bool:
+    """Whether SageMaker says that there is no such thing: it has no error code for that."""
+    about = error.response.get("Error", {})
+    return about.get("Code") in ("ValidationException", "ValidationError", "ResourceNotFound") and (
+        "could not find" in about.get("Message", "").lower() or "does not exist" in about.get("Message", "").lower()
+    )
+
+
+def as_tags(values: dict[str, str]) -> list[dict[str, str]]:
+    """Tags as AWS takes them, the project's own among them."""
+    return [{"Key": key, "Value": value} for key, value in (PROJECT | values).items()]

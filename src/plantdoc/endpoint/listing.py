@@ -1,0 +1,77 @@
+"""Endpoints of this project, and all else that it has on SageMaker."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from plantdoc.endpoint import configs, live, names, prices, scaling
+from plantdoc.endpoint.ground import NAMES, PROJECT, Ground, tags_of
+
+
+def endpoints(ground: Ground) -> list[dict]:
+    """Our endpoints, oldest first: name, version, status, age in hours, kind, mAP@50, dollars a day, and where the
+    price is known from."""
+    rows = []
+    for name in named(ground):
+        if not (state := live.look(ground, name)):
+            continue
+        now = next((each for each in configs.all_of(ground, name) if each.name == state.config), None)
+        kind, dollars, source = _cost(ground, state)
+        age = (datetime.now(UTC) - state.created).total_seconds() / 3600 if state.created else None
+        rows.append(
+            {
+                "name": name,
+                "version": now.version if now else None,
+                "status": state.status,
+                "hours": age,
+                "kind": kind,
+                "map50": now.score.map50 if now and now.score else None,
+                "deployed": now.tags.get("plantdoc:deployed") if now else None,
+                "dollars_a_day": dollars,
+                "price": source,
+            }
+        )
+    return sorted(rows, key=lambda row: -(row["hours"] or 0))
+
+
+def named(ground: Ground) -> list[str]:
+    """The names of our endpoints."""
+    pages = ground.sagemaker.get_paginator("list_endpoints").paginate(NameContains=NAMES)
+    listed = [each for page in pages for each in page["Endpoints"] if each["EndpointName"].startswith(NAMES)]
+    return sorted(
+        each["EndpointName"] for each in listed if PROJECT.items() <= tags_of(ground, each["EndpointArn"]).items()
+    )
+
+
+def left(ground: Ground, endpoint: str) -> list[str]:
+    """All that is there for this endpoint, a line each."""
+    found = [f"endpoint {endpoint}"] if endpoint in named(ground) else []
+    found += [f"endpoint config {each.name}" for each in configs.all_of(ground, endpoint)]
+    found += [f"model {name}" for name in configs.models_of(ground, endpoint)]
+    found += [f"scaling target {name}" for name in scaling.targets(ground, endpoint)]
+    found += [f"alarm {name}" for name in scaling.alarms(ground, endpoint)]
+    return found
+
+
+def _cost(ground: Ground, state: live.State) -> tuple[str, float | None, str]:
+    """What answers, its dollars a day as it is now, and where that is known from."""
+    if about := state.variant.get("CurrentServerlessConfig"):
+        return f"serverless, {about.get('MemorySizeInMB')} MB", 0.0, "serverless costs nothing while nobody asks"
+    kind = _instance_type(ground, state.config)
+    count = state.variant.get("CurrentInstanceCount", 1)
+    price = prices.of(ground, kind) if kind else None
+    if not price:
+        return f"{count} × {kind or '?'}", None, "no price is known"
+    return f"{count} × {kind}", 24 * count * price.dollars, price.source
+
+
+def _instance_type(ground: Ground, config: str) -> str | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        found = ground.sagemaker.describe_endpoint_config(EndpointConfigName=config)
+    except ClientError:
+        return None
+    return next(
+        (each.get("InstanceType") for each in found["ProductionVariants"] if each["VariantName"] == names.VARIANT), None
+    )

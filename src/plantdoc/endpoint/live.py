@@ -1,0 +1,162 @@
+"""The endpoint itself: looked at, made, updated, waited for, deleted."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+from plantdoc.endpoint import names, scaling
+from plantdoc.endpoint.ground import PROJECT, Ground, as_tags, missing, tags_of
+from plantdoc.errors import UserError
+
+IN_SERVICE, FAILED = "InService", "Failed"
+_FINAL = (IN_SERVICE, FAILED, "OutOfService", "UpdateRollbackFailed")
+_POLL = (0.2, 15.0)  # seconds between two looks, at first and at most
+_LIMIT = 3600  # seconds; minutes are usual, and a blue/green update gives up after half an hour
+_TELL = 30  # seconds between two lines where there is no terminal to write one line anew
+# How AWS moves the traffic: all at once to new machines, which are watched before the old ones go.
+_WATCHED, _MOST = 300, 1800  # seconds
+
+
+@dataclass(frozen=True)
+class State:
+    """An endpoint as AWS describes it; `pending` is the config of an update under way."""
+
+    arn: str
+    status: str
+    config: str
+    pending: str | None
+    reason: str
+    created: object
+    variant: dict
+
+    @property
+    def busy(self) -> bool:
+        return self.status not in _FINAL
+
+
+def look(ground: Ground, endpoint: str) -> State | None:
+    """The endpoint of this name; None where there is none.
+
+    Raises:
+        UserError: it is not ours.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        found = ground.sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if missing(error):
+            return None
+        raise
+    if not PROJECT.items() <= tags_of(ground, found["EndpointArn"]).items():
+        raise UserError(
+            f"the endpoint {endpoint} in {ground.region} was not made by this project (no tag "
+            f"project={PROJECT['project']}), so nothing is done with it: set deploy.endpoint to another name"
+        )
+    return State(
+        found["EndpointArn"],
+        found["EndpointStatus"],
+        found.get("EndpointConfigName", ""),
+        found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
+        found.get("FailureReason", ""),
+        found.get("CreationTime"),
+        next(iter(found.get("ProductionVariants", ())), {}),
+    )
+
+
+def create(ground: Ground, endpoint: str, config: str) -> None:
+    """Have AWS make the endpoint; it goes on by itself."""
+    from sagemaker.core.resources import Endpoint
+    from sagemaker.core.shapes import Tag
+
+    Endpoint.create(
+        endpoint_name=endpoint,
+        endpoint_config_name=config,
+        tags=[Tag(key=each["Key"], value=each["Value"]) for each in as_tags({"plantdoc:endpoint": endpoint})],
+        session=ground.place.session,
+        region=ground.region,
+    )
+
+
+def update(ground: Ground, endpoint: str, config: str, serverless: bool) -> None:
+    """Have AWS put the config in the place of the one that is served, which serves on meanwhile.
+
+    With machines the update is blue/green, and an alarm brings back what was there. They keep their number, which
+    autoscaling may have raised.
+    """
+    guarded: dict = {}
+    if not serverless:
+        guarded = {
+            "RetainAllVariantProperties": True,
+            # Otherwise a change of deploy.capture_percent would be ignored.
+            "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DataCaptureConfig"}],
+            "DeploymentConfig": {
+                "BlueGreenUpdatePolicy": {
+                    "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": _WATCHED},
+                    "TerminationWaitInSeconds": 0,
+                    "MaximumExecutionTimeoutInSeconds": _MOST,
+                }
+            },
+        }
+        # An alarm that rings before the update would end it at once, and a broken endpoint could never be mended.
+        if ringing := scaling.ringing(ground, endpoint):
+            print(
+                f"deploy: {', '.join(ringing)} is on already, so no alarm brings the earlier version back", flush=True
+            )
+        else:
+            guarded["DeploymentConfig"]["AutoRollbackConfiguration"] = {
+                "Alarms": [{"AlarmName": name} for name in names.alarms(endpoint).values()]
+            }
+    # Not by the SDK: Endpoint.update of sagemaker.core 3.27 takes no config, and sends that which is there already.
+    ground.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
+
+
+def settled(ground: Ground, endpoint: str) -> State | None:
+    """Wait until nothing is under way, with a line that says how long it takes; None where the endpoint is gone.
+
+    Raises:
+        UserError: it takes longer than an hour.
+    """
+    progress = _Progress()
+    started, pause = time.monotonic(), _POLL[0]
+    while (elapsed := time.monotonic() - started) < _LIMIT:
+        state = look(ground, endpoint)
+        if not state or not state.busy:
+            progress.end()
+            return state
+        progress.tell(f"{endpoint}: {state.status}", elapsed)
+        time.sleep(pause)
+        pause = min(pause * 1.5, _POLL[1])
+    progress.end()
+    raise UserError(f"{endpoint} is still under way after {_LIMIT // 60} minutes: run it again to go on waiting")
+
+
+def delete(ground: Ground, endpoint: str) -> bool:
+    """Delete the endpoint and wait until it is gone; returns whether there was one."""
+    if not settled(ground, endpoint):
+        return False
+    ground.sagemaker.delete_endpoint(EndpointName=endpoint)
+    settled(ground, endpoint)
+    return True
+
+
+class _Progress:
+    """A line on the terminal, written anew; elsewhere a line at each change and every half minute."""
+
+    def __init__(self):
+        self._last, self._told = "", -_TELL
+
+    def tell(self, text: str, elapsed: float) -> None:
+        took = f"{elapsed // 60:.0f} min {elapsed % 60:02.0f} s"
+        if sys.stderr.isatty():
+            print(f"\r\x1b[Kdeploy: {text}, {took}", end="", file=sys.stderr, flush=True)
+        elif text != self._last or elapsed - self._told >= _TELL:
+            print(f"deploy: {text}, {took}", file=sys.stderr, flush=True)
+            self._told = elapsed
+        self._last = text
+
+    def end(self) -> None:
+        if self._last and sys.stderr.isatty():
+            print(file=sys.stderr)

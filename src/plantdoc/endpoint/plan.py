@@ -1,0 +1,89 @@
+"""What a bundle is to be served with: a model and an endpoint config, in AWS's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plantdoc.endpoint import names
+from plantdoc.endpoint.gate import Score
+from plantdoc.endpoint.ground import Ground
+from plantdoc.endpoint.source import Shipped
+from plantdoc.params import Deploy
+
+# AWS has none of the TensorFlow that models are saved by; that this one loads them is shown by tests/test_container.py.
+TENSORFLOW = "2.20"
+_ANY_CPU = "ml.c5.large"  # a serverless endpoint has no type, and the look-up wants one: it tells CPU from GPU images
+# Of AWS's container: seconds until an answer is given up, and processes that answer.
+_CONTAINER = {"SAGEMAKER_GUNICORN_TIMEOUT_SECONDS": "60", "SAGEMAKER_GUNICORN_WORKERS": "2"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model and a config as they are to be: AWS's own words, names included."""
+
+    model: dict
+    config: dict
+    tags: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.config["EndpointConfigName"]
+
+    @property
+    def serverless(self) -> bool:
+        return "ServerlessConfig" in self.config["ProductionVariants"][0]
+
+
+def image(region: str, deploy: Deploy) -> str:
+    """Address of AWS's TensorFlow container in the region, without one for GPUs where the type has none."""
+    from sagemaker.core import image_uris
+
+    kind = _ANY_CPU if deploy.serverless else deploy.instance_type
+    return image_uris.retrieve("tensorflow", region, version=TENSORFLOW, image_scope="inference", instance_type=kind)
+
+
+def of(ground: Ground, deploy: Deploy, shipped: Shipped, uri: str) -> Plan:
+    """What the bundle at `uri` is served with."""
+    version, endpoint, score = shipped.version, deploy.endpoint, Score.of(shipped.serving)
+    model = {
+        "PrimaryContainer": {
+            "Image": image(ground.region, deploy),
+            "ModelDataUrl": uri,
+            "Environment": _CONTAINER | {"MODEL_VERSION": version},
+        },
+        "ExecutionRoleArn": ground.role,
+    }
+    model_name = names.of(endpoint, version, model)
+    variant = {"VariantName": names.VARIANT, "ModelName": model_name}
+    if deploy.serverless:
+        variant["ServerlessConfig"] = {"MemorySizeInMB": deploy.memory_mb, "MaxConcurrency": deploy.concurrency}
+    else:
+        variant |= {
+            "InstanceType": deploy.instance_type,
+            "InitialInstanceCount": deploy.min_instances,
+            "InitialVariantWeight": 1.0,
+        }
+    config: dict = {"ProductionVariants": [variant]}
+    if deploy.capture_percent and not deploy.serverless:
+        config["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": deploy.capture_percent,
+            "DestinationS3Uri": f"s3://{ground.bucket}/capture/{endpoint}",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            # Pictures, which are no text, are kept as base64.
+            "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+        }
+    tags = {
+        "plantdoc:endpoint": endpoint,
+        "plantdoc:version": version,
+        "plantdoc:bundle": shipped.sha256,
+        "plantdoc:map50": f"{score.map50:g}",
+        "plantdoc:low": f"{score.low:g}",
+        "plantdoc:high": f"{score.high:g}",
+        "plantdoc:pictures": str(score.pictures),
+    }
+    return Plan(
+        {"ModelName": model_name} | model,
+        {"EndpointConfigName": names.of(endpoint, version, config)} | config,
+        tags,
+    )

@@ -1,0 +1,93 @@
+"""What watches an endpoint with machines: autoscaling between two numbers, and alarms that undo an update."""
+
+from __future__ import annotations
+
+from plantdoc.endpoint import names
+from plantdoc.endpoint.ground import Ground, as_tags
+from plantdoc.params import Deploy
+
+_WHICH = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
+_POLICY = "plant-disease-invocations"
+# Share of answers that are errors of the container, and microseconds that an answer may take on average: far from both
+# when all is well, and over in two minutes when not.
+_ERRORS, _LATENCY = 0.05, 20e6
+
+
+def watch(ground: Ground, endpoint: str) -> None:
+    """Make the alarms, or put them back as they are meant to be."""
+    kinds = {"errors": ("Invocation5XXErrors", _ERRORS), "latency": ("ModelLatency", _LATENCY)}
+    for kind, name in names.alarms(endpoint).items():
+        metric, most = kinds[kind]
+        ground.alarms.put_metric_alarm(
+            AlarmName=name,
+            AlarmDescription="Undoes an update of the endpoint, see plantdoc.endpoint.live",
+            Namespace="AWS/SageMaker",
+            MetricName=metric,
+            Dimensions=[
+                {"Name": "EndpointName", "Value": endpoint},
+                {"Name": "VariantName", "Value": names.VARIANT},
+            ],
+            Statistic="Average",
+            Period=60,
+            EvaluationPeriods=2,
+            Threshold=most,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+            Tags=as_tags({}),
+        )
+
+
+def ringing(ground: Ground, endpoint: str) -> list[str]:
+    """Those of the endpoint's alarms that are on."""
+    found = ground.alarms.describe_alarms(AlarmNames=list(names.alarms(endpoint).values()))
+    return [each["AlarmName"] for each in found["MetricAlarms"] if each["StateValue"] == "ALARM"]
+
+
+def scale(ground: Ground, deploy: Deploy) -> None:
+    """Let AWS keep as many machines as the requests need, between deploy.min_instances and deploy.max_instances."""
+    which = _WHICH | {"ResourceId": names.resource(deploy.endpoint)}
+    ground.scaling.register_scalable_target(**which, MinCapacity=deploy.min_instances, MaxCapacity=deploy.max_instances)
+    ground.scaling.put_scaling_policy(
+        **which,
+        PolicyName=_POLICY,
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": float(deploy.invocations_per_instance),
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+            "ScaleInCooldown": 300,
+            "ScaleOutCooldown": 60,
+        },
+    )
+
+
+def remove(ground: Ground, endpoint: str) -> None:
+    """Take autoscaling and alarms away; what is not there is no fault."""
+    which = _WHICH | {"ResourceId": names.resource(endpoint)}
+    for policy in policies(ground, endpoint):
+        ground.scaling.delete_scaling_policy(**which, PolicyName=policy)
+    if targets(ground, endpoint):
+        ground.scaling.deregister_scalable_target(**which)
+    if found := alarms(ground, endpoint):
+        ground.alarms.delete_alarms(AlarmNames=found)
+
+
+def targets(ground: Ground, endpoint: str) -> list[str]:
+    """The endpoint's scalable targets: one, or none."""
+    found = ground.scaling.describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[names.resource(endpoint)]
+    )["ScalableTargets"]
+    return [each["ResourceId"] for each in found]
+
+
+def policies(ground: Ground, endpoint: str) -> list[str]:
+    """The names of the endpoint's scaling policies."""
+    found = ground.scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=names.resource(endpoint))[
+        "ScalingPolicies"
+    ]
+    return [each["PolicyName"] for each in found]
+
+
+def alarms(ground: Ground, endpoint: str) -> list[str]:
+    """The names of those of the endpoint's alarms that are there."""
+    found = ground.alarms.describe_alarms(AlarmNames=list(names.alarms(endpoint).values()))
+    return [each["AlarmName"] for each in found["MetricAlarms"]]

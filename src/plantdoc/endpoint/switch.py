@@ -1,0 +1,112 @@
+"""One config in the place of another: the endpoint made or updated, watched, and cleared of what is not needed."""
+
+from __future__ import annotations
+
+from plantdoc.endpoint import configs, live, scaling
+from plantdoc.endpoint.configs import Standing
+from plantdoc.endpoint.ground import Ground
+from plantdoc.endpoint.plan import Plan
+from plantdoc.errors import UserError
+from plantdoc.params import Deploy
+
+
+def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace: bool) -> None:
+    """See that the endpoint can be updated, or may be replaced.
+
+    Raises:
+        UserError: neither.
+    """
+    if serverless and was_serverless is False and not replace:
+        raise UserError(
+            f"{endpoint} has machines of its own, and AWS cannot make it serverless: --replace takes it away and "
+            "makes it anew (REPLACE=1), with some minutes in which nothing answers; or set deploy.serverless to false"
+        )
+
+
+def bring_up(
+    ground: Ground, wanted: Deploy, state: live.State | None, plan: Plan, now: Standing | None, replace: bool
+) -> bool:
+    """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
+    if state and state.status == live.FAILED:
+        print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made anew", flush=True)
+        live.delete(ground, wanted.endpoint)
+        state = None
+    if state and state.config == plan.name and state.status == live.IN_SERVICE:
+        _look_after(ground, wanted, plan.serverless)
+        return False
+    to(ground, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
+    return True
+
+
+def to(
+    ground: Ground,
+    wanted: Deploy,
+    state: live.State | None,
+    config: str,
+    serverless: bool,
+    was_serverless: bool | None,
+    replace: bool,
+) -> None:
+    """Make or update the endpoint, and wait.
+
+    Raises:
+        UserError: AWS cannot start the model, or has undone the update; or the endpoint would have to be replaced.
+    """
+    endpoint = wanted.endpoint
+    if state and serverless and was_serverless is False:
+        check(endpoint, serverless, was_serverless, replace)
+        scaling.remove(ground, endpoint)
+        live.delete(ground, endpoint)
+        state = None
+    if not serverless:
+        scaling.watch(ground, endpoint)
+    if state:
+        if state.config != config:
+            # A scaling target of machines that are to go holds the update up.
+            if serverless:
+                scaling.remove(ground, endpoint)
+            live.update(ground, endpoint, config, serverless or was_serverless is True)
+    else:
+        live.create(ground, endpoint, config)
+    after = live.settled(ground, endpoint)
+    if not after:
+        raise UserError(f"{endpoint} was deleted meanwhile: run it again")
+    if after.status != live.IN_SERVICE or after.config != config:
+        raise UserError(_why(ground, wanted, after, config))
+    _look_after(ground, wanted, serverless)
+
+
+def _why(ground: Ground, wanted: Deploy, after: live.State, config: str) -> str:
+    """What became of an endpoint that does not serve `config`; a failed first one goes, as it can do nothing."""
+    reason = after.reason or "AWS does not say why"
+    if after.status == live.FAILED:
+        scaling.remove(ground, wanted.endpoint)
+        live.delete(ground, wanted.endpoint)
+        tidy(ground, wanted)
+        return f"AWS could not start {config}: {reason}. CloudWatch has the container's log; the endpoint was deleted"
+    tidy(ground, wanted)
+    return (
+        f"AWS has not put {config} into service, {after.config} serves on ({after.status}): {reason}. CloudWatch has "
+        f"the log, /aws/sagemaker/Endpoints/{wanted.endpoint}"
+    )
+
+
+def _look_after(ground: Ground, wanted: Deploy, serverless: bool) -> None:
+    if serverless:
+        scaling.remove(ground, wanted.endpoint)
+    else:
+        scaling.watch(ground, wanted.endpoint)
+        scaling.scale(ground, wanted)
+
+
+def tidy(ground: Ground, wanted: Deploy) -> None:
+    """Keep what is served or about to be, and `deploy.keep_versions` to go back to; delete the rest of ours."""
+    state = live.look(ground, wanted.endpoint)
+    served = {state.config, state.pending} if state else set()
+    ways_back = [
+        each.name
+        for each in configs.all_of(ground, wanted.endpoint)
+        if each.order is not None and not each.withdrawn and each.name not in served
+    ]
+    for name in configs.keep_only(ground, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
+        print(f"deploy: deleted {name}, which is no longer needed", flush=True)
