@@ -1,0 +1,184 @@
+"""Serve the detector: a web page, its API, and SageMaker's container contract, on this machine.
+
+    python scripts/serve.py                          the bundle in models/bundle
+    python scripts/serve.py detector@v1.2.0          a registered version
+    python scripts/serve.py ~/model.tar.gz           any bundle, packed or unpacked
+    python scripts/serve.py --endpoint NAME          the page and the API here, the model on SageMaker
+    python scripts/serve.py --api URL                the same, through the public API; its key in PLANTDOC_API_KEY
+
+Ctrl-C ends it. What is asked is written to the standard output, a line of JSON per request, without the photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc import guard, stage
+from plantdoc.errors import UserError
+
+log = logging.getLogger("plantdoc")
+FILES = 8192  # open at once: a connection is one
+
+
+def main() -> None:
+    arguments = parse()
+    guard.end_on_terminate()
+    listening = bound(arguments.host, arguments.port)  # told before the model is loaded
+    # Not for --help.
+    from plantdoc.server.limits import Limits
+    from plantdoc.server.metrics import Metrics
+
+    limits, metrics = Limits(), Metrics()
+    if arguments.endpoint or arguments.api:
+        service, examples = remote(arguments)
+    else:
+        service, examples = local(arguments, limits, metrics)
+    run(service, examples, metrics, limits, listening)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a bundle or a version like detector@v1.2.0; default: models/bundle"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: any machine may ask")
+    parser.add_argument("--port", type=whole(0, 65535), default=8080, help="to listen at; 0: one that is free")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--endpoint", metavar="NAME", help="a SageMaker endpoint that answers instead")
+    where.add_argument("--api", metavar="URL", help="a public API that answers instead")
+    parser.add_argument("--region", help="of the endpoint; default: that of the AWS environment")
+    parser.add_argument("--max-batch", type=whole(1, 256), default=8, help="photos in a call of the model (default 8)")
+    parser.add_argument(
+        "--max-wait-ms",
+        type=whole(0, 10_000),
+        default=5,
+        help="that a photo waits for others to share a call (default 5)",
+    )
+    parser.add_argument("--no-merging", action="store_true", help="a call of the model for each request")
+    parser.add_argument(
+        "--threads", type=whole(1, 1024), default=os.cpu_count(), help="of the model (default: all cores)"
+    )
+    arguments = parser.parse_args()
+    if arguments.model and (arguments.endpoint or arguments.api):
+        parser.error("MODEL is what this machine serves: leave it out with --endpoint and --api")
+    return arguments
+
+
+def whole(least: int, most: int):
+    """What argparse makes a whole number from `least` to `most` with."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address, which does not listen yet.
+
+    Raises:
+        UserError: the address is taken, or is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"cannot listen at {host}, port {port} ({why}): end what listens there, or choose another, like PORT=8081"
+        ) from None
+    return listening
+
+
+def local(arguments: argparse.Namespace, limits, metrics):
+    """Who answers, and where the examples are, with a model in this process."""
+    from plantdoc.server import bundles
+    from plantdoc.server.local import Local
+    from plantdoc.server.model import Model
+
+    bundle = bundles.find(arguments.model or "models/bundle")
+    log.info("serve: loading %s", bundle.version)
+    model = Model(bundle.model, arguments.threads)
+    model.warm(arguments.max_batch)
+    merging = {"most": arguments.max_batch, "wait": arguments.max_wait_ms / 1000, "merge": not arguments.no_merging}
+    return Local(bundle, model, limits, seen=metrics.batch, **merging), bundle.examples
+
+
+def remote(arguments: argparse.Namespace):
+    """Who answers, and where the examples are, with a model elsewhere."""
+    from plantdoc.server import bundles
+
+    if arguments.endpoint:
+        from plantdoc.server.endpoint import Endpoint
+
+        service = Endpoint(arguments.endpoint, arguments.region)
+    else:
+        from plantdoc.server.public_api import PublicApi
+
+        service = PublicApi(arguments.api, os.environ.get("PLANTDOC_API_KEY"))
+    try:
+        return service, bundles.find().examples
+    except UserError:
+        return service, None  # there is no bundle here, and none is needed
+
+
+def run(service, examples, metrics, limits, listening: socket.socket) -> None:
+    """Answer until Ctrl-C or SIGTERM."""
+    import uvicorn
+
+    from plantdoc.server import app
+    from plantdoc.server.access import Lines
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))
+    lines = Lines(sys.stdout)
+    lines.start()
+    application = app.create(service, examples, metrics, lines.write, limits)
+    config = uvicorn.Config(
+        application,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=10,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets=None) -> None:
+            await super().startup(sockets)
+            log.info("serve: open %s (Ctrl-C ends it)", url(listening))
+
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # the ordinary end
+        log.info("serve: stopped")
+    finally:
+        lines.stop()
+
+
+def url(listening: socket.socket) -> str:
+    """What to type into a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    stage.run(main)

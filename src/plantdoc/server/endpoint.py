@@ -1,0 +1,74 @@
+"""Answers from a SageMaker endpoint."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+
+import boto3
+from botocore.config import Config
+
+from plantdoc import request
+from plantdoc.cloud import aws
+from plantdoc.photo import Refused
+from plantdoc.request import Options
+from plantdoc.server import upstream
+
+log = logging.getLogger("plantdoc")
+# SageMaker gives a model 60 seconds, and one that slept needs many of them.
+_PATIENCE = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standard", "total_max_attempts": 3})
+_BUSY = ("ThrottlingException", "TooManyRequestsException", "ServiceUnavailable", "ModelNotReadyException")
+
+
+class Endpoint(upstream.Upstream):
+    """An endpoint that serves a bundle.
+
+    Args:
+        name: of the endpoint.
+        region: None for that of the AWS environment.
+
+    Raises:
+        UserError: there is no region, or there are no credentials.
+    """
+
+    source = "sagemaker"
+
+    def __init__(self, name: str, region: str | None = None):
+        super().__init__(f"the endpoint {name}")
+        self._endpoint = name
+        with aws.explained():
+            if boto3.Session().get_credentials() is None:
+                raise aws.refused.NoCredentialsError
+            self._client = boto3.client("sagemaker-runtime", region_name=aws.region(region), config=_PATIENCE)
+
+    def one(self, picture: bytes, options: Options) -> dict:
+        return self._invoke(picture, upstream.kind(picture), options)
+
+    def several(self, pictures: list[bytes], options: Options) -> dict:
+        rows = [{"b64": base64.b64encode(each).decode()} for each in pictures]
+        return self._invoke(json.dumps({"instances": rows}).encode(), request.JSON, options)
+
+    def _invoke(self, body: bytes, kind: str, options: Options) -> dict:
+        asked = {"EndpointName": self._endpoint, "Body": body, "ContentType": kind, "Accept": request.JSON}
+        if given := upstream.chosen(options):
+            asked["CustomAttributes"] = ",".join(f"{name}={value}" for name, value in given.items())
+        try:
+            text = self._client.invoke_endpoint(**asked)["Body"].read()
+        except aws.refused.ClientError as error:
+            log.error("%s: %s", self.name, error)
+            raise _explained(aws.code(error), str(error)) from None
+        except (aws.refused.BotoCoreError, aws.refused.HTTPClientError) as error:
+            log.error("%s: %s", self.name, error)
+            raise Refused(502, "no_answer", "the endpoint cannot be reached; the server's log says why") from None
+        return upstream.read(text)  # the container says 200 to everything; a refusal stands in the answer
+
+
+def _explained(code: str, text: str) -> Refused:
+    if code in _BUSY:
+        return upstream.busy()
+    if "too large" in text or "length less than" in text:
+        return Refused(413, "too_long", "the endpoint does not take so much at once: send fewer or smaller pictures")
+    if "not found" in text:
+        return Refused(502, "no_endpoint", "there is no such endpoint: `make endpoints` lists what there is")
+    return Refused(502, "no_answer", "the endpoint gave no answer; the server's log says why")

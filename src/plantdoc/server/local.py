@@ -1,0 +1,152 @@
+"""Answers from a model in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import io
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from plantdoc import answer, photo, request
+from plantdoc.photo import Photo, Refused
+from plantdoc.request import Options
+from plantdoc.server import forms
+from plantdoc.server.batcher import Batcher
+from plantdoc.server.blank import blank
+from plantdoc.server.bundles import Bundle
+from plantdoc.server.gate import Gate
+from plantdoc.server.limits import Limits
+from plantdoc.server.model import Model
+
+_CONVERTED = 3  # bytes a pixel, of a photo that is converted before the model takes it
+
+
+class Local:
+    """Checks photos in threads, asks the model through a Batcher.
+
+    Args:
+        bundle: what is served.
+        model: its model.
+        limits: how long a request waits for a place.
+        most, wait, merge: see Batcher.
+        seen: told the number of pictures of each call of the model.
+    """
+
+    source = "local"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: Model,
+        limits: Limits,
+        most: int = 8,
+        wait: float = 0.005,
+        merge: bool = True,
+        seen: Callable[[int], None] = lambda size: None,
+    ):
+        self._bundle, self._most, self._max_pixels = bundle, most, bundle.about["max_pixels"]
+        self._batcher = Batcher(model.ask, most, wait, self._max_pixels, merge, seen)
+        self._threads, self._converter = ThreadPoolExecutor(2, "photos"), ThreadPoolExecutor(1, "converter")
+        # One converted photo of the largest size at a time: those of all requests at once would not fit in memory.
+        self._converting = Gate(limits.bodies, _CONVERTED * self._max_pixels, limits.bodies, limits.wait_seconds)
+
+    async def start(self) -> None:
+        self._batcher.start()
+
+    async def stop(self) -> None:
+        await self._batcher.stop()
+        for threads in (self._threads, self._converter):
+            await asyncio.to_thread(threads.shutdown)
+
+    def about(self) -> dict:
+        about = self._bundle.about
+        return {
+            "model": self._bundle.version,
+            "threshold": about["threshold"],
+            "max_pixels": self._max_pixels,
+            "classes": self._bundle.classes,
+            "scores": {key: about.get(key) for key in ("map50", "map50_low", "map50_high", "pictures")},
+            "note": about.get("note", ""),
+            "attribution": about.get("attribution", ""),
+            "trace": f"python scripts/trace.py {self._bundle.source}",
+        }
+
+    async def check(self) -> None:
+        """Ask the model for real; raises what it raises."""
+        (row,) = await self._batcher.ask([blank()])
+        if isinstance(row, Refused):
+            raise row
+
+    async def answer(self, content_type: str, body: bytes, options: Options) -> dict:
+        """The answer to a body, as in plantdoc.answer.body.
+
+        Raises:
+            Refused: it cannot be answered.
+        """
+        started = time.perf_counter()
+        threshold = self._bundle.about["threshold"] if options.threshold is None else options.threshold
+        read = forms.pictures if forms.is_form(content_type) else request.pictures
+        sent, many = await _in(self._threads, read, content_type, body)
+        predictions: list[dict | Refused] = []
+        for part, weight in await _in(self._threads, self._parts, sent):
+            # What needs no converting does not wait behind what does.
+            async with self._converting.place(weight) if weight else contextlib.nullcontext():
+                photos = await _in(self._converter if weight else self._threads, self._checked, part)
+                rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, Photo)]))
+            for each in photos:
+                row = each if isinstance(each, Refused) else next(rows)
+                done = row if isinstance(row, Refused) else answer.of_one(each, row, threshold, options.most)
+                predictions.append(done)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        return answer.body(predictions, many, self._bundle.version, threshold, milliseconds)
+
+    def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[bytes | Refused], int]]:
+        """What is asked in one call, and bytes that it will be converted to.
+
+        That is as many pictures as allowed, and no more pixels than one picture may have.
+        """
+        parts: list[tuple[list[bytes | Refused], int]] = []
+        pixels = 0
+        for each in sent:
+            more, converted = _size(each)
+            if not parts or len(parts[-1][0]) == self._most or pixels + more > self._max_pixels:
+                parts.append(([], 0))
+                pixels = 0
+            part, weight = parts[-1]
+            parts[-1] = ([*part, each], weight + _CONVERTED * more * converted)
+            pixels += more
+        return parts
+
+    def _checked(self, sent: list[bytes | Refused]) -> list[Photo | Refused]:
+        checked = []
+        for each in sent:
+            try:
+                checked.append(each if isinstance(each, Refused) else photo.read(each, self._max_pixels))
+            except Refused as refused:
+                checked.append(refused)
+        return checked
+
+
+async def _in(threads: ThreadPoolExecutor, function: Callable, *arguments):
+    """Run in a thread. Who is cancelled meanwhile keeps its place until the thread is done with it."""
+    running = asyncio.get_running_loop().run_in_executor(threads, functools.partial(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        running.cancel()
+        await asyncio.wait({running})
+        raise
+
+
+def _size(sent: bytes | Refused) -> tuple[int, bool]:
+    """Pixels of a picture by its header, and whether it will be converted; 0 for what is none."""
+    try:
+        with Image.open(io.BytesIO(sent), formats=("JPEG", "PNG", "WEBP")) as picture:
+            return picture.width * picture.height, picture.format == "WEBP" or picture.mode == "CMYK"
+    except Exception:  # photo.read says what is wrong with it
+        return 0, False

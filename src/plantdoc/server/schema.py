@@ -1,0 +1,149 @@
+"""The API's documentation: what is sent and what comes back, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from plantdoc import request
+from plantdoc.server import forms
+
+TITLE = "Plant disease detector"
+ABOUT = "Finds leaves in photos and names their disease. Photos are answered and forgotten; none is kept."
+_BOX = "[x, y, width, height] in pixels of the photo as displayed, from its upper left corner"
+
+
+class Detection(BaseModel):
+    """A leaf."""
+
+    box: Annotated[list[float], Field(min_length=4, max_length=4, description=_BOX)]
+    score: Annotated[float, Field(ge=0, le=1)]
+    class_id: Annotated[int, Field(ge=0)]
+    class_name: str
+
+
+class Found(BaseModel):
+    """What was found in one photo, best first."""
+
+    width: Annotated[int, Field(description="px, as displayed")]
+    height: Annotated[int, Field(description="px, as displayed")]
+    detections: list[Detection]
+
+
+class _Head(BaseModel):
+    model: Annotated[str, Field(description="the model's version")]
+    milliseconds: Annotated[float, Field(description="from the body's last byte to the answer")]
+    threshold: Annotated[float, Field(description="detections with a lower score were left out")]
+
+
+class Answer(_Head, Found):
+    """To one photo."""
+
+
+class Reason(BaseModel):
+    status: int
+    code: Annotated[str, Field(description="for programs, like too_small")]
+    message: Annotated[str, Field(description="for people")]
+
+
+class Error(BaseModel):
+    """Why there is no answer."""
+
+    error: Reason
+
+
+class Answers(_Head):
+    """To several photos, in their order; a photo that cannot be answered has an error in its place."""
+
+    predictions: list[Found | Error]
+
+
+class Scores(BaseModel):
+    """mAP@50 on the test pictures, with its 95 % interval."""
+
+    map50: float | None
+    map50_low: float | None
+    map50_high: float | None
+    pictures: int | None
+
+
+class Info(BaseModel):
+    """About the model and this server."""
+
+    model: str | None
+    threshold: Annotated[float | None, Field(description="the model's own")]
+    max_bytes: Annotated[int, Field(description="of a body")]
+    max_pixels: Annotated[int | None, Field(description="of a photo")]
+    classes: list[str]
+    scores: Scores
+    note: str
+    attribution: str
+    trace: Annotated[str, Field(description="the command that says which revision made the model")]
+    source: Annotated[str, Field(description="who answers: local, sagemaker or api")]
+
+
+class Example(BaseModel):
+    name: str
+    url: str
+
+
+_REASONS = {
+    400: "wrong JSON, form, option or base64, or nothing was sent",
+    408: "the body did not come in time",
+    413: f"more than {request.MAX_BYTES / 1e6:g} MB, {request.MAX_BATCH} photos, or pixels than allowed",
+    415: "another content type, or what was sent is no JPEG, PNG or WebP",
+    422: "the photo is damaged or too small",
+    429: "too many requests wait already",
+    500: "a fault of the server",
+}
+REFUSALS = {status: {"model": Error, "description": text} for status, text in _REASONS.items()}
+
+_FILE = {"type": "string", "format": "binary"}
+_B64 = {
+    "type": "object",
+    "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
+    "required": ["b64"],
+}
+_ROWS = {
+    "type": "object",
+    "required": ["instances"],
+    "properties": {
+        "instances": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": request.MAX_BATCH,
+            "items": {
+                "oneOf": [
+                    _B64,
+                    {"type": "object", "properties": {"image_bytes": _B64}, "required": ["image_bytes"]},
+                ]
+            },
+        }
+    },
+}
+_FORM = {"type": "object", "properties": {"file": {"type": "array", "items": _FILE, "maxItems": request.MAX_BATCH}}}
+# FastAPI would read the body itself if it knew of it; so it is described by hand.
+INVOCATIONS = {
+    "requestBody": {
+        "required": True,
+        "description": "A photo, a form with photos, or TensorFlow Serving's JSON. JSON is answered with a list, "
+        "and so is a form with more than one file.",
+        "content": {kind: {"schema": _FILE} for kind in request.TYPES}
+        | {request.JSON: {"schema": _ROWS}, forms.MULTIPART: {"schema": _FORM}},
+    },
+    "parameters": [
+        {
+            "name": "threshold",
+            "in": "query",
+            "description": "leave out detections with a lower score; default: the model's own",
+            "schema": {"type": "number", "minimum": 0, "maximum": 1},
+        },
+        {
+            "name": "max",
+            "in": "query",
+            "description": "keep so many of the best; default: all",
+            "schema": {"type": "integer", "minimum": 1, "maximum": request.MAX_DETECTIONS},
+        },
+    ],
+}

@@ -1,0 +1,137 @@
+"""Answers from a model elsewhere: what a SageMaker endpoint and the public API have in common. No TensorFlow here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from plantdoc import answer, request
+from plantdoc.photo import Refused
+from plantdoc.request import Options
+from plantdoc.server import forms
+from plantdoc.server.blank import blank
+
+log = logging.getLogger("plantdoc")
+_SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG", "image/webp": b"RIFF"}
+_AT_ONCE = 16
+
+
+class Upstream:
+    """Passes questions on. `one` and `several` ask and block; they raise Refused.
+
+    Args:
+        name: for the log.
+    """
+
+    source = ""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._model: str | None = None  # what its answers told of it
+        self._threshold: float | None = None
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "upstream")
+        self._first: asyncio.Task | None = None
+
+    def one(self, picture: bytes, options: Options) -> dict:
+        """The answer to a picture."""
+        raise NotImplementedError
+
+    def several(self, pictures: list[bytes], options: Options) -> dict:
+        """The answer to pictures, with `predictions`."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        # An endpoint that sleeps wakes up meanwhile, and its answer tells the version.
+        self._first = asyncio.get_running_loop().create_task(self._wake())
+
+    async def stop(self) -> None:
+        self._first.cancel()
+        await asyncio.gather(self._first, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def about(self) -> dict:
+        """What its answers told; nothing before the first."""
+        return {
+            "model": self._model,
+            "threshold": self._threshold,
+            "max_pixels": None,
+            "classes": [],
+            "scores": dict.fromkeys(("map50", "map50_low", "map50_high", "pictures")),
+            "note": "",
+            "attribution": "",
+            "trace": "",
+        }
+
+    async def check(self) -> None:
+        """Ask for real; raises Refused with what was answered instead."""
+        await self.answer("image/jpeg", blank().data, Options())
+
+    async def answer(self, content_type: str, body: bytes, options: Options) -> dict:
+        """The answer to a body, as in plantdoc.answer.body.
+
+        Raises:
+            Refused: with the status that the model's side gave, 429 when it is busy, 502 when it does not answer.
+        """
+        return await self._in_thread(self._answer, content_type, body, options)
+
+    def _answer(self, content_type: str, body: bytes, options: Options) -> dict:
+        sent, many = (forms if forms.is_form(content_type) else request).pictures(content_type, body)
+        good = [each for each in sent if isinstance(each, bytes)]
+        if not many:
+            content = self.one(*good, options)
+        elif good:
+            content = self.several(good, options)
+            rows = iter(content["predictions"])
+            places = [answer.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent]
+            content = content | {"predictions": places}
+        else:
+            threshold = self._threshold if options.threshold is None else options.threshold
+            return answer.body(sent, True, self._model or "", threshold or 0.0, 0.0)
+        self._model = content["model"] or self._model
+        if options.threshold is None:
+            self._threshold = content["threshold"]
+        return content
+
+    async def _wake(self) -> None:
+        try:
+            await self.check()
+        except Refused as refused:
+            log.warning("%s does not answer yet: %s", self.name, refused.message)
+
+    async def _in_thread(self, function, *arguments):
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def read(text: bytes) -> dict:
+    """The content of an answer.
+
+    Raises:
+        Refused: what the answer says instead, or 502 when it is none.
+    """
+    try:
+        content = json.loads(text)
+        if error := content.get("error"):
+            raise Refused(int(error["status"]), str(error["code"]), str(error["message"]))
+        if not {"model", "threshold", "milliseconds"} <= content.keys():
+            raise ValueError
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise Refused(502, "no_answer", "what answers there is no plant disease detector") from None
+    return content
+
+
+def kind(picture: bytes) -> str:
+    """The content type of a picture by its first bytes; what was said of it may be wrong."""
+    return next((kind for kind, start in _SIGNATURES.items() if picture.startswith(start)), "image/jpeg")
+
+
+def chosen(options: Options) -> dict[str, float | int]:
+    """The options that were given, by their names in a query."""
+    values = {"threshold": options.threshold, "max": options.most}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def busy() -> Refused:
+    """What to answer when the model's side has enough to do."""
+    return Refused(429, "busy", "the model is busy, or is starting: try again in some seconds")

@@ -1,0 +1,192 @@
+"""scripts/serve.py: what it finds to serve, what it says when it cannot, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import miniature
+import pytest
+import served
+
+from plantdoc import bundle
+from plantdoc.errors import UserError
+from plantdoc.server import bundles
+
+PIPELINE = """
+stages:
+  deploy:
+    cmd: mkdir -p models/bundle && cp made.tar.gz models/bundle/model.tar.gz
+    deps: [made.tar.gz]
+    outs: [models/bundle]
+"""
+
+
+def make_bundle(folder: Path, note: str = "") -> Path:
+    """A bundle without a model that loads; what is looked for in it is there."""
+    content = folder / "content"
+    shutil.rmtree(content, ignore_errors=True)
+    (content / "1").mkdir(parents=True)
+    (content / "1/saved_model.pb").write_bytes(b"no model")
+    (content / "labels.json").write_text('["leaf"]')
+    (content / "serving.json").write_text(json.dumps({"threshold": 0.5, "max_pixels": 9, "note": note}))
+    bundle.pack(content, folder / "made.tar.gz")
+    return folder / "made.tar.gz"
+
+
+def end(*arguments: str | Path, cwd: Path = served.ROOT, **environment: str) -> tuple[int, str]:
+    """Exit code and messages of a server that does not come up."""
+    process = served.start(*arguments, cwd=cwd, **environment)
+    said = process.communicate(timeout=served.PATIENCE)[1]
+    assert "Traceback" not in said
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """A repository with a version, pushed to its remote, and after it another bundle."""
+    folder = tmp_path_factory.mktemp("repository")
+    miniature.git(folder, "init", "-q", "-b", "main")
+    dvc(folder, "init", "-q")
+    dvc(folder, "remote", "add", "-q", "-d", "storage", str(folder.with_name("storage")))
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    for note in ("first", "second"):
+        make_bundle(folder, note)
+        dvc(folder, "repro", "-q")
+        miniature.git(folder, "add", "dvc.lock", "dvc.yaml", ".dvc/config")
+        miniature.git(folder, "commit", "-q", "-m", note)
+        if note == "first":
+            dvc(folder, "push", "-q")
+            miniature.git(folder, "tag", "-a", "detector@v1.0.0", "-m", "x")
+            (folder / "first.tar.gz").write_bytes((folder / "made.tar.gz").read_bytes())
+    return folder
+
+
+def dvc(folder: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "dvc", *words]
+    subprocess.run(command, cwd=folder, env=miniature.environment(), check=True, capture_output=True)
+
+
+@pytest.fixture
+def here(repository, monkeypatch) -> Path:
+    shutil.rmtree(repository / ".dvc/tmp/plantdoc", ignore_errors=True)
+    monkeypatch.chdir(repository)
+    return repository
+
+
+def test_a_version_is_brought_from_the_remote_and_kept(here):
+    shutil.rmtree(here / ".dvc/cache")
+    found = bundles.find("detector@v1.0.0")
+    assert (found.version, found.about["note"], found.classes) == ("detector@v1.0.0", "first", ["leaf"])
+    assert found.folder.is_relative_to(here / ".dvc/tmp/plantdoc")
+    storage = here.with_name("storage")
+    storage.rename(storage.with_name("away"))
+    try:
+        assert bundles.find("detector@v1.0.0") == found, "the second time nothing is needed"
+    finally:
+        storage.with_name("away").rename(storage)
+    left = [path.name for path in (here / ".dvc/tmp/plantdoc").rglob("tmp*")]
+    assert left == []
+
+
+def test_the_same_bytes_have_the_same_name(here):
+    assert bundles.find("first.tar.gz").version == "detector@v1.0.0"
+    second = bundles.find("models/bundle")
+    assert second.version.startswith("bundle-") and second.about["note"] == "second"
+    assert bundles.find("models/bundle/model.tar.gz") == second
+    assert bundles.find(str(second.folder)).version == second.version, "unpacked it is the same"
+    assert second.source == "models/bundle/model.tar.gz"
+
+
+def test_two_servers_may_unpack_at_once(tmp_path):
+    kept = tmp_path / "place/kept"
+    with bundles._moved_to(kept) as one:
+        (one / "file").write_text("one")
+        with bundles._moved_to(kept) as two:
+            (two / "file").write_text("two")
+    assert (kept / "file").read_text() == "two" and [*kept.parent.iterdir()] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("detector@v9.0.0", "there is no detector@v9.0.0; there is: detector@v1.0.0"),
+        ("detector@1", "detector@1 is no version"),
+        ("nothing", "nothing is not there: `dvc repro deploy` makes it"),
+        (".dvc", r"holds no bundle: 1/saved_model\.pb"),
+        ("dvc.yaml", "no bundle that can be unpacked"),
+    ],
+)
+def test_what_cannot_be_served_is_said(here, name, says):
+    with pytest.raises(UserError, match=says):
+        bundles.find(name)
+
+
+def test_a_bundle_of_an_older_version_of_the_project_is_said(here):
+    old = bundles.find("models/bundle").folder
+    (old / "serving.json").unlink()
+    with pytest.raises(UserError, match="older version of this project"):
+        bundles.find("models/bundle")
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_load_is_one_line(tmp_path):
+    code, said = end(make_bundle(tmp_path))
+    assert code == 1
+    assert "does not load" in said.splitlines()[-1] and said.splitlines()[-1].startswith("serve: ")
+
+
+def test_a_missing_model_is_one_line(tmp_path):
+    assert end(cwd=tmp_path) == (
+        1,
+        "serve: models/bundle is not there: `dvc repro deploy` makes it, `make pull` brings the stored one; or name "
+        "another, like MODEL=detector@v1.2.0\n",
+    )
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, said = end("--port", str(port), cwd=tmp_path)
+    assert code == 1
+    assert said.startswith(f"serve: cannot listen at 127.0.0.1, port {port} (Address already in use): ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_well_when_told_to(tmp_path, number):
+    with served.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
+        assert server.client.get("/info").json()["source"] == "api"
+        assert server.client.get("/examples").json() == []
+        server.process.send_signal(number)
+        assert server.process.wait(served.PATIENCE) == 0
+    assert "serve: stopped\n" in server.said
+    assert "Traceback" not in "".join(server.said)
+
+
+def test_with_a_model_elsewhere_tensorflow_is_not_loaded(tmp_path):
+    with served.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
+        assert server.ask(b"\xff\xd8\xff").json()["error"]["code"] == "no_answer"
+        assert server.client.get("/ping").status_code == 503
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "tensorflow" not in loaded and "PIL" in loaded
+
+
+def test_the_help_loads_nothing_heavy():
+    script = served.ROOT / "scripts/serve.py"
+    done = subprocess.run([sys.executable, "-X", "importtime", script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "detector@v1.2.0" in done.stdout
+    for heavy in ("tensorflow", "fastapi", "uvicorn", "boto3", "numpy", "prometheus_client", "pydantic"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--port", "x"], ["--port", "65536"], ["--max-batch", "0"], ["a", "--api", "http://x"], ["--threads", "-1"]],
+)
+def test_wrong_options_are_refused(tmp_path, wrong):
+    assert end(*wrong, cwd=tmp_path)[0] == 2

@@ -1,0 +1,583 @@
+"""What keeps the server whole, each part by itself: admission, batches, health, slow and vanished clients, faults."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import served
+import uvicorn
+from PIL import Image
+
+from plantdoc.photo import Photo, Refused
+from plantdoc.request import Options
+from plantdoc.server import app
+from plantdoc.server.access import Lines
+from plantdoc.server.batcher import Batcher
+from plantdoc.server.bundles import Bundle
+from plantdoc.server.gate import Gate
+from plantdoc.server.health import Health
+from plantdoc.server.limits import Limits
+from plantdoc.server.local import Local
+from plantdoc.server.metrics import Metrics
+
+PATIENCE = 60  # seconds
+LIMITS = Limits(body=1000, bodies=4, bytes=4000, waiting=3, wait_seconds=PATIENCE, idle_seconds=PATIENCE)
+
+
+def photos(*names: str, side: int = 16) -> list[Photo]:
+    return [Photo(name.encode(), 1, side, side) for name in names]
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# ------------------------------------------------------------------------------------------------ a gate
+
+
+def test_a_gate_lets_in_so_much_and_the_rest_in_their_order():
+    async def main() -> list:
+        gate, order = Gate(places=2, capacity=10, waiting=9, seconds=PATIENCE), []
+        go = asyncio.Event()
+
+        async def visit(name: str, weight: int) -> None:
+            async with gate.place(weight):
+                order.append((name, gate.inside, gate.weight))
+                await go.wait()
+
+        tasks = [asyncio.create_task(visit(*each)) for each in (("a", 4), ("b", 4), ("c", 9), ("d", 1), ("e", 99))]
+        while gate.waiting < 3:
+            await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(*tasks)
+        assert (gate.inside, gate.weight, gate.waiting) == (0, 0, 0)
+        return order
+
+    order = asyncio.run(main())
+    assert [name for name, _, _ in order] == list("abcde")
+    assert all(inside <= 2 and weight <= 10 for _, inside, weight in order)
+
+
+def test_who_gives_up_waiting_makes_room():
+    async def main() -> None:
+        gate = Gate(places=1, capacity=10, waiting=2, seconds=PATIENCE)
+
+        async def visit() -> None:
+            async with gate.place(1):
+                pass
+
+        async with gate.place(1):
+            waiting = [asyncio.create_task(visit()) for _ in range(2)]
+            while gate.waiting < 2:
+                await asyncio.sleep(0)
+            with pytest.raises(Refused, match="more requests are waiting"):
+                await visit()
+            waiting[0].cancel()
+            await asyncio.wait(waiting[:1])
+            assert gate.waiting == 1
+        await waiting[1]
+        assert (gate.inside, gate.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_for_ever():
+    async def main() -> None:
+        gate = Gate(places=1, capacity=10, waiting=2, seconds=0.01)
+        async with gate.place(1):
+            with pytest.raises(Refused) as refused:
+                async with gate.place(1):
+                    pass
+            assert refused.value.status == 429
+        assert (gate.inside, gate.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------------------- a batcher
+
+
+class Held:
+    """A model that answers with the photos' bytes, when it is let go; it notes what it was asked."""
+
+    def __init__(self):
+        self.calls: list[list[bytes]] = []
+        self.go, self.called = threading.Event(), threading.Event()
+
+    def __call__(self, asked: list[Photo]) -> list[bytes]:
+        self.calls.append([photo.data for photo in asked])
+        self.called.set()
+        assert self.go.wait(PATIENCE)
+        return self.calls[-1]
+
+
+async def through(model: Held, groups: list[list[Photo]], wait: float = PATIENCE, **options) -> list:
+    """Ask about the first group; when the model is at it, about the others; then let the model go."""
+    batcher = Batcher(model, **{"most": 4, "pixels": 10**9} | options, wait=wait)
+    batcher.start()
+    try:
+        tasks = [asyncio.create_task(batcher.ask(groups[0]))]
+        await asyncio.to_thread(model.called.wait, PATIENCE)
+        tasks += [asyncio.create_task(batcher.ask(group)) for group in groups[1:]]
+        await asyncio.sleep(0)
+        model.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await batcher.stop()
+
+
+FULL = photos("a", "b", "c", "d")  # is not waited with
+
+
+def test_what_waits_is_asked_together_and_each_gets_its_own():
+    model = Held()
+    groups = [FULL, *([photo] for photo in photos(*"efgh")), FULL]
+    answers = asyncio.run(through(model, groups))
+    assert model.calls == [[b"a", b"b", b"c", b"d"], [b"e", b"f", b"g", b"h"], [b"a", b"b", b"c", b"d"]]
+    assert answers == [[photo.data for photo in group] for group in groups]
+
+
+def test_a_group_stays_together():
+    model = Held()
+    groups = [FULL, photos("e", "f", "g"), photos("h", "i"), photos("j", "k")]
+    asyncio.run(through(model, groups))
+    assert model.calls[1:] == [[b"e", b"f", b"g"], [b"h", b"i", b"j", b"k"]]
+
+
+def test_without_merging_each_group_is_a_call():
+    model = Held()
+    asyncio.run(through(model, [photos("a"), photos("b"), photos("c", "d")], merge=False))
+    assert model.calls == [[b"a"], [b"b"], [b"c", b"d"]]
+
+
+def test_many_pixels_are_not_asked_together():
+    model = Held()
+    asyncio.run(through(model, [FULL, *([photo] for photo in photos(*"efg", side=100))], wait=0, pixels=20_000))
+    assert model.calls[1:] == [[b"e", b"f"], [b"g"]]
+
+
+def test_a_photo_does_not_wait_for_others_for_ever():
+    model = Held()
+    assert asyncio.run(through(model, [photos("a"), photos("b")], wait=0.001)) == [[b"a"], [b"b"]]
+
+
+def test_a_photo_waits_for_others_to_share_its_call():
+    async def main() -> None:
+        model = Held()
+        model.go.set()
+        batcher = Batcher(model, most=2, wait=PATIENCE, pixels=10**9)
+        batcher.start()
+        first = asyncio.create_task(batcher.ask(photos("a")))
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        assert await batcher.ask(photos("b")) == [b"b"] and await first == [b"a"]
+        assert model.calls == [[b"a", b"b"]]
+        await batcher.stop()
+
+    asyncio.run(main())
+
+
+def test_who_has_gone_is_not_asked_for():
+    async def main() -> None:
+        model = Held()
+        batcher = Batcher(model, most=4, wait=0, pixels=10**9)
+        batcher.start()
+        first = asyncio.create_task(batcher.ask(photos("a")))
+        await asyncio.to_thread(model.called.wait, PATIENCE)
+        stays, gone, also = (asyncio.create_task(batcher.ask(photos(name))) for name in "bcd")
+        await asyncio.sleep(0)
+        gone.cancel()
+        first.cancel()  # it is being asked about: its answer is thrown away
+        await asyncio.wait([gone, first])
+        model.go.set()
+        assert [await stays, await also] == [[b"b"], [b"d"]]
+        assert model.calls == [[b"a"], [b"b", b"d"]]
+        await batcher.stop()
+
+    asyncio.run(main())
+
+
+def test_a_failure_reaches_those_it_concerns_and_the_batcher_goes_on():
+    async def main() -> None:
+        def model(asked: list[Photo]) -> list[bytes]:
+            if asked[0].data == b"bad":
+                raise MemoryError("planted")
+            return [photo.data for photo in asked]
+
+        batcher = Batcher(model, most=4, wait=0, pixels=10**9)
+        batcher.start()
+        with pytest.raises(MemoryError):
+            await batcher.ask(photos("bad"))
+        assert await batcher.ask(photos("good")) == [b"good"]
+        await batcher.stop()
+
+    asyncio.run(main())
+
+
+# -------------------------------------------------------------------------------------------- its health
+
+
+def test_health_asks_once_and_again_after_doubt():
+    async def main() -> None:
+        asked, broken = [], False
+
+        async def check() -> None:
+            asked.append(1)
+            if broken:
+                raise ValueError("planted")
+
+        health = Health(check, fresh=PATIENCE)
+        assert [await health.good(), await health.good()] == [True, True]
+        assert len(asked) == 1
+        broken = True
+        health.doubt()
+        assert [await health.good(), await health.good()] == [False, False]
+        assert len(asked) == 2
+        health.answered()
+        assert await health.good() and len(asked) == 2
+        stale = Health(check, fresh=0)
+        assert not await stale.good() and not await stale.good() and len(asked) == 4
+
+    asyncio.run(main())
+
+
+def test_a_model_that_hangs_is_not_healthy():
+    async def main() -> None:
+        assert not await Health(asyncio.Event().wait, patience=0.01).good()
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------------- photos in parts
+
+
+class Echo:
+    """A model that finds nothing, and notes how many photos it was asked about."""
+
+    def __init__(self):
+        self.calls: list[int] = []
+
+    def ask(self, asked: list[Photo]) -> list[dict]:
+        self.calls.append(len(asked))
+        return [{"boxes": [], "scores": [], "class_ids": [], "class_names": []}] * len(asked)
+
+
+def encoded(kind: str, side: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, kind)
+    return file.getvalue()
+
+
+def local(model: Echo, most: int = 8) -> Local:
+    about = {"threshold": 0.5, "max_pixels": 10_000}
+    return Local(Bundle(Path(), "bundle-1", ["leaf"], about, "x"), model, LIMITS, most=most, wait=0)
+
+
+def test_a_request_is_asked_in_parts_of_so_many_photos_and_pixels():
+    async def main() -> None:
+        model = Echo()
+        service = local(model, most=3)
+        await service.start()
+        sides = [20, 20, 20, 20, 90, 90, 20, 200]
+        body = served.instances(*(encoded("PNG", side) for side in sides))
+        answer = await service.answer("application/json", body, Options())
+        assert [each.get("width") for each in answer["predictions"]] == [*sides[:-1], None]
+        assert answer["predictions"][-1]["error"]["code"] == "too_many_pixels"
+        assert model.calls == [3, 2, 2], "90 × 90 twice is too much for one call"
+        await service.stop()
+
+    asyncio.run(main())
+
+
+def test_converting_is_bounded_and_holds_nobody_else_up():
+    async def main() -> None:
+        service = local(Echo())
+        await service.start()
+        async with service._converting.place(10**9):
+            waiting = asyncio.create_task(service.answer("image/webp", encoded("WEBP", 20), Options()))
+            await until(lambda: service._converting.waiting == 1)
+            assert (await service.answer("image/png", encoded("PNG", 20), Options()))["width"] == 20
+            assert not waiting.done()
+        assert (await waiting)["width"] == 20
+        await service.stop()
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------- the way of a request
+
+
+class Desk:
+    """Stands where the model stands: answers when it is let go, fails when it is told to."""
+
+    source = "local"
+
+    def __init__(self):
+        self.go, self.asked, self.cancelled, self.checked = asyncio.Event(), 0, 0, 0
+        self.error: Exception | None = None
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+    async def check(self) -> None:
+        self.checked += 1
+
+    def about(self) -> dict:
+        return {"classes": []}
+
+    async def answer(self, content_type: str, body: bytes, options) -> dict:
+        self.asked += 1
+        if self.error:
+            raise self.error
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return {"detections": [], "width": len(body)}
+
+
+class Front:
+    """The application behind a real socket, in this process: `desk` stands in for the model."""
+
+    def __init__(self, limits: Limits):
+        self.desk, self.metrics, self.lines = Desk(), Metrics(), []
+        application = app.create(self.desk, None, self.metrics, self.lines.append, limits)
+        config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="on")
+        self._server = uvicorn.Server(config)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = self._socket.getsockname()
+        self.url = f"http://127.0.0.1:{self.address[1]}"
+
+    async def __aenter__(self) -> Front:
+        self._task = asyncio.create_task(self._server._serve([self._socket]))
+        while not self._server.started:
+            await asyncio.sleep(0.001)
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        self._server.should_exit = True
+        await self._task
+
+    def inside(self) -> float:
+        return self.metrics.registry.get_sample_value("plantdoc_bodies")
+
+    def waiting(self) -> float:
+        return self.metrics.registry.get_sample_value("plantdoc_waiting")
+
+    async def connect(self, body: bytes, length: int | None = None) -> tuple:
+        """Send a head and a body, which may be shorter than the head says."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        length = len(body) if length is None else length
+        head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        return reader, writer
+
+
+async def answered(reader: asyncio.StreamReader) -> tuple[int, dict]:
+    """Status and content of the answer, of a connection that stays open."""
+    async with asyncio.timeout(PATIENCE):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.split("content-length: ")[1].split()[0])
+        return int(head.split()[1]), json.loads(await reader.readexactly(length))
+
+
+def test_a_client_that_hangs_up_frees_its_place():
+    async def main() -> None:
+        async with Front(LIMITS) as front:
+            one = [await front.connect(b"x") for _ in range(4)]
+            await until(lambda: front.desk.asked == 4)
+            reader, writer = await front.connect(b"waits")
+            await until(lambda: front.waiting() == 1)
+            one[0][1].close()
+            await until(lambda: front.desk.cancelled == 1 and front.desk.asked == 5)
+            assert (front.inside(), front.waiting()) == (4, 0)
+            front.desk.go.set()
+            assert await answered(reader) == (200, {"detections": [], "width": 5})
+            for each in (*one[1:], (reader, writer)):
+                each[1].close()
+            await until(lambda: front.inside() == 0)
+        assert sorted(json.loads(line)["status"] for line in front.lines) == [200, 200, 200, 200, 499]
+
+    asyncio.run(main())
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_its_body_frees_its_place():
+    async def main() -> None:
+        async with Front(LIMITS) as front:
+            _, writer = await front.connect(b"half", length=100)
+            await until(lambda: front.inside() == 1)
+            writer.close()
+            await until(lambda: front.inside() == 0 and front.lines)
+            assert json.loads(front.lines[0])["status"] == 499
+            assert front.desk.asked == 0
+
+    asyncio.run(main())
+
+
+def test_too_many_are_told_to_come_again():
+    async def main() -> None:
+        async with Front(LIMITS) as front:
+            clients = [await front.connect(b"x") for _ in range(7)]
+            await until(lambda: front.inside() == 4 and front.waiting() == 3)
+            async with httpx.AsyncClient() as client:
+                response = await client.post(f"{front.url}/invocations", content=b"x")
+                assert response.status_code == 429 and response.headers["retry-after"]
+                assert response.json()["error"]["code"] == "busy"
+                assert (await client.get(f"{front.url}/info")).status_code == 200, "the rest is answered meanwhile"
+            front.desk.go.set()
+            assert [(await answered(reader))[0] for reader, _ in clients] == [200] * 7
+
+    asyncio.run(main())
+
+
+def test_bodies_in_memory_are_bounded_by_their_size_too():
+    async def main() -> None:
+        async with Front(replace(LIMITS, bytes=1500)) as front:
+            clients = [await front.connect(b"x" * 800) for _ in range(3)]
+            await until(lambda: front.inside() == 1 and front.waiting() == 2)
+            front.desk.go.set()
+            assert [(await answered(reader))[0] for reader, _ in clients] == [200] * 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("limits", [{"idle_seconds": 0.05}, {"body_seconds": 0.05}])
+def test_a_body_that_does_not_come_is_refused(limits):
+    async def main() -> None:
+        async with Front(replace(LIMITS, **limits)) as front:
+            reader, writer = await front.connect(b"half", length=100)
+            status, content = await answered(reader)
+            assert (status, content["error"]["code"]) == (408, "too_slow")
+            await until(lambda: front.inside() == 0)
+            writer.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_long_body_is_refused_before_its_end(said):
+    """The client is answered though it goes on sending, and what it sends is thrown away."""
+
+    async def main() -> None:
+        async with Front(LIMITS) as front:
+            pieces, piece = 100, b"x" * 65536
+            if said:
+                reader, writer = await front.connect(piece, length=(pieces + 1) * len(piece))
+            else:
+                reader, writer = await asyncio.open_connection(*front.address)
+                writer.write(b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+                piece = b"10000\r\n" + piece + b"\r\n"
+                writer.write(piece)
+            status, content = await answered(reader)
+            assert (status, content["error"]["code"]) == (413, "too_long")
+            assert front.inside() == 0
+            for _ in range(pieces):
+                writer.write(piece)
+                await writer.drain()
+            writer.write(b"" if said else b"0\r\n\r\n")
+            assert await reader.read() == b"", "then the connection is closed"
+            assert json.loads(front.lines[0])["received"] > 6_000_000
+
+    asyncio.run(main())
+
+
+def test_an_unexpected_fault_is_500_and_logged_and_shows_nothing(caplog):
+    async def main() -> None:
+        async with Front(LIMITS) as front, httpx.AsyncClient() as client:
+            front.desk.error = RuntimeError("/secret/path and a key")
+            with caplog.at_level(logging.ERROR, "plantdoc"):
+                response = await client.post(f"{front.url}/invocations", content=b"x")
+            assert response.status_code == 500
+            error = response.json()["error"]
+            assert error["code"] == "failed" and "secret" not in response.text
+            assert response.headers["x-request-id"] in error["message"]
+            assert any(response.headers["x-request-id"] in record.getMessage() for record in caplog.records)
+            assert not any(record.name.startswith("uvicorn") for record in caplog.records), "it was dealt with"
+            front.desk.error = None
+            front.desk.go.set()
+            assert (await client.post(f"{front.url}/invocations", content=b"x")).status_code == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("planted"), Refused(502, "no_answer", "planted")])
+def test_ping_takes_an_answer_for_health_and_a_fault_for_doubt(error):
+    async def main() -> None:
+        async with Front(LIMITS) as front, httpx.AsyncClient() as client:
+            front.desk.go.set()
+            await client.post(f"{front.url}/invocations", content=b"x")
+            assert (await client.get(f"{front.url}/ping")).status_code == 200
+            assert front.desk.checked == 0
+            front.desk.error = error
+            await client.post(f"{front.url}/invocations", content=b"x")
+            assert (await client.get(f"{front.url}/ping")).status_code == 200
+            assert front.desk.checked == 1
+
+    asyncio.run(main())
+
+
+def test_other_addresses_and_methods_are_refused_in_json():
+    async def main() -> None:
+        async with Front(LIMITS) as front, httpx.AsyncClient() as client:
+            missing = await client.get(f"{front.url}/<b>nothing")
+            assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+            wrong = await client.delete(f"{front.url}/ping")
+            assert (wrong.status_code, wrong.json()["error"]["code"], wrong.headers["allow"]) == (
+                405,
+                "wrong_method",
+                "GET",
+            )
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------------------------------- the access log
+
+
+def test_a_reader_that_does_not_read_does_not_hold_up_the_server():
+    class Stuck(io.StringIO):
+        held, go = threading.Event(), threading.Event()
+
+        def write(self, text: str) -> int:
+            self.held.set()
+            self.go.wait(PATIENCE)
+            return super().write(text)
+
+    stream = Stuck()
+    lines = Lines(stream, most=5)
+    lines.start()
+    lines.write("first")
+    assert stream.held.wait(PATIENCE)
+    for i in range(7):
+        lines.write(str(i))
+    assert lines.dropped == 2
+    stream.go.set()
+    lines.stop(PATIENCE)
+    assert stream.getvalue().split() == ["first", "0", "1", "2", "3", "4"]
+
+
+def test_a_closed_reader_does_not_end_the_log():
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    stream = Closed()
+    lines = Lines(stream)
+    lines.start()
+    for _ in range(3):
+        lines.write("x")
+    lines.stop(PATIENCE)
+    assert lines.dropped == 3
