@@ -12,6 +12,7 @@ Ctrl-C ends it. What is asked is written to the standard output, a line of JSON 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import resource
@@ -25,6 +26,7 @@ from plantdoc import guard, stage
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
+OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 FILES = 8192  # open at once: a connection is one
 
 
@@ -148,7 +150,9 @@ def run(service, examples, metrics, limits, listening: socket.socket) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))
     lines = Lines(sys.stdout)
     lines.start()
-    application = app.create(service, examples, metrics, lines.write, limits)
+    # Each answer costs its owner money: on loopback, only the names of this machine lead here honestly.
+    guarded = service.source != "local" and ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+    application = app.create(service, examples, metrics, lines.write, limits, OWN_NAMES if guarded else ())
     config = uvicorn.Config(
         application,
         lifespan="on",

@@ -321,7 +321,7 @@ def test_converting_is_bounded_and_holds_nobody_else_up():
 class Desk:
     """Stands where the model stands: answers when it is let go, fails when it is told to."""
 
-    source = "local"
+    source, fresh = "local", 5.0
 
     def __init__(self):
         self.go, self.asked, self.cancelled, self.checked = asyncio.Event(), 0, 0, 0

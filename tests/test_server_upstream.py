@@ -192,6 +192,10 @@ def test_what_aws_says_is_logged_and_not_answered(endpoint, elsewhere, caplog, s
         (401, {"error": {"status": 401, "code": "key_wrong", "message": "m"}}, (502, "no_access")),
         (403, b"{}", (502, "no_access")),
         (413, {"error": {"status": 413, "code": "too_long", "message": "m"}}, (413, "too_long")),
+        (413, b'{"message": "Request Too Long"}', (413, "too_long")),
+        (422, {"error": {"status": 200, "code": "odd", "message": "m"}}, (502, "no_answer")),
+        (422, {"error": {"status": 99999, "code": "odd", "message": "m"}}, (502, "no_answer")),
+        (200, b"[" * 100_000, (502, "no_answer")),
         (429, b'{"message": "Too Many Requests"}', (429, "busy")),
         (503, {"error": {"status": 503, "code": "endpoint_starting", "message": "m"}}, (503, "endpoint_starting")),
         (500, b"<html>", (502, "no_answer")),
@@ -205,6 +209,49 @@ def test_what_the_api_says_instead(api, elsewhere, status, content, expected):
     elsewhere.will(content, status)
     error = refused(api)
     assert (error.status, error.code) == expected
+
+
+def test_bodies_of_those_who_hung_up_are_not_kept(service):
+    """Sixteen are asked about at once; of the others nothing waits behind them in the pool."""
+    hold, asked = threading.Event(), []
+
+    def one(picture: bytes, options: Options) -> dict:
+        asked.append(picture)
+        hold.wait(served.PATIENCE)
+        return ONE
+
+    service.one = one
+
+    async def main() -> None:
+        kept = [asyncio.create_task(service.answer("image/png", PNG, Options())) for _ in range(16)]
+        while len(asked) < 16:
+            await asyncio.sleep(0.01)
+        gone = [asyncio.create_task(service.answer("image/png", bytes([i]) * 1000, Options())) for i in range(50)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert service._threads._work_queue.qsize() == 0
+        hold.set()
+        assert [await task for task in kept] == [ONE] * 16
+
+    asyncio.run(main())
+    assert set(asked) == {PNG}
+
+
+def test_on_loopback_another_name_spends_no_money(elsewhere):
+    """A page elsewhere whose own name was made to point here."""
+    for _ in range(5):
+        elsewhere.will(ONE)
+    with served.running("--api", elsewhere.url) as server:
+        port = server.url.rpartition(":")[2]
+        for host in ("evil.example.org", f"evil.example.org:{port}", "127.0.0.1.evil.example.org"):
+            error = server.client.post("/invocations", content=PNG, headers={"Content-Type": "image/png", "Host": host})
+            assert (error.status_code, error.json()["error"]["code"]) == (403, "other_name")
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}"):
+            headers = {"Content-Type": "image/png", "Host": host}
+            assert server.client.post("/invocations", content=PNG, headers=headers).json() == ONE
+        assert server.client.get("/info").json()["max_bytes"] == 4_000_000
 
 
 def test_the_key_follows_no_redirect(api, elsewhere):

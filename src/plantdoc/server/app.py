@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,7 @@ class Service(Protocol):
     """Who answers: plantdoc.server.local.Local, or a plantdoc.server.upstream.Upstream."""
 
     source: str
+    fresh: float  # seconds for which it is not asked again whether it answers
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -45,6 +47,7 @@ def create(
     metrics: Metrics,
     write: Callable[[str], None],
     limits: Limits,
+    own_names: tuple[str, ...] = (),
 ) -> Callable:
     """The ASGI application.
 
@@ -54,6 +57,8 @@ def create(
         metrics: what is counted.
         write: takes the lines of the access log.
         limits: what is taken at once.
+        own_names: of this host, without which a question is refused: a page elsewhere can have its own name point
+            here, and its visitor's browser then takes the two for one site. Empty: any.
     """
 
     @contextlib.asynccontextmanager
@@ -66,7 +71,7 @@ def create(
 
     app = FastAPI(title=schema.TITLE, description=schema.ABOUT, lifespan=lifespan, openapi_url=None)
     gate = Gate(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
-    health, pictures = Health(service.check), Examples(examples)
+    health, pictures = Health(service.check, service.fresh), Examples(examples)
     metrics.classes(service.about()["classes"])
     metrics.bodies.set_function(lambda: gate.inside)
     metrics.waiting.set_function(lambda: gate.waiting)
@@ -91,6 +96,8 @@ def create(
             # A page elsewhere may send a form here through its visitor's browser, though it cannot read the answer.
             if sent.headers.get("sec-fetch-site") == "cross-site":
                 raise Refused(403, "cross_site", "this server answers its own page, not those of other sites")
+            if own_names and _name(sent) not in own_names:
+                raise Refused(403, "other_name", f"this server is asked as {' or '.join(own_names)}")
             options = request.options(sent.query_params)
             record.more |= {"threshold": options.threshold, "max": options.most}
             weight = intake.declared(sent.headers.get("content-length"), limits)
@@ -119,7 +126,7 @@ def create(
 
     @app.get("/info", response_model=schema.Info, summary="About the model")
     async def info() -> Response:
-        return JSONResponse(service.about() | {"max_bytes": limits.body, "source": service.source}, headers=_NONE)
+        return JSONResponse({"max_bytes": limits.body} | service.about() | {"source": service.source}, headers=_NONE)
 
     @app.get("/examples", response_model=list[schema.Example], summary="Photos to try it with")
     async def examples_() -> Response:
@@ -170,6 +177,11 @@ _OTHER = {
     404: ("not_found", "there is nothing at this address; the API is described at /docs"),
     405: ("wrong_method", "this address takes another method; the API is described at /docs"),
 }
+
+
+def _name(sent: Request) -> str:
+    """What the client calls this host, without the port."""
+    return re.sub(r":\d+$", "", sent.headers.get("host", "")).lower()
 
 
 def _file(name: str) -> Response:

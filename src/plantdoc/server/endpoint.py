@@ -54,7 +54,7 @@ class Endpoint(upstream.Upstream):
         if given := upstream.chosen(options):
             asked["CustomAttributes"] = ",".join(f"{name}={value}" for name, value in given.items())
         try:
-            text = self._client.invoke_endpoint(**asked)["Body"].read()
+            text = self._client.invoke_endpoint(**asked)["Body"].read(upstream.MAX_ANSWER)
         except aws.refused.ClientError as error:
             log.error("%s: %s", self.name, error)
             raise _explained(aws.code(error), str(error)) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import io
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from PIL import Image
 from plantdoc import answer, photo, request
 from plantdoc.photo import Photo, Refused
 from plantdoc.request import Options
-from plantdoc.server import forms
+from plantdoc.server import forms, threads
 from plantdoc.server.batcher import Batcher
 from plantdoc.server.blank import blank
 from plantdoc.server.bundles import Bundle
@@ -38,6 +37,7 @@ class Local:
     """
 
     source = "local"
+    fresh = 5.0
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Local:
 
     async def stop(self) -> None:
         await self._batcher.stop()
-        for threads in (self._threads, self._converter):
-            await asyncio.to_thread(threads.shutdown)
+        for pool in (self._threads, self._converter):
+            await asyncio.to_thread(pool.shutdown)
 
     def about(self) -> dict:
         about = self._bundle.about
@@ -91,12 +91,12 @@ class Local:
         started = time.perf_counter()
         threshold = self._bundle.about["threshold"] if options.threshold is None else options.threshold
         read = forms.pictures if forms.is_form(content_type) else request.pictures
-        sent, many = await _in(self._threads, read, content_type, body)
+        sent, many = await threads.run(self._threads, read, content_type, body)
         predictions: list[dict | Refused] = []
-        for part, weight in await _in(self._threads, self._parts, sent):
+        for part, weight in await threads.run(self._threads, self._parts, sent):
             # What needs no converting does not wait behind what does.
             async with self._converting.place(weight) if weight else contextlib.nullcontext():
-                photos = await _in(self._converter if weight else self._threads, self._checked, part)
+                photos = await threads.run(self._converter if weight else self._threads, self._checked, part)
                 rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, Photo)]))
             for each in photos:
                 row = each if isinstance(each, Refused) else next(rows)
@@ -130,17 +130,6 @@ class Local:
             except Refused as refused:
                 checked.append(refused)
         return checked
-
-
-async def _in(threads: ThreadPoolExecutor, function: Callable, *arguments):
-    """Run in a thread. Who is cancelled meanwhile keeps its place until the thread is done with it."""
-    running = asyncio.get_running_loop().run_in_executor(threads, functools.partial(function, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        running.cancel()
-        await asyncio.wait({running})
-        raise
 
 
 def _size(sent: bytes | Refused) -> tuple[int, bool]:

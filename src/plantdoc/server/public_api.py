@@ -53,7 +53,7 @@ class PublicApi(upstream.Upstream):
         asked = urllib.request.Request(self._url + (f"?{query}" if query else ""), picture, headers)
         try:
             with self._opener.open(asked, timeout=_SECONDS) as answered:
-                return upstream.read(answered.read())
+                return upstream.read(answered.read(upstream.MAX_ANSWER))
         except urllib.error.HTTPError as error:
             raise self._explained(error) from None
         except (OSError, http.client.HTTPException) as error:
@@ -84,12 +84,14 @@ class PublicApi(upstream.Upstream):
                 502, "no_access", "the public API does not know this server: set PLANTDOC_API_KEY to its key"
             )
         try:
-            upstream.read(error.read())
+            upstream.read(error.read(upstream.MAX_ANSWER))
         except Refused as refused:
             if refused.code != "no_answer":
                 return refused
         except (OSError, http.client.HTTPException):
             pass
+        if error.code == 413:  # AWS's own, of what is too large to reach the API's function
+            return request.too_long(upstream.MAX_BYTES)
         return upstream.busy() if error.code == 429 else Refused(502, "no_answer", "the public API gave no answer")
 
 

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from plantdoc import answer, request
 from plantdoc.photo import Refused
 from plantdoc.request import Options
-from plantdoc.server import forms
+from plantdoc.server import forms, threads
 from plantdoc.server.blank import blank
 
 log = logging.getLogger("plantdoc")
 _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG", "image/webp": b"RIFF"}
 _AT_ONCE = 16
+MAX_BYTES = 4_000_000  # of a picture: what a serverless endpoint takes, and the public API
+MAX_ANSWER = 10_000_000  # bytes
 
 
 class Upstream:
@@ -26,12 +28,13 @@ class Upstream:
     """
 
     source = ""
+    fresh = 60.0  # asking costs money, and keeps a serverless endpoint awake
 
     def __init__(self, name: str):
         self.name = name
         self._model: str | None = None  # what its answers told of it
         self._threshold: float | None = None
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "upstream")
+        self._threads, self._free = ThreadPoolExecutor(_AT_ONCE, "upstream"), asyncio.Semaphore(_AT_ONCE)
         self._first: asyncio.Task | None = None
 
     def one(self, picture: bytes, options: Options) -> dict:
@@ -56,6 +59,7 @@ class Upstream:
         return {
             "model": self._model,
             "threshold": self._threshold,
+            "max_bytes": MAX_BYTES,
             "max_pixels": None,
             "classes": [],
             "scores": dict.fromkeys(("map50", "map50_low", "map50_high", "pictures")),
@@ -74,7 +78,8 @@ class Upstream:
         Raises:
             Refused: with the status that the model's side gave, 429 when it is busy, 502 when it does not answer.
         """
-        return await self._in_thread(self._answer, content_type, body, options)
+        async with self._free:  # a body that waits for a thread in the pool would outlive who sent it
+            return await threads.run(self._threads, self._answer, content_type, body, options)
 
     def _answer(self, content_type: str, body: bytes, options: Options) -> dict:
         sent, many = (forms if forms.is_form(content_type) else request).pictures(content_type, body)
@@ -100,9 +105,6 @@ class Upstream:
         except Refused as refused:
             log.warning("%s does not answer yet: %s", self.name, refused.message)
 
-    async def _in_thread(self, function, *arguments):
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-
 
 def read(text: bytes) -> dict:
     """The content of an answer.
@@ -113,10 +115,13 @@ def read(text: bytes) -> dict:
     try:
         content = json.loads(text)
         if error := content.get("error"):
-            raise Refused(int(error["status"]), str(error["code"]), str(error["message"]))
+            status = int(error["status"])
+            if not 400 <= status < 600:
+                raise ValueError
+            raise Refused(status, str(error["code"]), str(error["message"]))
         if not {"model", "threshold", "milliseconds"} <= content.keys():
             raise ValueError
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise Refused(502, "no_answer", "what answers there is no plant disease detector") from None
     return content
 
