@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
+from plantdoc import stage, table
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -124,7 +124,7 @@ def endpoints(there, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
-        print_table([cells(row) for row in rows])
+        table.show([cells(row) for row in rows])
         for source in sorted({row["price"] for row in rows if row["dollars_a_day"]}):
             print(f"dollars by {source}")
     else:
@@ -143,12 +143,6 @@ def cells(row: dict) -> dict[str, str]:
         "mAP@50": "-" if row["map50"] is None else f"{row['map50']:.4f}",
         "$/day": "?" if row["dollars_a_day"] is None else f"{row['dollars_a_day']:.2f}",
     }
-
-
-def print_table(rows: list[dict[str, str]]) -> None:
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    for row in ({name: name for name in widths}, *rows):
-        print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
+from plantdoc import stage, table
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -107,7 +107,7 @@ def ls(place, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
-        print_table([machine_cells(row) for row in rows])
+        table.show([machine_cells(row) for row in rows])
     else:
         print(f"no machine in {place.region}")
 
@@ -183,7 +183,7 @@ def cost(place, arguments: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=1))
     elif rows:
         total = sum(row["dollars"] for row in rows)
-        print_table([run_cells(row) for row in rows])
+        table.show([run_cells(row) for row in rows])
         print(f"{len(rows)} runs, ${total:.2f}; disks and traffic are not in it")
     else:
         print(f"no training on EC2 yet in s3://{place.bucket}")
@@ -215,12 +215,6 @@ def run_cells(row: dict) -> dict[str, str]:
         "minutes": f"{row['minutes']:.1f}",
         "dollars": f"{row['dollars']:.2f}",
     }
-
-
-def print_table(rows: list[dict[str, str]]) -> None:
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    for row in ({name: name for name in widths}, *rows):
-        print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
+from plantdoc import stage, table
 from plantdoc.commands import git
 from plantdoc.storage import outputs
 from plantdoc.versions import registry
@@ -69,17 +69,15 @@ def params_that_differ(params: list[dict]) -> list[str]:
 
 def print_table(rows: list[dict]) -> None:
     """One line per version."""
-    table = []
+    lines = []
     for row in rows:
         cells = {key: row[key] for key in ("version", "date")} | {"commit": row["commit"][:7]}
         cells["val mAP@50"] = figure(row["val_map50"])
         cells["test mAP@50"] = f"{figure(row['map50'])} ({figure(row['map50_low'])}–{figure(row['map50_high'])})"
         cells |= row["params"] | {name: (row[name] or "-")[:7] for name in ("raw", "tfrecords")}
         cells |= {place: "yes" if row[place] else "no" for place in ("cache", "remote") if place in row}
-        table.append({name: str(value) for name, value in cells.items()})
-    widths = {name: max(len(name), *(len(cells[name]) for cells in table)) for name in table[0]}
-    for cells in ({name: name for name in widths}, *table):
-        print("  ".join(f"{cells[name]:<{width}}" for name, width in widths.items()).rstrip())
+        lines.append({name: str(value) for name, value in cells.items()})
+    table.show(lines)
 
 
 def figure(score: float | None) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from plantdoc.cloud import pricelist
 from plantdoc.errors import UserError
+from plantdoc.storage import remote
 
 log = logging.getLogger("plantdoc")
 
@@ -65,7 +66,6 @@ TABLE = {
     "t3.xlarge": 0.1664,
     "t3.2xlarge": 0.3328,
 }
-_LISTED_IN = "us-east-1"  # one of the few regions that answer for all
 # A machine of one's own hours, with nothing but Linux on it.
 _KIND = {
     "operatingSystem": "Linux",
@@ -103,7 +103,8 @@ def _spot(session, region: str, instance_type: str, zone: str | None) -> Price |
     now = datetime.datetime.now(datetime.UTC)
     asked = {"AvailabilityZone": zone} if zone else {}
     try:
-        answer = _client(session, "ec2", region).describe_spot_price_history(
+        client = session.client("ec2", region_name=region, config=remote.patience())
+        answer = client.describe_spot_price_history(
             InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=now, MaxResults=100, **asked
         )
         newest: dict[str, tuple] = {}
@@ -126,22 +127,8 @@ def _dated(entry: dict) -> tuple[datetime.datetime, float]:
 
 def _on_demand(session, region: str, instance_type: str) -> Price | None:
     wanted = _KIND | {"instanceType": instance_type, "regionCode": region}
-    try:
-        answer = _client(session, "pricing", _LISTED_IN).get_products(
-            ServiceCode="AmazonEC2",
-            Filters=[{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()],
-        )
-        prices = [
-            float(dimension["pricePerUnit"]["USD"])
-            for product in map(json.loads, answer["PriceList"])
-            for term in product["terms"]["OnDemand"].values()
-            for dimension in term["priceDimensions"].values()
-        ]
-    except (ClientError, BotoCoreError, KeyError, ValueError) as error:
-        log.debug("price list: %s", error)
-        return None
-    dollars = max(prices, default=0.0)  # there is one; the dearer, should AWS list more kinds some day
-    return Price(dollars, f"AWS's price list for {region}") if dollars > 0 else None
+    dollars = pricelist.on_demand(session, "AmazonEC2", wanted)
+    return Price(dollars, f"AWS's price list for {region}") if dollars else None
 
 
 def _table(instance_type: str) -> Price:
@@ -152,9 +139,3 @@ def _table(instance_type: str) -> Price:
             f"allow these, or choose other runner.instance_types, like {min(TABLE, key=TABLE.get)}"
         )
     return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")
-
-
-def _client(session, service: str, region: str):
-    from plantdoc.storage import remote
-
-    return session.client(service, region_name=region, config=remote.patience())

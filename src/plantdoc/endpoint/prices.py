@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import logging
-
+from plantdoc.cloud import pricelist
 from plantdoc.ec2.prices import Price
 from plantdoc.endpoint.ground import Ground
-
-log = logging.getLogger("plantdoc")
 
 # Real-time machines in us-east-1, dollars an hour, entered by hand for this month and not held against AWS's list
 # since; most other regions are dearer.
@@ -34,32 +30,12 @@ TABLE = {
 }
 # Serverless, of the same date: dollars for a second of 1 GB, and for a GB of pictures and answers.
 SERVERLESS_SECOND, SERVERLESS_GB = 0.00002, 0.016
-_LISTED_IN = "us-east-1"  # one of the few regions that answer for all
 
 
 def of(ground: Ground, instance_type: str) -> Price | None:
     """Dollars an hour of one machine of this type; None where nothing tells."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from plantdoc.storage import remote
-
     wanted = {"regionCode": ground.region, "instanceName": instance_type, "platoinstancetype": "Hosting"}
-    try:
-        client = ground.place.session.client("pricing", region_name=_LISTED_IN, config=remote.patience())
-        answer = client.get_products(
-            ServiceCode="AmazonSageMaker",
-            Filters=[{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()],
-        )
-        found = [
-            float(dimension["pricePerUnit"]["USD"])
-            for product in map(json.loads, answer["PriceList"])
-            for term in product["terms"]["OnDemand"].values()
-            for dimension in term["priceDimensions"].values()
-        ]
-    except (ClientError, BotoCoreError, KeyError, ValueError) as error:
-        log.debug("price list: %s", error)
-        found = []
-    if dollars := max(found, default=0.0):
+    if dollars := pricelist.on_demand(ground.place.session, "AmazonSageMaker", wanted):
         return Price(dollars, f"AWS's price list for {ground.region}")
     if instance_type in TABLE:
         return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")
