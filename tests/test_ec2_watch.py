@@ -18,6 +18,10 @@ import s3_faults
 import swift_server
 from ec2_desk import until
 
+from plantdoc.ec2 import ledger
+from plantdoc.ec2.attempts import Attempts
+from plantdoc.ec2.machines import Machine
+
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
 CTRL_C = "\x03"
 QUESTION = "end the machine, or leave it and attach later?"
@@ -226,10 +230,38 @@ def test_an_error_of_ours_ends_the_machine(desk):
 
 def test_stop_ends_the_machine_and_whoever_waits_starts_no_other(desk):
     command, machine = watching(desk)
+    marked = []
+    desk.aws.watchers.append(lambda what, ids: marked.append(desk.store.read(f"{machine.run}/attempts/1.json")))
     text = desk.ec2("stop", machine.run[:4])
+    assert marked[0]["stopped"], "marked before the machine ends: a watcher in between would start another"
     assert f"ended {machine.claim['instance']} (g5.xlarge in us-east-1a, run {machine.run})" in text
     assert "the run was stopped by tester on " in command.ends(1)
     assert desk.instances() == [] and sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+
+
+class Late(Attempts):
+    """Attempts that a person marks as stopped between the second look at them and the third."""
+
+    looks = 0
+
+    def read(self, attempt):
+        self.looks += 1
+        if self.looks == 3:
+            self.write(attempt, ended=time.time(), stopped="a colleague")
+        return super().read(attempt)
+
+
+@pytest.mark.parametrize(
+    ("reason", "looks"), [("Client.UserInitiatedShutdown: as a person said", 3), ("Server.SpotInstanceTermination", 1)]
+)
+def test_who_ends_a_machine_by_hand_has_time_to_say_so(desk, monkeypatch, reason, looks):
+    monkeypatch.setenv("PLANTDOC_BEAT", "0.01")
+    attempts = Late(desk.store, "0123456789abcdef")
+    attempt = attempts.claim(1, "code")
+    gone = Machine("i-1", "terminated", "g5.xlarge", "us-east-1a", True, 0.0, attempts.run, 1, None, None, reason)
+    now = ledger.word_on(attempts, attempt, gone)
+    assert attempts.looks == looks and now.over == (looks == 3)
+    assert now.claim.get("stopped") == ("a colleague" if looks == 3 else None)
 
 
 def test_stop_all_spares_what_is_not_ours(desk):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import endpoint_world
 import judged
+import miniature
 import pytest
 import served
 import ways
@@ -100,6 +101,29 @@ def test_the_endpoint_and_the_public_api(workspace, expected, split, tmp_path, m
         ):
             same(expected, ways.through(ask, workspace / "data/raw/test", split.pictures), split)
             print(f"{name}: same")
+
+
+def test_the_stage_serves_what_it_has_made_and_a_refusal_is_no_failure(workspace, tmp_path, monkeypatch):
+    folder = shutil.copytree(workspace, tmp_path / "copy")
+    (folder / "scripts").symlink_to(miniature.ROOT / "scripts")
+    stock = endpoint_world.Stock(tmp_path / "stock")
+    for name in ("good", "test"):
+        (stock.folder / name).mkdir(parents=True)
+    (stock.folder / "predictions.json").write_text("[]")
+    (stock.folder / "good/model.tar.gz").touch()
+    with (
+        endpoint_world.account() as aws,
+        endpoint_world.entered(aws, stock, tmp_path / "workspace", monkeypatch) as world,
+    ):
+        shutil.copytree(world.folder / ".dvc", folder / ".dvc")
+        miniature.set_params(folder, deploy__target="sagemaker")
+        refused = judged.run(folder, "deploy").stdout  # it has learned nothing
+        assert "is refused: its test mAP@50 is 0.0" in refused and "the bundle is made and kept" in refused
+        assert world.present() == {} and (folder / "models/bundle/model.tar.gz").is_file()
+        miniature.set_params(folder, deploy__min_map50=0.0, deploy__behaviour_pictures=0)
+        served = judged.run(folder, "deploy").stdout
+        assert "4 test pictures answered as by results/evaluate/predictions.json" in served
+        assert world.present()["endpoints"] == [endpoint_world.NAME]
 
 
 def test_another_encoding_has_the_same_pixels(workspace, split):

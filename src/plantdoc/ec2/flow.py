@@ -148,8 +148,9 @@ class Run:
             *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about["price"]),
             time.strftime("%H:%M", time.localtime(about["deadline"])),
         )
-        Follower(self.place, self.attempts, attempt, self.screen).until_news()
-        now = self.attempts.read(attempt)
+        follower = Follower(self.place, self.attempts, attempt, self.screen)
+        follower.until_news()
+        now = ledger.word_on(self.attempts, attempt, follower.machine)
         if now.claim.get("stopped"):
             self.ours = None
             raise UserError(

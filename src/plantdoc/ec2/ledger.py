@@ -6,11 +6,12 @@ import logging
 import time
 
 from plantdoc.ec2 import machines, prices
-from plantdoc.ec2.attempts import Attempt, Attempts, facts
+from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.ec2.place import Place
 
 log = logging.getLogger("plantdoc")
+_LOOKS = 4  # at the claim of a machine that a person has ended
 
 
 def adopted(place: Place, attempts: Attempts, attempt: Attempt, machine: machines.Machine | None) -> Attempt:
@@ -20,6 +21,16 @@ def adopted(place: Place, attempts: Attempts, attempt: Attempt, machine: machine
     log.info("ec2: attempt %d has a machine that nobody wrote down: %s", attempt.n, machine.id)
     price = prices.of(place.session, place.region, machine.type, machine.zone, machine.spot)
     return attempts.write(attempt, **facts(machine, place.region, price.dollars))
+
+
+def word_on(attempts: Attempts, attempt: Attempt, machine: machines.Machine | None) -> Attempt:
+    """The attempt as it stands; where a person has ended its machine, with time for them to write that down."""
+    for _ in range(_LOOKS):
+        now = attempts.read(attempt)
+        if now.over or attempts.end(attempt) or not (machine and machine.ended_by_hand):
+            break
+        time.sleep(beat())
+    return now
 
 
 def closed(place: Place, attempts: Attempts) -> list[Attempt]:

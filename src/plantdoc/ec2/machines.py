@@ -37,6 +37,11 @@ class Machine:
         """Whether something of it may still be paid for: a stopped machine has its disk."""
         return self.state not in ("terminated", "shutting-down")
 
+    @property
+    def ended_by_hand(self) -> bool:
+        """Whether somebody told EC2 to end it: not the machine itself, nor EC2 for its own reasons."""
+        return not self.alive and self.reason.startswith("Client.UserInitiatedShutdown")
+
 
 def find(ec2, run: str | None = None) -> list[Machine]:
     """Our machines, of one run or of all, oldest first; EC2 shows ended ones for about an hour."""

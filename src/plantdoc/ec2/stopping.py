@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from plantdoc.ec2 import machines
 from plantdoc.ec2.attempts import Attempts
 from plantdoc.ec2.place import Place
+
+_PATIENCE = 10  # seconds
 
 
 def person() -> str:
@@ -19,14 +22,24 @@ def person() -> str:
 def stop(place: Place, runs: set[str] | None) -> list[machines.Machine]:
     """End the machines of these runs, None for all, and mark the runs as stopped; returns what was ended.
 
-    The machines first: whatever S3 says, they cost no more.
+    Marked first: who watches a run whose machine is gone without a mark starts another. But a bucket that does not
+    answer keeps no machine alive for longer than _PATIENCE.
     """
     found = [each for each in machines.find(place.ec2) if each.costs and (runs is None or each.run in runs)]
-    machines.end(place.ec2, [each.id for each in found])
-    for run in sorted(runs if runs is not None else {each.run for each in found if each.run}):
+    with ThreadPoolExecutor(1) as pool:
+        marked = pool.submit(
+            _mark, place, runs if runs is not None else {each.run for each in found if each.run}, found
+        )
+        wait([marked], timeout=_PATIENCE)
+        machines.end(place.ec2, [each.id for each in found])
+        marked.result()
+    return found
+
+
+def _mark(place: Place, runs: set[str], found: list[machines.Machine]) -> None:
+    for run in sorted(runs):
         attempts = Attempts(place.store, run)
         every = attempts.all()
         if every and not every[-1].over:
             machine = next((each for each in found if each.id == every[-1].instance), None)
             attempts.settle(every[-1], machine, stopped=person())
-    return found
