@@ -56,6 +56,7 @@ def test_from_nothing_to_outputs_in_place(desk):
     command = desk.start("run", dvc=True)
     machine = desk.machine()
     machine.says("", phase="environment")
+    command.shows("setting up the environment")
     machine.says(f"train: weights: 3 of 3 matched\r\nepoch 1/3:  33%|### | 1/3\r{EPOCH}\r\n")
     command.shows(EPOCH)
     machine.finishes()
