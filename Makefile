@@ -102,7 +102,7 @@ sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of i
 	@$(IN_VENV) python scripts/sagemaker_smoke.py $(VERSION)
 
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
-	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile)
+	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 
 lint: $(STAMP)  ## check the style of the code, change nothing
 	.venv/bin/ruff check .
