@@ -98,7 +98,7 @@ api: $(STAMP)  ## put a public API in front of the endpoint, and show how to ask
 api-delete: $(STAMP)  ## take the public API away; the endpoint stays
 	@$(IN_VENV) python scripts/api.py delete $(if $(DRY_RUN),--dry-run)
 
-sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of its own, for some cents
+sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of its own (expected: less than a cent)
 	@$(IN_VENV) python scripts/sagemaker_smoke.py $(VERSION)
 
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"

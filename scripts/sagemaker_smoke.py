@@ -1,6 +1,6 @@
 """Try the whole way to SageMaker and back, on real AWS, with a serverless endpoint of its own.
 
-    python scripts/sagemaker_smoke.py                       the workspace's bundle: some minutes, less than a cent
+    python scripts/sagemaker_smoke.py                       the workspace's bundle; expected: minutes, under a cent
     python scripts/sagemaker_smoke.py detector@v1.2.0       a registered version; or a model.tar.gz
 
 Needs credentials, the bucket and the role of `make aws`, and the bundle, nothing else. An endpoint with a name of its

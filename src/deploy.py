@@ -64,7 +64,7 @@ def main() -> None:
 def try_behaviour(server, threshold: float, settings: params.Params) -> dict:
     """What plantdoc.behaviour finds on `deploy.behaviour_pictures` test pictures with boxes; {} for none."""
     split = coco.load(TEST)
-    ids = spread([picture.id for picture in split.pictures if picture.boxes], settings.deploy.behaviour_pictures)
+    ids = parity.spread([picture.id for picture in split.pictures if picture.boxes], settings.deploy.behaviour_pictures)
     if not ids:
         return {}
     some = coco.Split(split.classes, tuple(picture for picture in split.pictures if picture.id in ids))
@@ -101,7 +101,7 @@ def describe(folder: Path, config, metrics: dict, behaves: dict, settings: param
     split = coco.load(TEST)
     names = {picture.id: picture.file_name for picture in split.pictures if picture.boxes}
     (folder / "examples").mkdir()
-    for number, picture in enumerate(spread(list(names), settings.deploy.examples), start=1):
+    for number, picture in enumerate(parity.spread(list(names), settings.deploy.examples), start=1):
         suffix = Path(names[picture]).suffix.lower()
         shutil.copyfile(Path(TEST) / names[picture], folder / "examples" / f"{number}{suffix}")
 
@@ -114,7 +114,7 @@ def check(unpacked: Path, config, settings: params.Params) -> dict:
     """
     split = coco.load(TEST)
     expected = json.loads(Path(PREDICTIONS).read_text(encoding="utf-8"))
-    ids = spread([picture.id for picture in split.pictures], settings.deploy.check_pictures)
+    ids = parity.spread([picture.id for picture in split.pictures], settings.deploy.check_pictures)
     answered = bundle.ask(unpacked / bundle.MODEL, TEST, ids, settings.train.threads)
     faults = parity.differences(expected, answered, config, split, ids)
     if faults:
@@ -140,12 +140,6 @@ def bring_to_sagemaker() -> None:
 
 def as_json(content: dict) -> str:
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def spread(ids: list[int], count: int) -> list[int]:
-    """`count` of `ids` (all, if there are fewer), evenly over their order."""
-    count = min(count, len(ids))
-    return [ids[i * len(ids) // count] for i in range(count)]
 
 
 if __name__ == "__main__":

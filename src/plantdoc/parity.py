@@ -35,6 +35,12 @@ def differences(expected: list[dict], answered: list[dict], config, split: Split
     return lines
 
 
+def spread(ids: list[int], count: int) -> list[int]:
+    """`count` of `ids` (all, if there are fewer), evenly over their order."""
+    count = min(count, len(ids))
+    return [ids[i * len(ids) // count] for i in range(count)]
+
+
 def _without_partner(rows: list[dict], others: list[dict]) -> list[dict]:
     free, alone = list(others), []
     for row in rows:

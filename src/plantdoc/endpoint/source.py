@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from plantdoc import bundle, coco, hashing
+from plantdoc import bundle, coco, hashing, parity
 from plantdoc.commands import dvc
 from plantdoc.errors import UserError
 from plantdoc.versions import dvc_hash, registry, shipped
@@ -88,7 +88,7 @@ def expected(given: Shipped, count: int, largest: int, threads: int) -> Iterator
         fitting = [each.id for each in split.pictures if _is_plain(folder / each.file_name, largest)]
         if not fitting:
             raise UserError(f"{folder} has no picture of less than {largest / 1e6:g} MB to ask the endpoint about")
-        ids = spread(fitting, count)
+        ids = parity.spread(fitting, count)
         told = PREDICTIONS if predictions else "the bundle on this machine"
         rows = (
             json.loads(predictions.read_text(encoding="utf-8"))
@@ -105,12 +105,6 @@ def any_picture(largest: int) -> Path | None:
         return None
     files = (Path(TEST) / each.file_name for each in coco.load(TEST).pictures)
     return next((file for file in files if file.is_file() and _is_plain(file, largest)), None)
-
-
-def spread(ids: list[int], count: int) -> list[int]:
-    """`count` of `ids` (all, if there are fewer), evenly over their order."""
-    count = min(count, len(ids))
-    return [ids[i * len(ids) // count] for i in range(count)]
 
 
 def _check_registered(name: str, archive: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import bundle, workspace
+from plantdoc import bundle, hashing, workspace
 from plantdoc.commands import dvc
 from plantdoc.errors import UserError
 from plantdoc.versions import dvc_hash, registry, shipped
@@ -101,7 +100,7 @@ def _brought(name: str) -> Path:
 
 
 def _unpacked(archive: Path) -> Path:
-    kept = _place() / f"bundles/{_sha256(archive)[:16]}"
+    kept = _place() / f"bundles/{hashing.of_file(archive)[:16]}"
     if not (kept / bundle.MODEL / "saved_model.pb").is_file():
         with _moved_to(kept) as scratch:
             bundle.unpack(archive, scratch)
@@ -115,7 +114,7 @@ def _version(archive: Path) -> str:
         for each in reversed(registry.versions()):
             if each.revision.md5(shipped.BUNDLE) == md5:
                 return each.name
-    return f"bundle-{_sha256(archive)[:12]}"
+    return f"bundle-{hashing.of_file(archive)[:12]}"
 
 
 def _place() -> Path:
@@ -133,8 +132,3 @@ def _moved_to(kept: Path):
         yield made
         with contextlib.suppress(OSError):  # it is there by now
             made.rename(kept)
-
-
-def _sha256(archive: Path) -> str:
-    with open(archive, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import json
 import logging
@@ -20,7 +21,7 @@ MAX_BYTES = 4_000_000  # of a picture: what a serverless endpoint takes, and the
 MAX_ANSWER = 10_000_000  # bytes
 
 
-class Upstream:
+class Upstream(abc.ABC):
     """Passes questions on. `one` and `several` ask and block; they raise Refused.
 
     Args:
@@ -37,13 +38,13 @@ class Upstream:
         self._threads, self._free = ThreadPoolExecutor(_AT_ONCE, "upstream"), asyncio.Semaphore(_AT_ONCE)
         self._first: asyncio.Task | None = None
 
+    @abc.abstractmethod
     def one(self, picture: bytes, options: Options) -> dict:
         """The answer to a picture."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def several(self, pictures: list[bytes], options: Options) -> dict:
         """The answer to pictures, with `predictions`."""
-        raise NotImplementedError
 
     async def start(self) -> None:
         # An endpoint that sleeps wakes up meanwhile, and its answer tells the version.
