@@ -36,7 +36,7 @@ OUTPUTS = {
 }
 
 
-def until(condition: Callable[[], object], seconds: float = 60, of: Callable[[], str] = str):
+def until(condition: Callable[[], object], seconds: float = 180, of: Callable[[], str] = str):
     """Wait for something to hold; returns it."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -70,11 +70,11 @@ class Command:
     def text(self) -> str:
         return b"".join(self._pieces).decode(errors="replace")
 
-    def shows(self, text: str, seconds: float = 60) -> None:
+    def shows(self, text: str, seconds: float = 180) -> None:
         until(lambda: text in self.text or self.process.poll() is not None, seconds, lambda: self.text)
         assert text in self.text, self.text
 
-    def ends(self, code: int, seconds: float = 60) -> str:
+    def ends(self, code: int, seconds: float = 180) -> str:
         """Wait for the end; returns all it printed."""
         until(lambda: self.process.poll() is not None, seconds, lambda: self.text)
         self._reader.join(10)
@@ -155,7 +155,7 @@ class Desk:
         states = states or ("pending", "running", "stopping", "stopped")
         return [each for r in found for each in r["Instances"] if each["State"]["Name"] in states]
 
-    def machine(self, n: int = 1, seconds: float = 60) -> Puppet:
+    def machine(self, n: int = 1, seconds: float = 180) -> Puppet:
         """The machine of attempt n, once it is started and written down."""
 
         def claim():

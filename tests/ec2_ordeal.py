@@ -115,7 +115,7 @@ class Ordeal:
                 self.over.set()
                 for thread in threads:
                     thread.join()
-            self.world.wait(lambda: not any(m.ended is None for m in self._machines()), 60)
+            self.world.wait(lambda: not any(m.ended is None for m in self._machines()))
             self.story.s3 = len(self.here.harmed) + len(self.there.harmed)
         self.story.machines = self._machines()
         self.story.seconds = time.monotonic() - began

@@ -50,7 +50,7 @@ class Command:
         """What it printed so far."""
         return b"".join(self._pieces).decode(errors="replace")
 
-    def ended(self, seconds: float = 400) -> int:
+    def ended(self, seconds: float = 900) -> int:
         """Wait for its end; its exit code."""
         try:
             code = self.process.wait(seconds)
@@ -87,6 +87,7 @@ class World:
     store: runs.Store
     # Environment of machines by a value of their tags, fixed or asked for anew: runner.tags tells a test's own apart.
     by_tag: dict[str, dict[str, str] | Callable[[], dict[str, str]]] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
 
     def environment(self, network: s3_faults.Network | None = None, **extra: str) -> dict[str, str]:
         """A person's environment, with S3 through `network`."""
@@ -96,7 +97,16 @@ class World:
 
     def start(self, folder: Path, *words: str, network: s3_faults.Network | None = None, **extra: str) -> Command:
         """Start a command line in a clone."""
-        return Command(folder, words, self.environment(network, **extra))
+        self.commands.append(Command(folder, words, self.environment(network, **extra)))
+        return self.commands[-1]
+
+    def abandon(self) -> None:
+        """End what a failed test left under way, so that it does not meddle with the next one's run."""
+        for command in self.commands:
+            if command.process.poll() is None:
+                command.kill()
+        for machine in self.machines.alive():
+            self.machines.kill(machine.id)
 
     def run(self, folder: Path, *words: str, code: int = 0, **options) -> str:
         """Run a command line in a clone; what it printed."""
@@ -109,11 +119,11 @@ class World:
         """Machines by one of their tags, oldest first."""
         return [machine for machine in self.machines.instances() if machine.tags.get(key) == value]
 
-    def wait(self, what: Callable[[], object], seconds: float = 60) -> object:
+    def wait(self, what: Callable[[], object], seconds: float = 300) -> object:
         """What `what()` returns as soon as it is true."""
         return self.machines.wait(what, seconds)
 
-    def settled(self, seconds: float = 60) -> None:
+    def settled(self, seconds: float = 300) -> None:
         """Wait until no machine is left, as AWS sees it too."""
         self.wait(lambda: not self.machines.alive(), seconds)
         found = self.aws.client("ec2").describe_instances()["Reservations"]
@@ -173,7 +183,7 @@ def allowed(machine: hypervisor.Machine) -> float:
     return (int(machine.tags["deadline"]) - machine.born) / 60 + 30
 
 
-def until(what: Callable[[], object], seconds: float = 60) -> object:
+def until(what: Callable[[], object], seconds: float = 300) -> object:
     """What `what()` returns as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

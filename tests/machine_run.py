@@ -175,7 +175,7 @@ class Run:
         id = found["Instances"][0]["InstanceId"]
         return self.world.wait(lambda: self.world.machines.get(id))
 
-    def ended(self, machine: hypervisor.Machine, seconds: float = 60) -> dict | None:
+    def ended(self, machine: hypervisor.Machine, seconds: float = 300) -> dict | None:
         """What end.json says once the machine is gone."""
         self.world.wait(lambda: machine.ended is not None, seconds)
         return self.store.read(f"{self.id}/{self.attempts}/end.json")
@@ -190,7 +190,7 @@ class Run:
             status = self.status()
             return status["phase"] == phase and status["epoch"] >= epoch
 
-        self.world.wait(there, 60)
+        self.world.wait(there)
         return self.status()
 
     def log(self, attempt: int | None = None) -> str:

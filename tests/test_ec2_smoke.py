@@ -45,7 +45,7 @@ def test_interrupted_it_ends_the_machine_and_removes_everything_too(world, origi
     folder = light.copy(origin, tmp_path / "clone")
     before = len(world.machines.instances())
     command = world.start(folder, *COMMAND)
-    world.wait(lambda: "epoch 1: " in command.text, 120)
+    world.wait(lambda: "epoch 1: " in command.text)
     command.interrupt()
     assert command.ended() == 130, command.text
     assert len(world.machines.instances()) == before + 1

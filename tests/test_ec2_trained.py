@@ -55,6 +55,7 @@ def network(world):
         network.since = len(world.swift.requests())
         world.by_tag["plant-disease-detector"] = {"AWS_ENDPOINT_URL_S3": network.url}
         yield network
+        world.abandon()
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def first_epoch(world):
             if world.store.has(f"{run}/checkpoint/last.npz"):
                 return world.machines.alive()
 
-    return world.wait(there, 180)[0]
+    return world.wait(there, 600)[0]  # a busy machine augments, sends and traces first
 
 
 def check(world, network, folder: Path, expected: dict[str, str], attempts: int) -> None:

@@ -391,7 +391,7 @@ def test_a_push_that_is_interrupted_ends_in_one_line(origin, swift):
             silent.settimeout(120)
             connection, _ = silent.accept()
             os.killpg(push.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
-            said, _ = push.communicate(timeout=120)
+            said, _ = push.communicate(timeout=300)
             connection.close()
         finally:
             push.kill()

@@ -179,7 +179,7 @@ def test_ctrl_c_ends_the_trials_with_one_line(repository, tmp_path):
     process = begin(repository, "lr=0.3,0.4", TINY_LOG=str(log), TINY_HOLD=str(hold))
     await_(lambda: pids(log, "0.3"), "the trial")
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(300) == 130
     assert not psutil.pid_exists(pids(log, "0.3")[0])
     assert copies(repository) == []
     assert (tmp_path / "sweep.log").read_text().splitlines()[-2:] == [

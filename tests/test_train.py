@@ -121,7 +121,7 @@ def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(prepared, tr
         end(process)
         process.stdout.close()
         assert process.wait() != 0
-        training.wait(timeout=30)
+        training.wait(timeout=120)
     miniature.run(folder, "dvc", "repro", "train")
     assert outputs(folder) == outputs(trained)
 
