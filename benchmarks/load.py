@@ -2,12 +2,13 @@
 
     python benchmarks/load.py                                       models/bundle, 32 clients, 60 s each way, twice
     python benchmarks/load.py detector@v1.2.0 --seconds 10 --rounds 1
-    python benchmarks/load.py --clients 8 --pictures ~/photos
+    python benchmarks/load.py --clients 8 --source ~/photos
 
 It starts scripts/serve.py itself, in turns: merging, alone, merging, alone. Each server is asked for a fifth of the
 time first, which does not count; the memory then is held against that at the end. Clients ask one photo after another,
 those of the bundle's examples or of a folder, each on a connection that it keeps. They run on the cores that the server
-runs on: what they take is part of the figures. Prints a table, and writes it to results/benchmarks/load.json.
+runs on: what they take is part of the figures, and named. Prints a table, and writes results/benchmarks/load.json.
+Takes five minutes.
 """
 
 from __future__ import annotations
@@ -15,27 +16,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+import measure
+import psutil
+from measure import ROOT, Row, UserError, stage
 
-from plantdoc import stage
-from plantdoc.errors import UserError
+from plantdoc import guard
 
-ROOT = Path(__file__).resolve().parent.parent
-OUT = "results/benchmarks/load.json"
 WAYS = {"merging": [], "alone": ["--no-merging"]}
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 WARM = 0.2  # of the time
@@ -54,22 +54,11 @@ class Counts:
 
 def main() -> None:
     arguments = parse()
-    rounds = []
-    for number in range(arguments.rounds):
-        for way in WAYS:
-            rounds.append({"round": number + 1, "way": way} | measure(way, arguments))
-            print_table(rounds[-1:], header=len(rounds) == 1)
-    summary = [{"way": way} | summed([row for row in rounds if row["way"] == way]) for way in WAYS]
-    about = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "model": rounds[0]["model"],
-        "clients": arguments.clients,
-        "seconds": arguments.seconds,
-    }
-    with stage.replacing(arguments.out, folder=False) as path:
-        path.write_text(json.dumps(about | {"summary": summary, "rounds": rounds}, indent=1) + "\n")
-    print(f"written to {arguments.out}")
+    guard.end_on_terminate()  # what it has started ends with it
+    sides = {way: functools.partial(loaded, way, arguments) for way in WAYS}
+    rounds = measure.in_turns(sides, arguments.rounds)
+    rows = [measure.medians(found) | {"errors": sum(row["errors"] for row in found)} for found in rounds.values()]
+    measure.write("load", rows, clients=arguments.clients, seconds=arguments.seconds, rounds=rounds)
 
 
 def parse() -> argparse.Namespace:
@@ -78,52 +67,55 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0, help="that count, each way and round")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--pictures", type=Path, help="folder of photos; default: the bundle's examples")
+    parser.add_argument("--source", type=Path, help="folder of photos; default: the bundle's examples")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the model")
     parser.add_argument("--max-batch", type=int, default=8)
     parser.add_argument("--max-wait-ms", type=int, default=5)
-    parser.add_argument("--out", default=OUT, help=f"default: {OUT}")
     return parser.parse_args()
 
 
-def measure(way: str, arguments: argparse.Namespace) -> dict:
+def loaded(way: str, arguments: argparse.Namespace) -> Row:
     """Start a server, warm it up, and ask it for a while."""
     options = ["--threads", str(arguments.threads), "--max-batch", str(arguments.max_batch)]
     options += ["--max-wait-ms", str(arguments.max_wait_ms), *WAYS[way]]
     with server(arguments.model, options) as (url, pid):
-        photos = pictures(url, arguments.pictures)
+        photos = from_folder(arguments.source) if arguments.source else examples(url)
         asyncio.run(load(url, photos, arguments.clients, arguments.seconds * WARM))
-        before, batches = memory(pid), batch_sizes(url)
-        started, cpu = time.perf_counter(), processor(pid)
-        counts = asyncio.run(load(url, photos, arguments.clients, arguments.seconds))
-        took = time.perf_counter() - started
-        model = json.loads(get(url, "/info"))["model"]
-        sizes = [after - early for after, early in zip(batch_sizes(url), batches, strict=True)]
-        if not counts.seconds:
-            raise UserError(f"the server answered nothing in {took:.0f} s: {counts.errors}")
-        hundredths = statistics.quantiles(counts.seconds, n=100) if len(counts.seconds) > 1 else counts.seconds * 99
-        return {
-            "model": model,
-            "answers": len(counts.seconds),
-            "errors": counts.errors,
-            "per_second": round(len(counts.seconds) / took, 1),
-            "p50_ms": round(1000 * hundredths[49], 1),
-            "p99_ms": round(1000 * hundredths[98], 1),
-            "pictures_per_call": round(sizes[1] / sizes[0], 2) if sizes[0] else None,
-            "server_cores": round((processor(pid) - cpu) / took, 2),
-            "mb_warm": round(before / 1e6, 1),
-            "mb_end": round(memory(pid) / 1e6, 1),
-        }
+        before = memory(pid)
+        row = {"way": way, "model": json.loads(get(url, "/info"))["model"]}
+        row |= asked(url, pid, photos, arguments.clients, arguments.seconds)
+        return row | {"MB warm": before / 1e6, "MB end": memory(pid) / 1e6}
 
 
-def summed(rows: list[dict]) -> dict:
-    """The median over the rounds of each figure; the errors of all."""
-    figures = ("per_second", "p50_ms", "p99_ms", "mb_warm", "mb_end")
-    errors: dict[str, int] = {}
-    for row in rows:
-        for what, count in row["errors"].items():
-            errors[what] = errors.get(what, 0) + count
-    return {name: round(statistics.median(row[name] for row in rows), 1) for name in figures} | {"errors": errors}
+def asked(url: str, pid: int, photos: list[tuple[str, bytes]], clients: int, seconds: float) -> Row:
+    """Ask a server for so long: answers per second, how long they took, and who took how much of the processor.
+
+    Raises:
+        UserError: it answered nothing.
+    """
+    batches, server_cpu, own_cpu, started = batch_sizes(url), processor(pid), time.process_time(), time.perf_counter()
+    counts = asyncio.run(load(url, photos, clients, seconds))
+    took = time.perf_counter() - started
+    server_cpu, own_cpu = processor(pid) - server_cpu, time.process_time() - own_cpu
+    calls, in_them = (after - before for after, before in zip(batch_sizes(url), batches, strict=True))
+    if not counts.seconds:
+        raise UserError(f"the server answered nothing in {took:.0f} s: {counts.errors}")
+    if counts.errors:
+        print(f"errors: {counts.errors}", file=sys.stderr)
+    return {
+        "pictures/s": len(counts.seconds) / took,
+        "p50 ms": 1000 * percentile(counts.seconds, 50),
+        "p99 ms": 1000 * percentile(counts.seconds, 99),
+        "per call": in_them / calls if calls else None,
+        "server's cores": server_cpu / took,
+        "clients' cores": own_cpu / took,
+        "errors": sum(counts.errors.values()),
+    }
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """The value that so many percent of the values do not exceed, interpolated; the only one where there is one."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
 
 
 @contextlib.contextmanager
@@ -148,16 +140,32 @@ def server(model: str, options: list[str]) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
-def pictures(url: str, folder: Path | None) -> list[tuple[str, bytes]]:
-    """Content type and bytes of the photos to send."""
-    if folder:
-        files = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in TYPES]
-        found = [(TYPES[file.suffix.lower()], file.read_bytes()) for file in files]
-    else:
-        listed = json.loads(get(url, "/examples"))
-        found = [(TYPES[Path(each["name"]).suffix.lower()], get(url, each["url"])) for each in listed]
+def examples(url: str) -> list[tuple[str, bytes]]:
+    """Content type and bytes of the photos that the bundle offers.
+
+    Raises:
+        UserError: it offers none.
+    """
+    listed = json.loads(get(url, "/examples"))
+    if not listed:
+        raise UserError("the bundle has no examples to send: name a folder of photos with --source")
+    return [(TYPES[Path(each["name"]).suffix.lower()], get(url, each["url"])) for each in listed]
+
+
+def from_folder(folder: Path) -> list[tuple[str, bytes]]:
+    """Content type and bytes of the photos in a folder."""
+    return [(TYPES[file.suffix.lower()], file.read_bytes()) for file in photo_files(folder)]
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """The photos in a folder, in the order of their names.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [file for file in sorted(folder.glob("*")) if file.suffix.lower() in TYPES]
     if not found:
-        raise UserError("there is no photo to send: name a folder with --pictures")
+        raise UserError(f"there is no photo in {folder}: name a folder of JPEG, PNG or WebP files with --source")
     return found
 
 
@@ -199,8 +207,6 @@ async def client(url: str, photos: list[tuple[str, bytes]], number: int, until: 
 
 
 def get(url: str, path: str) -> bytes:
-    import urllib.request
-
     with urllib.request.urlopen(url + path, timeout=60) as response:
         return response.read()
 
@@ -213,36 +219,13 @@ def batch_sizes(url: str) -> tuple[float, float]:
 
 def memory(pid: int) -> int:
     """Bytes resident of a process."""
-    import psutil
-
     return psutil.Process(pid).memory_info().rss
 
 
 def processor(pid: int) -> float:
     """Seconds of processor time that a process took so far."""
-    import psutil
-
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
-
-
-def print_table(rows: list[dict], header: bool) -> None:
-    columns = [
-        ("way", "way", 8),
-        ("per_second", "answers/s", 9),
-        ("p50_ms", "p50 ms", 8),
-        ("p99_ms", "p99 ms", 8),
-        ("pictures_per_call", "per call", 8),
-        ("server_cores", "cores", 6),
-        ("mb_warm", "MB warm", 8),
-        ("mb_end", "MB end", 8),
-        ("errors", "errors", 6),
-    ]
-    if header:
-        print("  ".join(f"{title:>{width}}" for _, title, width in columns))
-    for row in rows:
-        cells = row | {"errors": sum(row["errors"].values())}
-        print("  ".join(f"{cells[name]!s:>{width}}" for name, _, width in columns), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,16 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc import stage
-from plantdoc.cloud import aws, bucket, cloudformation
 from plantdoc.errors import UserError
 from plantdoc.storage import dvc_remote
+
+if TYPE_CHECKING:
+    from plantdoc.cloud import cloudformation
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE, REAPER = ROOT / "infra/base.yaml", ROOT / "src/plantdoc/ec2/reaper.py"
@@ -35,6 +38,8 @@ def main() -> None:
     arguments = parse()
     if not dvc_remote.CONFIG.is_file():
         raise UserError(f"{dvc_remote.CONFIG} is not there: run this from the repository's root")
+    from plantdoc.cloud import aws  # not for --help
+
     try:
         with aws.explained():
             arguments.run(arguments)
@@ -70,6 +75,8 @@ def parse() -> argparse.Namespace:
 
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what the arguments say, then the DVC remote."""
+    from plantdoc.cloud import aws, bucket, cloudformation
+
     parameters = stack_parameters(arguments)
     region = aws.region(arguments.region)
     client = signed_in(region)
@@ -111,6 +118,8 @@ def create(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete stack and bucket, whichever of them there is, and set the DVC remote back to the folder."""
+    from plantdoc.cloud import aws, bucket, cloudformation
+
     remote = dvc_remote.read()
     if not arguments.bucket and not remote_bucket(remote):
         raise UserError(f"the DVC remote is no bucket ({remote.get('url', 'not set')}): say which one with --bucket")
@@ -153,6 +162,8 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
     Raises:
         UserError: an argument is not what it should be.
     """
+    from plantdoc.cloud import bucket
+
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", arguments.email):
         raise UserError(f"{arguments.email!r} is not an e-mail address: the alarms on the bill go there")
     if not 1 <= arguments.budget < 1e9:
@@ -177,6 +188,8 @@ def stack_name(name: str) -> str:
 
 def signed_in(region: str):
     """A client of CloudFormation, after a line that says whose account it works on."""
+    from plantdoc.cloud import aws
+
     who = aws.client("sts", region).get_caller_identity()
     print(f"account {who['Account']}, region {region}, as {who['Arn']}")
     return aws.client("cloudformation", region)
@@ -184,6 +197,8 @@ def signed_in(region: str):
 
 def waited_for(client, name: str) -> dict | None:
     """The stack when nothing is under way in it any more; None where there is none."""
+    from plantdoc.cloud import cloudformation
+
     stack = cloudformation.find(client, name)
     if cloudformation.busy(stack):
         before = cloudformation.events(client, stack["StackId"])
@@ -195,6 +210,8 @@ def waited_for(client, name: str) -> dict | None:
 
 def github_provider(stack: dict | None, region: str) -> str:
     """ARN of the provider that the account holds for GitHub; empty where the stack is to make it or has made it."""
+    from plantdoc.cloud import aws
+
     before = {entry["ParameterKey"]: entry["ParameterValue"] for entry in (stack or {}).get("Parameters", ())}
     if before.get("Owner") and not before.get("GitHubProvider"):
         return ""
@@ -204,6 +221,8 @@ def github_provider(stack: dict | None, region: str) -> str:
 
 def default_network(region: str) -> str:
     """Id of the network that an account has in each region; empty, and that is told, where somebody deleted it."""
+    from plantdoc.cloud import aws
+
     wanted = [{"Name": "is-default", "Values": ["true"]}]
     if found := aws.client("ec2", region).describe_vpcs(Filters=wanted)["Vpcs"]:
         return found[0]["VpcId"]

@@ -20,15 +20,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import commands, dotted, guard, hashing, params, stage
-from plantdoc.cloud import aws
-from plantdoc.ec2 import leftovers, place
+from plantdoc import stage
 from plantdoc.errors import UserError
-from plantdoc.sweep import leash, snapshot
-from plantdoc.sweep.place import GRACE
+
+if TYPE_CHECKING:
+    from plantdoc.ec2 import place
 
 # AWS's own Ubuntu without drivers: small, and the type needs no quota that a new account lacks.
 TYPE, IMAGE = "t3.large", "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -63,6 +63,23 @@ def main() -> None:
     )
     parser.add_argument("--disk", type=int, default=30, help="GB (30)")
     arguments = parser.parse_args()
+    # Not for --help.
+    from plantdoc.cloud import aws
+
+    with aws.explained():
+        smoke(arguments)
+
+
+def smoke(arguments: argparse.Namespace) -> None:
+    """Train the tiny model on a machine, say what it cost, and leave nothing behind.
+
+    Raises:
+        UserError: it does not train, does not come back, or leaves something.
+    """
+    from plantdoc import guard, params
+    from plantdoc.ec2 import leftovers, place
+    from plantdoc.sweep import snapshot
+
     guard.end_on_terminate()
     there = place.find(params.load().runner.region)
     prefix = f"{there.prefix}/smoke-{secrets.token_hex(4)}".lstrip("/")
@@ -91,6 +108,8 @@ def set_up(copy: Path, there: place.Place, prefix: str, wanted: dict[str, object
     """Give the copy its params, a cache of its own, and a place of its own in the bucket."""
     from ruamel.yaml import YAML
 
+    from plantdoc import commands, dotted, params
+
     yaml = YAML()
     yaml.width = 200
     values = yaml.load(copy / "params.yaml")
@@ -116,6 +135,9 @@ def train(copy: Path, run: list[str]) -> None:
     Raises:
         UserError: it failed.
     """
+    from plantdoc.sweep import leash
+    from plantdoc.sweep.place import GRACE
+
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "WANDB_MODE": "disabled", "DVC_NO_ANALYTICS": "1"}
     # On a leash: Ctrl-C ends the machine without asking, and is waited for.
@@ -140,6 +162,8 @@ def compared(copy: Path, there: place.Place, run: str) -> str:
     Raises:
         UserError: a file is not what the machine says it sent.
     """
+    from plantdoc import hashing
+
     result = there.store.read(f"{run}/result.json") or {"outputs": {}}
     files = {name: copy / name for name in result["outputs"]}
     wrong = [
@@ -154,5 +178,4 @@ def compared(copy: Path, there: place.Place, run: str) -> str:
 
 
 if __name__ == "__main__":
-    with aws.explained():
-        stage.run(main)
+    stage.run(main)

@@ -13,17 +13,23 @@ import io
 import itertools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from PIL import Image
-
-from plantdoc import drawing, records, stage
+from plantdoc import stage
 from plantdoc.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from plantdoc import records
 
 
 def main() -> None:
     arguments = parser().parse_args()
+    from plantdoc import drawing, records  # not for --help
+
     files = arguments.files or sorted(Path("data/tfrecords").glob("*.tfrecord"))
     if not files:
         raise UserError("data/tfrecords holds no .tfrecord files: make them with `dvc repro augment`, or name some")
@@ -45,6 +51,10 @@ def main() -> None:
 
 def drawn(record: records.Record, names: tuple[str, ...]) -> Image.Image:
     """The record's picture with its boxes."""
+    from PIL import Image
+
+    from plantdoc import drawing
+
     labels = [
         ((x1, y1, x2 - x1, y2 - y1), names[label], drawing.colour_of(int(label)))
         for (x1, y1, x2, y2), label in zip(record.boxes, record.classes, strict=True)

@@ -8,12 +8,19 @@ done, 1 when it has failed, 75 when another machine may go on.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc.machine import agent
+
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    from plantdoc.machine import agent  # not for --help
+
+    return agent.main([sys.executable, "src/train.py"])
+
 
 if __name__ == "__main__":
-    sys.exit(agent.main([sys.executable, "src/train.py"]))
+    sys.exit(main())

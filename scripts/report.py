@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc import revisions, stage
 from plantdoc.errors import UserError
-from plantdoc.report import behaviour, changes, charts, costs, figures, pictures, publishing
+from plantdoc.report import behaviour, changes, costs, figures, publishing
 from plantdoc.report.markup import code, picture
 from plantdoc.revisions import Revision
 from plantdoc.workspace import scratch
@@ -46,6 +46,8 @@ def main() -> None:
         _ = revision.params, revision.lock, revision.metrics  # a broken file stops here, before anything is written
     if figures.MAIN not in before.metrics and figures.MAIN not in after.metrics:
         raise UserError(f"neither {before.name} nor {after.name} has test scores: run `dvc repro`, then this again")
+
+    from plantdoc.report import charts  # not for --help: Matplotlib takes a second
 
     with scratch(SCRATCH) as work:
         difference = changes.test_difference(before, after, work)
@@ -78,6 +80,8 @@ def draw_sheets(
     before: Revision, after: Revision, difference: str, folder: Path, work: Path
 ) -> tuple[list[tuple[str, str]], list[str], bool]:
     """Draw six test pictures into `folder`; returns them, what to say about them, and whether they are the sample's."""
+    from plantdoc.report import pictures
+
     try:
         split, files, origin = pictures.load(after, work)
         new = pictures.answers(after, split, work)

@@ -1,0 +1,32 @@
+"""What models/detector finds in the pictures of a folder, as served: `python benchmarks/detect.py data/raw/val OUT`.
+
+Asks the way src/evaluate.py asks about the test pictures, and writes COCO results to OUT as gzipped JSON. A program of
+its own, so that quality.py runs it with the code that trained the detector. About 0.03 s a picture on two cores.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc import coco, params, runtime, stage
+
+
+def main(folder: str, out: str) -> None:
+    settings = params.load()
+    runtime.configure(settings.train.threads, settings.seed)
+
+    from plantdoc import detector, predictions, serving
+
+    split = coco.load(folder)
+    server = serving.Server(detector.load("models/detector"))
+    found = predictions.predict(server.serve, folder, split.pictures, split.classes)
+    Path(out).write_bytes(gzip.compress(json.dumps(found).encode()))
+
+
+if __name__ == "__main__":
+    stage.run(lambda: main(*sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""Training: pictures per second, peak memory and share of the processor's peak of a step, ours and YOLOv8n's.
+
+    python benchmarks/train.py                                   about 15 minutes on 2 quiet cores
+    python benchmarks/train.py --models yolov8/yolov8/xs         one of ours beside Ultralytics' in 5 minutes
+
+Every measurement is a process of its own on the same two cores, in turns. Ours: the trainer of src/train.py on fixed
+batches of data/tfrecords (benchmarks/step.py). Ultralytics: `yolo detect train` with all its pictures in memory and its
+augmentation off, so that nearly nothing but the step is left; what counts is its second epoch. Both float32, from
+scratch, of 16 pictures. Memory is the peak of the process, libraries included. A step is counted as three forward
+passes; the peak is that of a product of 4096 x 4096 matrices in the same minutes. A forward pass has the FLOPs that
+TensorFlow's profiler counts, or that `yolo` says, at the size of the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+import tempfile
+import typing
+from pathlib import Path
+
+import measure
+import yolo
+
+from plantdoc import params, records, stage
+
+DEFAULT = "compact/compact/xs"  # what we train on a CPU unless told otherwise
+TOO_SLOW = ("retinanet/yolov8/s",)
+YOLO, PEAK, CORES, BATCH = "Ultralytics YOLOv8n", "matmul", 2, 16
+PLAIN = {"mosaic": 0, "close_mosaic": 0, "hsv_h": 0, "hsv_s": 0, "hsv_v": 0, "translate": 0, "scale": 0, "fliplr": 0}
+
+
+def main() -> None:
+    arguments = parse()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    source = arguments.source.resolve()
+    size = records.meta(source / "tfrecords").size
+    theirs = functools.partial(ultralytics, source / "raw", size, arguments.steps)
+    sides = {each: functools.partial(ours, each, source / "tfrecords", arguments.steps) for each in arguments.models}
+    first = {name: sides.pop(name) for name in (DEFAULT,) if name in sides}
+    found = measure.in_turns({PEAK: peak, YOLO: theirs, **first}, arguments.rounds)
+    found |= measure.in_turns(sides, arguments.other_rounds)
+    best = measure.medians(found.pop(PEAK))["GFLOP/s"]
+    rows = [row(name, each, found[YOLO], best) for name, each in found.items()]
+    targets, more = [], {}
+    if DEFAULT in found:
+        ratio = next(each for each in rows if each["model"] == DEFAULT)["against YOLOv8n"]
+        targets.append(measure.target(f"pictures/s of {DEFAULT} against YOLOv8n's", ratio, at_least=2.0))
+        more["shares"] = asked(DEFAULT, str(source / "tfrecords"), "--shares", f"--steps={arguments.steps}")[0]
+    more |= {"peak GFLOP/s": best, "px": size, "batch": BATCH, "cores": CORES, "rounds": found}
+    measure.write("train", rows, targets, peers=[yolo.PEER], **more)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=models(), metavar="FAMILY/BACKBONE/SIZE")
+    parser.add_argument(
+        "--source", type=Path, default=Path("data"), help="folder with raw and tfrecords; default: data"
+    )
+    parser.add_argument("--steps", type=int, default=10, help="that count, in each measurement")
+    parser.add_argument("--rounds", type=int, default=5, help=f"of Ultralytics and {DEFAULT}")
+    parser.add_argument("--other-rounds", type=int, default=2, help="of the other models")
+    return parser.parse_args()
+
+
+def models() -> list[str]:
+    """Each family on its own backbone, else on yolov8's, in the two smallest sizes; and yolov8 on mobilenet_v2."""
+    kinds = {key: typing.get_args(params.Model.model_fields[key].annotation) for key in ("family", "backbone", "size")}
+    found = [
+        f"{family}/{family if family in kinds['backbone'] else 'yolov8'}/{size}"
+        for family in kinds["family"]
+        for size in kinds["size"][:2]
+    ]
+    return [each for each in dict.fromkeys([DEFAULT, *found, "yolov8/mobilenet_v2/xs"]) if each not in TOO_SLOW]
+
+
+def ours(model: str, tfrecords: Path, steps: int) -> measure.Row:
+    """A measurement of one of our models."""
+    found, memory = asked(model, str(tfrecords), f"--steps={steps}", f"--batch={BATCH}")
+    return {
+        "pictures/s": BATCH / found["seconds/step"],
+        "peak MB": memory,
+        "GFLOPs per picture": 3 * found["GFLOPs forward"],
+    }
+
+
+def peak() -> measure.Row:
+    return asked("matmul")[0]
+
+
+def asked(*arguments: str) -> tuple[dict, float]:
+    """What benchmarks/step.py prints, and its peak memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(Path(__file__).with_name("step.py")), f"--threads={CORES}", *arguments]
+        ran = yolo.timed(command, measure.ROOT, Path(folder, "step.log"))
+    line = next(line for line in reversed(ran.said.splitlines()) if line.startswith("{"))
+    return json.loads(line), ran.memory
+
+
+def ultralytics(raw: Path, size: int, steps: int) -> measure.Row:
+    """A measurement of Ultralytics YOLOv8n: its second epoch of three, since it validates after the last."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        data = yolo.dataset(raw, work / "data", {"train": steps * BATCH, "val": 1})
+        settings = {"epochs": 3, "batch": BATCH, "val": False, "save": False, "cache": "ram", **PLAIN}
+        ran, results = yolo.train(work, data, size, 1, **settings)
+        first, second, _ = yolo.epochs(results)
+        pictures = len(list((work / "data/images/train").iterdir()))
+    forward = yolo.gflops(ran.said) * (size / 640) ** 2
+    seconds = second["time"] - first["time"]
+    return {"pictures/s": pictures / seconds, "peak MB": ran.memory, "GFLOPs per picture": 3 * forward}
+
+
+def row(name: str, found: list[measure.Row], theirs: list[measure.Row], best: float) -> measure.Row:
+    figures = measure.medians(found)
+    return {
+        "model": name,
+        **figures,
+        "share of peak": figures["pictures/s"] * figures["GFLOPs per picture"] / best,
+        "against YOLOv8n": figures["pictures/s"] / measure.medians(theirs)["pictures/s"],
+        "rounds": len(found),
+    }
+
+
+if __name__ == "__main__":
+    stage.run(main)

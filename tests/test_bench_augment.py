@@ -1,0 +1,153 @@
+"""The benchmarks of the data stages, run on a handful of drawn pictures: what they write, not how fast anything is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import miniature
+import numpy as np
+import pytest
+from PIL import Image
+
+import augment
+from plantdoc import coco, example, params, sample, tfrecord
+
+SIZE, COUNT, SEED = 96, 5, 42
+
+
+@pytest.fixture(scope="module")
+def there(root: Path, tmp_path_factory) -> Path:
+    """A copy of what benchmarks need, with a few drawn pictures in data/raw; its results stay in it."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    for name in ("src", "benchmarks"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "params.yaml", folder)
+    if (root / ".venv-peers").exists():
+        (folder / ".venv-peers").symlink_to(root / ".venv-peers")
+    sample.write(folder / "data/raw", 7, train=COUNT, test=1)
+    shutil.copytree(folder / "data/raw/test", folder / "data/raw/val")
+    miniature.set_params(
+        folder, augment__size=SIZE, augment__copies=1, augment__workers=1, train__batch_size=4, seed=SEED
+    )
+    return folder
+
+
+def told(folder: Path) -> Path:
+    """What benchmarks/ways.py tells the peers' scripts."""
+    split = coco.load(folder / "data/raw/train")
+    pictures = [
+        {
+            "id": picture.file_name,
+            "path": str(folder / "data/raw/train" / picture.file_name),
+            "boxes": [[x, y, x + w, y + h] for (x, y, w, h) in (box.xywh for box in picture.boxes)],
+            "classes": [box.category for box in picture.boxes],
+        }
+        for picture in split.pictures
+    ]
+    jitter = {"rotation": 10.0, "hue": 0.03, "saturation": 0.4, "brightness": 0.3}
+    values = {"size": SIZE, "quality": 90, "scale": [0.2, 0.6], "jitter": jitter, "pictures": pictures}
+    (folder / "pictures.json").write_text(json.dumps(values))
+    return folder / "pictures.json"
+
+
+@pytest.mark.slow
+def test_augment_counts_pictures_and_bytes(there):
+    miniature.run(
+        there, sys.executable, "benchmarks/augment.py", "--pictures", str(COUNT), "--size", str(SIZE),
+        "--rounds", "2", "--only", "kerascv", "floor", "whole",
+    )  # fmt: skip
+    found = json.loads((there / "results/benchmarks/augment.json").read_text())
+    rows = {row["side"]: row for row in found["rows"]}
+    mine = rows["ours"]
+    config = params.load(there / "params.yaml").augment
+    classes, sources = augment.sources(there / "data/raw", "train")
+    written = [augment.square((source, 0), there / "data/raw", config, SEED, classes) for source in sources]
+    assert mine["bytes/picture"] == sum(map(len, written)) / COUNT
+    for side, row in rows.items():
+        assert row["time, ours = 1"] == pytest.approx(row["ms/picture"] / mine["ms/picture"])
+        measured = [each["ms/picture"] for each in found["rounds"][side]]
+        assert row["ms/picture"] == pytest.approx(sum(measured) / 2)  # the median of two
+    tensors = rows["KerasCV, resize first, stored as tensors"]
+    assert SIZE * SIZE * 3 * 4 < tensors["bytes/picture"] < SIZE * SIZE * 3 * 4 + 1000
+    assert tensors["bytes, ours = 1"] == pytest.approx(tensors["bytes/picture"] / mine["bytes/picture"])
+    targets = {each["what"]: each for each in found["targets"]}
+    speed = targets["pictures a core, ours against KerasCV, guide's order"]
+    assert speed["measured"] == rows["KerasCV, guide's order"]["time, ours = 1"]
+    overhead = targets["bytes of our TFRecords against those of the JPEGs in them"]
+    assert 1 < overhead["measured"] < 1.3
+    assert sum(found["profile_of_ours"].values()) == pytest.approx(1, abs=0.01)
+    assert min(found["profile_of_ours"].values()) >= 0
+
+
+@pytest.mark.slow
+def test_layers_of_kerascv_give_squares_with_boxes(there):
+    script = str(there / "benchmarks/peers/kerascv_layers.py")
+    command = [sys.executable, script, str(told(there)), str(there / "kerascv")]
+    done = subprocess.run(command, input="guide jpeg\n" * 2, capture_output=True, text=True, check=True)
+    assert [json.loads(line)["pictures"] for line in done.stdout.splitlines()] == [COUNT, COUNT]
+    out = there / "kerascv-guide-jpeg"
+    found = [example.parse(line) for line in tfrecord.read(out)]
+    assert len(found) == COUNT  # the second pass took the place of the first
+    for each in found:
+        picture = Image.open(io.BytesIO(each["image/encoded"][0]))
+        assert picture.size == (SIZE, SIZE)
+        assert np.asarray(picture).std() > 10
+        corners = np.array([each[f"image/object/bbox/{side}"] for side in ("xmin", "ymin", "xmax", "ymax")])
+        assert corners.shape[1] == len(each["image/object/class/label"])
+        assert ((corners >= 0) & (corners <= 1)).all()
+
+
+@pytest.mark.slow
+def test_the_way_of_tfrecorder_stores_raw_pixels(there):
+    python = there / ".venv-peers/tfrecorder/bin/python"
+    if not python.exists():
+        pytest.skip("its environment is not there: make bench-peers")
+    script = str(there / "benchmarks/peers/tfrecorder_way.py")
+    command = [str(python), script, str(told(there)), str(there / "beam")]
+    done = subprocess.run(command, input="plain\ngzip\n", capture_output=True, text=True, check=True)
+    assert [json.loads(line)["pictures"] for line in done.stdout.splitlines()] == [COUNT, COUNT]
+    (plain,) = there.glob("beam-plain*")
+    (zipped,) = there.glob("beam-gzip*")
+    assert zipped.stat().st_size < plain.stat().st_size
+    found = [example.parse(line) for line in tfrecord.read(plain)]
+    assert len(found) == COUNT
+    for each in found:
+        assert len(base64.b64decode(each["image"][0], altchars=b"-_")) == SIZE * SIZE * 3
+
+
+@pytest.mark.slow
+def test_growth_is_told_per_stage(there):
+    times = ["--times", "1", "2", "4"]
+    command = ["benchmarks/growth.py", "--pictures", "8", "--rounds", "1", "--stages", "fetch", "augment"]
+    miniature.run(there, sys.executable, *command, *times)
+    found = json.loads((there / "results/benchmarks/growth.json").read_text())
+    assert [(row["stage"], row["pictures"]) for row in found["rows"]] == [
+        (stage, count) for stage in ("fetch", "augment") for count in (8, 16, 32)
+    ]
+    assert all(row["wall s"] > 0 and row["cpu s"] > 0.1 and row["peak MB"] > 20 for row in found["rows"])
+    for stage, grown in zip(("fetch", "augment"), found["growth"], strict=True):
+        first, second, third = (row for row in found["rows"] if row["stage"] == stage)
+        assert grown["stage"] == stage
+        assert grown["peak at 4× / at 1×"] == pytest.approx(third["peak MB"] / first["peak MB"])
+        assert grown["ms of cpu per more picture"] == pytest.approx(1000 * (third["cpu s"] - first["cpu s"]) / 24)
+        steps = second["cpu s"] - first["cpu s"], third["cpu s"] - second["cpu s"]
+        wanted = np.log2(steps[1] / steps[0]) if min(steps) > 0 else None
+        assert grown["exponent of cpu"] == (wanted and pytest.approx(wanted))
+
+
+@pytest.mark.slow
+def test_input_is_held_against_the_model(there):
+    miniature.run(there, sys.executable, "src/augment.py")
+    miniature.run(there, sys.executable, "benchmarks/input.py", "--rounds", "1", "--seconds", "0.1")
+    found = json.loads((there / "results/benchmarks/input.json").read_text())
+    rows = {row["side"]: row for row in found["rows"]}
+    assert list(rows) == ["input", "input, no mosaic", "model", "both"]
+    assert rows["input"]["model = 1"] == pytest.approx(rows["input"]["pictures/s"] / rows["model"]["pictures/s"])
+    assert found["targets"][0]["measured"] == rows["input"]["model = 1"]
+    assert f"{SIZE} px" in found["model"]

@@ -1,0 +1,263 @@
+"""benchmarks/quality.py: what counts as a run, what is compared, and Ultralytics driven by its command line."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import miniature
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from plantdoc import coco, params, scores
+
+CLASSES = ("apple scab", "corn rust")
+# In the place of `yolo`: a results.csv of two epochs, and in val what the label files hold, as its JSON has it.
+YOLO = """#!{python}
+import json, sys
+from pathlib import Path
+settings = dict(pair.split("=", 1) for pair in sys.argv[3:])
+out = Path(settings["project"], settings["name"])
+out.mkdir(parents=True, exist_ok=True)
+Path(settings["project"], "asked.txt").write_text(" ".join(sys.argv[1:]))
+if sys.argv[2] == "train":
+    (out / "results.csv").write_text("epoch,time,metrics/mAP50-95(B)\\n1,2.5,0.2\\n2,4.0,0.1\\n")
+else:
+    rows = []
+    for file in Path(settings["data"]).parent.glob("labels/val/*.txt"):
+        for line in file.read_text().splitlines():
+            label, x, y, w, h = map(float, line.split())
+            box = [(x - w / 2) * 64, (y - h / 2) * 32, w * 64, h * 32]
+            rows.append({{"image_id": int(file.stem), "category_id": int(label) + 1, "bbox": box, "score": 0.5}})
+    (out / "predictions.json").write_text(json.dumps(rows))
+"""
+# In the place of what asks a detector: all boxes but those of the last picture.
+DETECT = """
+import gzip, json, sys
+from pathlib import Path
+truth = json.loads(Path(sys.argv[1], "annotations.json").read_text())
+last = truth["images"][-1]["id"]
+rows = [{key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5} for a in truth["annotations"]]
+Path(sys.argv[2]).write_bytes(gzip.compress(json.dumps([r for r in rows if r["image_id"] != last]).encode()))
+"""
+
+
+@pytest.fixture(scope="module")
+def bench(root):
+    """A benchmark's module by name."""
+    sys.path.insert(0, str(root / "benchmarks"))
+    yield importlib.import_module
+    sys.path.remove(str(root / "benchmarks"))
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    """A data/raw of six pictures in each of train and val, two boxes in each."""
+    for part in ("train", "val"):
+        folder = tmp_path / "raw" / part
+        folder.mkdir(parents=True)
+        pictures = []
+        for number in range(6):
+            Image.new("RGB", (64, 32), (40 * number, 90, 60)).save(folder / f"leaf {number}.JPG.jpg")
+            boxes = (coco.Box((4.0, 2.0, 20.0, 16.5), number % 2), coco.Box((30.0, 8.0, 30.0, 20.0), 1))
+            pictures.append(coco.Picture(number + 1, f"leaf {number}.JPG.jpg", 64, 32, boxes))
+        coco.save(coco.Split(CLASSES, tuple(pictures)), folder)
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A repository with stages that take no time, and a program in the place of Ultralytics'."""
+    folder = tiny.make(tmp_path / "repository")
+    (folder / "benchmarks/detect.py").write_text(DETECT)
+    (folder / "benchmarks/quality/1.yaml").write_text("lr: 0.2\n")
+    programs = folder / ".venv-peers/ultralytics/bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "yolo").write_text(YOLO.format(python=sys.executable))
+    (programs / "yolo").chmod(0o755)
+    return folder
+
+
+def quality(folder: Path, raw: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    command = ("python", "benchmarks/quality.py", "--source", str(raw), *arguments)
+    return miniature.run(folder, *command, check=check)
+
+
+def written(folder: Path) -> dict:
+    return json.loads((folder / "results/benchmarks/quality.json").read_text())
+
+
+def test_pictures_are_laid_out_as_ultralytics_reads_them(bench, raw, tmp_path):
+    data = bench("yolo").dataset(raw, tmp_path / "data", {"train": 4})
+    about = json.loads(data.read_text())
+    assert about["names"] == {"0": CLASSES[0], "1": CLASSES[1]}
+    assert len(list((tmp_path / "data/images/val").iterdir())) == 6
+    assert sorted(os.listdir(tmp_path / "data" / about["train"])) == [f"{i}.jpg" for i in range(1, 5)]
+    assert all(path.is_symlink() for path in (tmp_path / "data/images/val").iterdir())
+    line = (tmp_path / "data/labels/val/2.txt").read_text().splitlines()[0]
+    label, x, y, width, height = map(float, line.split())
+    assert (label, x * 64, y * 32, width * 64, height * 32) == pytest.approx((1, 14, 10.25, 20, 16.5))
+    with Image.open(tmp_path / "data/images/val/2.jpg") as image, Image.open(raw / "val/leaf 1.JPG.jpg") as original:
+        assert image.tobytes() == original.tobytes()
+
+
+def test_what_ultralytics_says_is_read(bench):
+    yolo = bench("yolo")
+    assert yolo.gflops("YOLOv8n summary: 130 layers, 3,016,698 parameters, 3,016,682 gradients, 8.2 GFLOPs\n") == 8.2
+    with pytest.raises(yolo.UserError, match="does not say how many FLOPs"):
+        yolo.gflops("YOLOv8n summary: 130 layers\n")
+
+
+def test_a_program_that_fails_tells_what_it_said(bench, tmp_path):
+    yolo = bench("yolo")
+    with pytest.raises(yolo.UserError, match=r"(?s)ended with 3.*no such model"):
+        yolo.timed([sys.executable, "-c", "print('no such model'); exit(3)"], tmp_path, tmp_path / "log")
+
+
+def test_time_and_memory_of_a_process_are_its_own(bench, tmp_path):
+    timed = bench("yolo").timed
+    large = timed([sys.executable, "-c", "b = b'x' * 300_000_000; print(len(b))"], tmp_path, tmp_path / "log")
+    small = timed([sys.executable, "-c", ""], tmp_path, tmp_path / "log")
+    assert large.said == "300000000\n"
+    assert large.memory > 280 > small.memory > 1
+    assert small.processor > 0
+
+
+def test_the_first_sample_is_the_score_itself(bench, raw):
+    truth = coco.load(raw / "val")
+    found = [
+        {"image_id": p.id, "category_id": box.category, "bbox": list(box.xywh), "score": 0.9 - 0.1 * p.id}
+        for p in truth.pictures[:4]
+        for box in p.boxes
+    ]
+    samples = bench("paired").resampled(truth, found)
+    assert samples[0] == pytest.approx(scores.coco_map(truth, found)["map50"])
+    assert len(samples) == 1 + bench("paired").SAMPLES
+    assert np.array_equal(samples, bench("paired").resampled(truth, found)), "the draws are the same for every run"
+
+
+def test_a_difference_is_of_the_same_pictures(bench):
+    """The sides swing together with the pictures: their difference does not swing."""
+    paired = bench("paired")
+    swing = np.concatenate([[0.0], np.random.default_rng(1).normal(0, 0.05, paired.SAMPLES)])
+    found = paired.compare([0.5 + swing, 0.52 + swing], [0.4 + swing])
+    assert found["ours"][0] == pytest.approx(0.51)
+    mean, low, high = found["difference"]
+    assert mean == pytest.approx(0.11)
+    assert 0.09 < low < mean < high < 0.13
+    assert found["ultralytics"][2] - found["ultralytics"][1] > 0.15
+
+
+def test_seeds_that_differ_widen_a_difference(bench):
+    paired = bench("paired")
+    flat = np.zeros(1 + paired.SAMPLES)
+    mean, low, high = paired.compare([flat + 0.3, flat + 0.5], [flat + 0.35])["difference"]
+    assert mean == pytest.approx(0.05)
+    assert low < 0 < high
+
+
+def test_a_side_without_runs_has_no_figures(bench):
+    found = bench("paired").compare([np.full(1 + bench("paired").SAMPLES, 0.3)], [])
+    assert found["ours"][0] == pytest.approx(0.3)
+    assert found["ultralytics"] == found["difference"] == (None, None, None)
+
+
+def test_what_params_offer_is_measured(bench, root):
+    """A family that is added stands in the table of training steps without a word there."""
+    measured = runpy.run_path(str(root / "benchmarks/train.py"))["models"]()
+    for family in typing.get_args(params.Model.model_fields["family"].annotation):
+        assert any(each.startswith(f"{family}/") for each in measured), family
+    assert "yolov8/mobilenet_v2/xs" in measured
+    assert len(set(measured)) == len(measured)
+
+
+@pytest.mark.slow
+def test_runs_are_made_once_and_compared(repository, raw):
+    quality(repository, raw, "--minutes", "1", "--seeds", "1", "2")
+    found = written(repository)
+    runs = {(run["side"], run["seed"]): run for run in found["runs"]}
+    assert sorted(runs) == [("ours", 1), ("ours", 2), ("ultralytics", 1), ("ultralytics", 2)]
+    ours, theirs = runs["ours", 1], runs["ultralytics", 1]
+    assert theirs["map50"] == pytest.approx(1.0), "its boxes and classes came back as they went in"
+    assert (theirs["epochs"], theirs["best epoch"]) == (2, 1)
+    assert ours["map50"] < 1.0
+    assert ours["params"] == {"lr": 0.2}
+    assert 0 < ours["wall minutes"] < 1 and not ours["over"]
+    (row,) = found["rows"]
+    assert row["minutes"] == 1 and row["ours: seeds"] == row["ultralytics: seeds"] == 2
+    assert row["difference"] == pytest.approx(ours["map50"] - 1.0, abs=1e-3)
+    assert found["targets"][0]["met"] is False
+    kept = repository / ".dvc/tmp/plantdoc/quality/ours-1-1.json.gz"
+    assert len(json.loads(gzip.decompress(kept.read_bytes()))) == 10
+    assert miniature.git(repository, "status", "--short", ".dvc") == ""
+
+    # Given again, nothing is to do; with other params, that side's runs are made anew.
+    done = quality(repository, raw, "--minutes", "1", "--seeds", "1", "2")
+    assert "1 minutes, seed" not in done.stdout
+    assert written(repository)["runs"] == found["runs"]
+    (repository / "benchmarks/quality/1.yaml").write_text("lr: 0.1\n")
+    done = quality(repository, raw, "--minutes", "1", "--seeds", "1")
+    assert "ours, 1 minutes, seed 1" in done.stdout and "ultralytics, 1 minutes" not in done.stdout
+    after = written(repository)
+    assert len(after["runs"]) == 4
+    assert after["rows"][0]["ours: seeds"] == 1, "the other run had other params"
+
+
+@pytest.mark.slow
+def test_a_run_over_its_minutes_does_not_count(repository, raw):
+    (repository / "benchmarks/quality/0.yaml").write_text("lr: 0.2\n")
+    done = quality(repository, raw, "--minutes", "0", "--seeds", "7", "--side", "ours", check=False)
+    assert done.returncode == 1
+    assert "over time, so not counted: ours, 0 minutes, seed 7" in done.stdout
+    found = written(repository)
+    assert found["runs"][0]["over"] is True
+    assert found["rows"][0]["ours: seeds"] == 0 and found["rows"][0]["ours: mAP@50"] is None
+    assert found["targets"] == []
+
+
+@pytest.mark.slow
+def test_a_mark_without_params_is_named_before_anything_runs(repository, raw):
+    done = quality(repository, raw, "--minutes", "1", "45", check=False)
+    assert done.returncode == 1
+    assert "45.yaml is missing: it holds our params for 45 minutes" in done.stdout
+    assert not (repository / "results/benchmarks/quality.json").exists()
+
+
+@pytest.mark.slow
+def test_a_real_detector_is_trained_and_asked(tmp_path):
+    """Our side with the real stages, on drawn pictures of 64 px."""
+    folder = miniature.make(tmp_path, fetch__limit=16, train__plain_epochs=0)
+    miniature.run(folder, "python", "src/fetch.py")
+    (folder / "benchmarks/quality/60.yaml").write_text("lr: 0.1\ntrain:\n  epochs: 1\n")
+    quality(folder, folder / "data/raw", "--minutes", "60", "--seeds", "3", "--side", "ours")
+    (run,) = written(folder)["runs"]
+    assert run["epochs"] == 1
+    assert run["cpu minutes"] > 0 and run["peak MB"] > 300
+    found = json.loads(gzip.decompress((folder / ".dvc/tmp/plantdoc/quality/ours-60-3.json.gz").read_bytes()))
+    assert run["map50"] == pytest.approx(scores.coco_map(coco.load(folder / "data/raw/val"), found)["map50"], abs=1e-4)
+    assert not (folder / "models/detector").exists(), "it trains in a folder of its own"
+
+
+@pytest.mark.slow
+def test_ultralytics_itself_trains_offline(bench, raw, tmp_path, root):
+    if not (root / ".venv-peers/ultralytics/bin/yolo").exists():
+        pytest.skip("Ultralytics is not in .venv-peers: `make bench-peers`")
+    yolo = bench("yolo")
+    data = yolo.dataset(raw, tmp_path / "data")
+    ran, results = yolo.train(tmp_path, data, 64, 1, epochs=1, batch=4)
+    (row,) = yolo.epochs(results)
+    assert row["epoch"] == 1 and row["time"] > 0
+    assert 8 < yolo.gflops(ran.said) < 9
+    assert "Downloading" not in ran.said
+    ids, found = range(1, 7), yolo.validate(tmp_path, data, results / "weights/best.pt", 64)
+    assert all(each["image_id"] in ids and each["category_id"] in (0, 1) for each in found)

@@ -1,0 +1,32 @@
+"""`--help` is read by people who wait for it: no script loads anything heavy before it knows what is wanted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("scripts/*.py"))]
+HEAVY = {
+    *("tensorflow", "keras", "keras_cv", "numpy", "scipy", "pandas", "matplotlib", "PIL", "pycocotools"),
+    *("dvc", "dvclive", "wandb", "boto3", "botocore", "sagemaker", "fastapi", "uvicorn", "pytest"),
+}
+
+
+def test_there_are_scripts():
+    assert "scripts/report.py" in PROGRAMS
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_help_loads_nothing_heavy(program, tmp_path):
+    # In another folder: help is for those too who are not in the repository's root.
+    command = [sys.executable, "-X", "importtime", ROOT / program, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("usage: ")
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "argparse" in loaded  # else nothing was seen
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
