@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import io
+import importlib.util
 import itertools
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from plantdoc import coco, cost, parallel, params, records, stage, tfrecord, transforms
+from plantdoc import coco, cost, parallel, params, records, stage, tfrecord
 from plantdoc.errors import UserError
+from plantdoc.squares import Group, Source, Task, square
 
 RAW, RECORDS = Path("data/raw"), Path("data/tfrecords")
-Image.MAX_IMAGE_PIXELS = None  # what is too large was decided by fetch.max_pixels
 
 
 def main() -> None:
@@ -40,19 +39,6 @@ def main() -> None:
         count = build(RAW, folder, settings.augment, settings.seed)
     seconds = time.monotonic() - started
     cost.record("augment", str(RECORDS), minutes=seconds / 60, pictures_per_second=count / seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A picture of data/raw, small: there is one for each picture of the data set.
-
-    `id` is "<split>/<file name>"; `boxes` the bytes of a float32 [N, 5]: xyxy in px, and category.
-    """
-
-    id: str
-    width: int
-    height: int
-    boxes: bytes
 
 
 def build(raw: Path, folder: Path, config: params.Augment, seed: int) -> int:
@@ -65,22 +51,12 @@ def build(raw: Path, folder: Path, config: params.Augment, seed: int) -> int:
     (classes, train), (_, val) = parallel.imap(functools.partial(sources, raw), ("train", "val"), 1)
     if not train:
         raise UserError(f"{raw / 'train'} holds no pictures to train on: look at results/fetch/report.md")
-    groups = [(f"train-c{copy:02d}", copy, train) for copy in range(config.copies)] + [("val", None, val)]
-    tasks = ((source, copy) for _, copy, group in groups for source in ordered(group, seed, copy))
+    groups = [Group(f"train-c{copy:02d}", copy, train) for copy in range(config.copies)] + [Group("val", None, val)]
     work = functools.partial(square, raw=raw, config=config, seed=seed, classes=classes)
-    count = config.copies * len(train) + len(val)
-    interval = 0.5 if sys.stderr.isatty() else 30
-    files = []
-    with (
-        contextlib.closing(parallel.imap(work, tasks, config.workers)) as squares,
-        tqdm(total=count, desc="augment", unit="picture", mininterval=interval) as progress,
-    ):
-        for name, _, group in groups:
-            with tfrecord.ShardWriter(folder, name, config.shard_mb * 10**6) as writer:
-                for framed in itertools.islice(squares, len(group)):
-                    writer.write(framed)
-                    progress.update()
-            files.append(tuple(writer.files))
+    if config.engine == "beam":
+        files = _beam().write(groups, work, seed, raw, folder, config)
+    else:
+        files = write(groups, work, seed, folder, config)
     records.Meta(
         classes=classes,
         size=config.size,
@@ -88,7 +64,36 @@ def build(raw: Path, folder: Path, config: params.Augment, seed: int) -> int:
         counts={"train": len(train), "val": len(val)},
         files={"train": tuple(files[:-1]), "val": files[-1]},
     ).save(folder)
-    return count
+    return config.copies * len(train) + len(val)
+
+
+def write(
+    groups: list[Group], work: Callable[[Task], bytes], seed: int, folder: Path, config: params.Augment
+) -> list[tuple[str, ...]]:
+    """Write the squares of each group as shards, over processes of this machine; returns the shards' names by group."""
+    tasks = (task for group in groups for task in group.tasks(seed))
+    count = sum(len(group.pictures) for group in groups)
+    interval = 0.5 if sys.stderr.isatty() else 30
+    files = []
+    with (
+        contextlib.closing(parallel.imap(work, tasks, config.workers)) as squares,
+        tqdm(total=count, desc="augment", unit="picture", mininterval=interval) as progress,
+    ):
+        for group in groups:
+            with tfrecord.ShardWriter(folder, group.name, config.shard_mb * 10**6) as writer:
+                for framed in itertools.islice(squares, len(group.pictures)):
+                    writer.write(framed)
+                    progress.update()
+            files.append(tuple(writer.files))
+    return files
+
+
+def _beam() -> ModuleType:
+    if importlib.util.find_spec("apache_beam") is None:
+        raise UserError("augment.engine = beam needs Apache Beam, which is not installed: `make setup BEAM=1`")
+    from plantdoc import beam  # takes seconds to import
+
+    return beam
 
 
 def sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[Source]]:
@@ -103,49 +108,6 @@ def sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[Source]]:
         boxes[:, 2:4] += boxes[:, :2]
         found.append(Source(f"{split}/{p.file_name}", p.width, p.height, boxes.tobytes()))
     return annotations.classes, found
-
-
-def ordered(group: list[Source], seed: int, copy: int | None) -> list[Source]:
-    """Training pictures in an order of their own in each copy, so that training needs no large shuffle buffer."""
-    return group if copy is None else sorted(group, key=lambda source: key(seed, copy, source.id))
-
-
-def key(seed: int, copy: int, source_id: str) -> int:
-    """A 128-bit number that stands for one variant of one picture, whatever other pictures there are."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{copy}/{source_id}".encode()).digest()[:16])
-
-
-def square(
-    task: tuple[Source, int | None], raw: Path, config: params.Augment, seed: int, classes: tuple[str, ...]
-) -> bytes:
-    """A framed record: a variant of the picture, or for copy None the picture letterboxed.
-
-    Raises:
-        UserError: the picture cannot be read, or has another size than its annotations say.
-    """
-    source, copy = task
-    path, found = raw / source.id, np.frombuffer(source.boxes, np.float32).reshape(-1, 5)
-    boxes, labels = found[:, :4], found[:, 4].astype(int)
-    try:
-        with Image.open(path) as image:
-            if image.size != (source.width, source.height):
-                raise UserError(
-                    f"{path} is {image.width} x {image.height} px and its annotations say "
-                    f"{source.width} x {source.height}: fetch it again with `dvc repro -f fetch`"
-                )
-            if copy is None:
-                picture, boxes = transforms.letterbox(image, boxes, config.size)
-            else:
-                random = np.random.Generator(np.random.Philox(key=key(seed, copy, source.id)))
-                picture, boxes, kept = transforms.variant(image, boxes, config, random)
-                labels = labels[kept]
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways of saying that a file is broken
-        raise UserError(f"{path} cannot be read ({error}): fetch it again with `dvc repro -f fetch`") from None
-    buffer = io.BytesIO()
-    # Full chroma resolution: lesions differ in colour, and half of a square's pixels are few.
-    picture.save(buffer, "JPEG", quality=config.quality, subsampling=0)
-    record = records.Record(source.id, buffer.getvalue(), config.size, boxes, labels)
-    return tfrecord.frame(record.serialise(classes))
 
 
 if __name__ == "__main__":

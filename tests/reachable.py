@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 STAGES = ("fetch", "augment", "train", "evaluate", "deploy")
 # They do not change a result, only how fast it comes.
-WITHOUT_EFFECT = {"augment.workers"}
+WITHOUT_EFFECT = {"augment.workers", "augment.engine"}
 
 
 @functools.cache

@@ -1,0 +1,310 @@
+"""Squares made in an Apache Beam pipeline, on this machine or on a cluster; the shards are those of `augment.write`.
+
+The order of the squares is known before any is made, but where a shard ends follows from the bytes of all before it:
+
+    ranges  a row of pictures (`RANGE` of them) each; which ones stands in a file that the workers read
+    parts   a worker makes the squares of a range, writes them to one file and tells their sizes
+    shards  from the sizes of a group alone follows which bytes of which parts are a shard; a worker copies them
+
+Through the runner go names and sizes, 4 bytes a square, and never pictures or squares: neither it nor this process nor
+a worker holds more of them than one, whatever the size of the data set. Parts cost twice the bytes of the records on
+disk for as long as the pipeline runs, and one reading.
+
+PLANTDOC_BEAM holds the options of the runner, and two of ours: see `Places` and docs/scaling.md.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import functools
+import io
+import itertools
+import logging
+import os
+import pickle
+import shlex
+import shutil
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import apache_beam
+import numpy as np
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners import PipelineRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from tqdm import tqdm
+
+from plantdoc import parallel, params
+from plantdoc.errors import UserError
+from plantdoc.squares import Group, Task
+
+OPTIONS = "PLANTDOC_BEAM"
+RANGE = 500  # squares in a part
+_BLOCK = 1 << 20
+
+Work = Callable[[Task], bytes]
+create = functools.partial(FileSystems.create, compression_type=CompressionTypes.UNCOMPRESSED)
+reading = functools.partial(FileSystems.open, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+class Places(PipelineOptions):
+    """Our own options, for workers on other machines; paths as Beam's FileSystems know them: s3://… or a folder."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser) -> None:
+        parser.add_argument("--raw", default="", help="where the workers find what data/raw holds")
+        parser.add_argument("--work", default="", help="where they write parts and shards; a new folder is made there")
+
+
+# On their way through a runner these may turn into plain tuples.
+class Range(NamedTuple):
+    """The pictures of a part: `length` bytes from `start` on of the file with the tasks of the group."""
+
+    group: str
+    number: int
+    start: int
+    length: int
+
+
+class Part(NamedTuple):
+    """The squares of a range: their file, and the bytes of a uint32 [N], their sizes."""
+
+    number: int
+    path: str
+    sizes: bytes
+
+
+class Piece(NamedTuple):
+    """Bytes `start` to `end` of a part."""
+
+    path: str
+    start: int
+    end: int
+
+
+class Shard(NamedTuple):
+    """A file to be, as pieces of parts."""
+
+    name: str
+    pieces: list[Piece]
+
+
+def write(
+    groups: list[Group], work: Work, seed: int, raw: Path, folder: Path, config: params.Augment
+) -> list[tuple[str, ...]]:
+    """Write the squares of each group as shards; returns the shards' names by group.
+
+    Args:
+        work: makes a square; takes `opened`, which opens a picture by its id.
+
+    Raises:
+        UserError: what `work` raised, or PLANTDOC_BEAM names no runner.
+    """
+    options, runner = _runner(config.workers)
+    places = options.view_as(Places)
+    work = functools.partial(work, opened=functools.partial(picture, places.raw or str(raw.absolute())))
+    with _scratch(places.work or str(folder.absolute())) as place:
+        ranges = [each for group in groups for each in _ranges(group, seed, place)]
+        with _progress(place, len(ranges)):
+            _run(options, runner, ranges, place, work, config.shard_mb * 10**6)
+        return [_collect(group.name, place, folder) for group in groups]
+
+
+def _run(
+    options: PipelineOptions, runner: PipelineRunner, ranges: list[Range], place: str, work: Work, limit: int
+) -> None:
+    try:
+        with apache_beam.Pipeline(runner, options) as pipeline:
+            (
+                pipeline
+                | "Ranges" >> apache_beam.Create(ranges)
+                | "Spread" >> apache_beam.Reshuffle()
+                | "Parts" >> apache_beam.Map(part, place, work)
+                | "By group" >> apache_beam.GroupByKey()
+                | "Cut" >> apache_beam.FlatMapTuple(lambda group, parts: cut(group, parts, limit))
+                | "Spread shards" >> apache_beam.Reshuffle()
+                | "Shards" >> apache_beam.Map(shard, place)
+            )
+    except Exception:
+        for path in sorted(_listed(f"{place}/failed/*")):
+            with reading(path) as file:
+                raise UserError(file.read().decode()) from None
+        raise
+
+
+def part(each: Range, place: str, work: Work) -> tuple[str, Part]:
+    """Make the squares of a range; returns the part under its group's name."""
+    each = Range(*each)
+    with reading(f"{place}/tasks/{each.group}") as file:
+        file.seek(each.start)
+        tasks = pickle.loads(file.read(each.length))
+    # A runner may do the same work twice, even at a time: each has a file of its own, and one of them is taken.
+    path, sizes = f"{place}/parts/{each.group}-{each.number:06d}-{uuid.uuid4().hex}", []
+    with create(path) as file:
+        for task in tasks:
+            try:
+                framed = work(task)
+            except UserError as error:
+                # Each runner reports in a way of its own what its workers raise: the message goes by a file.
+                with create(f"{place}/failed/{each.group}-{each.number:06d}") as failed:
+                    failed.write(str(error).encode())
+                raise
+            file.write(framed)
+            sizes.append(len(framed))
+    return each.group, Part(each.number, path, np.array(sizes, np.uint32).tobytes())
+
+
+def cut(group: str, parts: Iterable[Part], limit: int) -> Iterator[Shard]:
+    """The shards of a group: as in `tfrecord.ShardWriter`, one is closed when it has reached `limit` bytes."""
+    parts = sorted(Part(*each) for each in parts)
+    sizes = [np.frombuffer(each.sizes, np.uint32) for each in parts]
+    ends = np.cumsum(np.concatenate(sizes), dtype=np.int64)  # of each square, in all parts one after another
+    edges = [0, *np.cumsum([each.sum(dtype=np.int64) for each in sizes]).tolist()]  # of each part
+    start = 0
+    for number in itertools.count():
+        end = int(ends[min(np.searchsorted(ends, start + limit), len(ends) - 1)])
+        touched = range(bisect.bisect_right(edges, start) - 1, bisect.bisect_left(edges, end))
+        pieces = [
+            Piece(parts[i].path, max(start, edges[i]) - edges[i], min(end, edges[i + 1]) - edges[i]) for i in touched
+        ]
+        yield Shard(f"{group}-{number:05d}.tfrecord", pieces)
+        start = end
+        if start == edges[-1]:
+            return
+
+
+def shard(each: Shard, place: str) -> str:
+    """Put a shard together; returns its path."""
+    each = Shard(*each)
+    path, done = f"{place}/shards/{uuid.uuid4().hex}", f"{place}/done/{each.name}"
+    with create(path) as to:
+        for piece in map(Piece._make, each.pieces):
+            with reading(piece.path) as file:
+                file.seek(piece.start)
+                left = piece.end - piece.start
+                while block := file.read(min(left, _BLOCK)):
+                    to.write(block)
+                    left -= len(block)
+                if left:
+                    raise OSError(f"{piece.path} is {left} bytes too short")
+    FileSystems.rename([path], [done])
+    return done
+
+
+def picture(raw: str, source_id: str) -> BinaryIO:
+    """A picture, opened; raises OSError whatever kind of place it is in."""
+    try:
+        if raw.startswith("s3://"):
+            bucket, _, prefix = raw.removeprefix("s3://").partition("/")
+            return io.BytesIO(_s3().get_object(Bucket=bucket, Key=f"{prefix}/{source_id}")["Body"].read())
+        return reading(f"{raw}/{source_id}")
+    except Exception as error:  # each kind of place has errors of its own
+        raise OSError(str(error)) from error
+
+
+@functools.cache
+def _s3():
+    # Beam makes a client for each file it opens, which takes longer than a square.
+    import boto3
+
+    return boto3.client("s3")
+
+
+def _runner(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
+    """What PLANTDOC_BEAM says; without a runner in it, a runner on this machine over `workers` processes (0: cores)."""
+    given = shlex.split(os.environ.get(OPTIONS, ""))
+    if here := not any(flag.partition("=")[0] == "--runner" for flag in given):
+        number = workers or parallel.cores()
+        mode = "in_memory" if number == 1 else "multi_processing"
+        given += [f"--direct_running_mode={mode}", f"--direct_num_workers={number}"]
+    options = PipelineOptions([*given, "--default_sdk_harness_log_level=CRITICAL"])
+    FileSystems.set_options(options)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    if here:
+        # src/ is never installed, and the processes of this runner are started afresh.
+        src = str(Path(__file__).resolve().parent.parent)
+        os.environ["PYTHONPATH"] = os.pathsep.join([src, *filter(None, [os.environ.get("PYTHONPATH")])])
+        # Beam's DirectRunner would first look on GitHub for a program that runs pipelines, and end up at this one.
+        told = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+        info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=told)
+        return options, FnApiRunner(provision_info=ExtendedProvisionInfo(info))
+    try:
+        return options, apache_beam.runners.create_runner(options.view_as(StandardOptions).runner)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{OPTIONS} = {os.environ[OPTIONS]!r}: {error}") from None
+
+
+@contextlib.contextmanager
+def _scratch(parent: str) -> Iterator[str]:
+    """A folder of its own below `parent`, which is gone afterwards."""
+    place = f"{parent.rstrip('/')}/.beam-{uuid.uuid4().hex}"
+    FileSystems.mkdirs(f"{place}/done")
+    try:
+        yield place
+    finally:
+        FileSystems.delete([place if Path(place).is_dir() else f"{place}/"])
+
+
+def _ranges(group: Group, seed: int, place: str) -> Iterator[Range]:
+    """Write the tasks of a group to a file, a range after the other."""
+    tasks = group.tasks(seed)
+    with create(f"{place}/tasks/{group.name}") as file:
+        start = 0
+        for number in itertools.count():
+            some = pickle.dumps(list(itertools.islice(tasks, RANGE)))
+            if number * RANGE >= len(group.pictures):
+                return
+            file.write(some)
+            yield Range(group.name, number, start, len(some))
+            start += len(some)
+
+
+def _collect(name: str, place: str, folder: Path) -> tuple[str, ...]:
+    """Bring the shards of a group into `folder`; returns their names, in order."""
+    names = [path.rpartition("/")[2] for path in _listed(f"{place}/done/{name}-*")]
+    names.sort(key=lambda each: (len(each), each))
+    for each in names:
+        source = Path(place) / "done" / each
+        if source.exists():
+            source.replace(folder / each)
+        else:
+            with reading(f"{place}/done/{each}") as file, open(folder / each, "wb") as to:
+                shutil.copyfileobj(file, to, _BLOCK)
+    return tuple(names)
+
+
+def _listed(pattern: str) -> list[str]:
+    (found,) = FileSystems.match([pattern])
+    return [each.path for each in found.metadata_list]
+
+
+@contextlib.contextmanager
+def _progress(place: str, count: int) -> Iterator[None]:
+    """A bar, or now and then a line, of the parts that are there: each runner tells of its progress in its own way."""
+    interval, over = 2 if sys.stderr.isatty() else 30, threading.Event()
+    with tqdm(total=count, desc="augment", unit=" parts", mininterval=0) as bar:
+
+        def show() -> None:
+            bar.update(min(len(_listed(f"{place}/parts/*")), count) - bar.n)
+
+        def watch() -> None:
+            while not over.wait(interval):
+                show()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            show()
