@@ -1,9 +1,9 @@
 # `make` alone lists what there is. Needs make and Python 3.11, 3.12 or 3.13; everything else comes from the lock.
 
-# GPU=1 installs the lock with the CUDA libraries instead: make repro GPU=1
-LOCK := requirements$(if $(GPU),-gpu).txt
-# Named after the lock, so that changing over from one to the other installs again.
-STAMP := .venv/installed-$(LOCK)
+# GPU=1 installs the lock with the CUDA libraries instead: make repro GPU=1. BEAM=1 installs Apache Beam too.
+LOCK := requirements$(if $(GPU),-gpu).txt $(if $(BEAM),requirements-beam.txt)
+# Named after the locks, so that changing over from one to the other installs again.
+STAMP := .venv/installed-requirements$(if $(GPU),-gpu)$(if $(BEAM),-beam).txt
 # Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
 PYTHON ?= python3.12 python3.11 python3.13 python3
 FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
@@ -23,12 +23,12 @@ FROM ?= main
 TO ?= workspace
 
 .PHONY: help setup repro experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
-	deploy rollback endpoints undeploy api api-delete sagemaker-smoke test lint format lock clean
+	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA
+setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA, BEAM=1 with Apache Beam
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
 	$(IN_VENV) dvc repro
@@ -101,6 +101,19 @@ api-delete: $(STAMP)  ## take the public API away; the endpoint stays
 sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of its own (expected: less than a cent)
 	@$(IN_VENV) python scripts/sagemaker_smoke.py $(VERSION)
 
+# What takes minutes; the training for quality takes hours: python benchmarks/quality.py --help
+BENCHMARKS := augment input train serve load overheads growth
+
+bench: $(addprefix bench-,$(BENCHMARKS))  ## measure everything beside its peers, but for quality, which takes hours
+
+bench-peers: $(STAMP)  ## install what the benchmarks compare with, into environments of its own (several GB)
+	@for lock in benchmarks/peers/*.txt; do peer=.venv-peers/$$(basename $$lock .txt); \
+		test -x $$peer/bin/python || .venv/bin/uv venv --quiet --python .venv/bin/python $$peer || exit 1; \
+		.venv/bin/uv pip sync --quiet --require-hashes --python $$peer/bin/python $$lock || exit 1; done
+
+bench-%: $(STAMP)  ## one of them: make bench-augment
+	@$(IN_VENV) python benchmarks/$*.py
+
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
 	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 
@@ -117,6 +130,8 @@ lock: $(STAMP)  ## remake all locks after a change of a requirements*.in; UPGRAD
 	$(COMPILE) $(EVERYWHERE) requirements-gpu.in -o requirements-gpu.txt
 	$(COMPILE) $(CONTAINER) infra/container/requirements.in -o infra/container/requirements.txt
 	$(COMPILE) $(EVERYWHERE) -c infra/container/requirements.txt requirements-serving.in -o requirements-serving.txt
+	$(COMPILE) $(EVERYWHERE) --override requirements.txt requirements-beam.in -o requirements-beam.txt
+	for peer in $(basename $(wildcard benchmarks/peers/*.in)); do $(COMPILE) $(EVERYWHERE) $$peer.in -o $$peer.txt || exit 1; done
 	.venv/bin/python -m pytest -q tests/test_lock.py
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 S, CLASSES = 64, 3
-KINDS = [("yolov8", "yolov8"), ("retinanet", "yolov8")]
+KINDS = [("yolov8", "yolov8"), ("retinanet", "yolov8"), ("compact", "compact")]
 
 
 def batch(tf):

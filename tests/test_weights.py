@@ -30,6 +30,7 @@ def test_loads_what_fits_and_says_how_many(tmp_path, keras, caplog):
     with caplog.at_level(logging.INFO):
         weights.load(tmp_path / "a.weights.h5", target)
     assert "2 of 4 tensors matched" in caplog.text
+    assert "random as before: layers/dense_1\n" in caplog.text
     assert (target.layers[0].kernel.numpy() == source.layers[0].kernel.numpy()).all()
     assert (target.layers[1].kernel.numpy() == before).all()
 
@@ -41,6 +42,7 @@ def test_takes_the_model_that_fits_best(tmp_path, keras, caplog):
     with caplog.at_level(logging.INFO):
         weights.load(tmp_path / "b.weights.h5", other, same)
     assert "4 of 4 tensors matched" in caplog.text
+    assert "random as before" not in caplog.text
     assert (same.layers[1].kernel.numpy() == backbone.layers[1].kernel.numpy()).all()
 
 

@@ -1,21 +1,18 @@
-"""KerasCV, all of it that we use. KerasCV is frozen upstream: whoever replaces it rewrites this file and no other.
-
-A `Network` is what the rest of the project sees: a Keras model, its loss terms, and its raw boxes and scores before
-non-maximum suppression. Boxes are `xyxy` in pixels of the square input picture everywhere here.
-"""
+"""KerasCV, all of it that we use. KerasCV is frozen upstream: whoever replaces it rewrites this file and no other."""
 
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Callable
 
 import keras
 import keras_cv
 import numpy as np
 import tensorflow as tf
 
-from plantdoc.assign import task_aligned
+from plantdoc import compact
 from plantdoc.errors import UserError
+from plantdoc.network import Network, TaskAligned, per_replica, rare
 
 log = logging.getLogger("plantdoc")
 
@@ -42,45 +39,20 @@ class _Raw:
         return {"boxes": boxes, "scores": tf.sigmoid(scores) if self.from_logits else scores}
 
 
-class Network:
-    """A detector network over square pictures.
-
-    `model` maps pictures [B, S, S, 3] (float32, 0..255) to raw outputs; `backbone` is the part that pretrained weights
-    are for.
-    """
-
-    def __init__(self, model: keras.Model, backbone: keras.Model, image_size: int, classes: int):
-        self.model, self.backbone, self.image_size, self.classes = model, backbone, image_size, classes
-
-    def __call__(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        """Raw outputs for pictures, in float32 also where the network computes in half precision."""
-        inputs = {"images": images} if isinstance(self.model.input, dict) else images
-        return {name: tf.cast(value, tf.float32) for name, value in self.model(inputs, training=training).items()}
-
+class _KerasCV(Network):
     def decode(self, outputs: dict) -> tuple[tf.Tensor, tf.Tensor]:
-        """Raw outputs to all candidates: boxes [B, A, 4] and scores [B, A, classes] in 0..1."""
         frame = tf.zeros((1, self.image_size, self.image_size, 3))  # KerasCV reads nothing of it but its shape
         decoded = self.model.decode_predictions(outputs, frame)
         return decoded["boxes"], decoded["scores"]
 
-    def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
-        """Scalar loss terms `box` and `class` of a batch: boxes [B, M, 4] and labels [B, M], both padded with -1.
 
-        On several devices each has its part of the batch, and the mean of their terms is that of the whole batch.
-        """
-        raise NotImplementedError
-
-
-class YoloV8(Network):
-    """YOLOv8 with task-aligned assignment, complete-IoU box loss and binary cross-entropy.
+class YoloV8(_KerasCV, TaskAligned):
+    """YOLOv8 as KerasCV builds it.
 
     Three things differ from KerasCV's own training. It averages the cross-entropy over the classes, which with 30 of
     them makes the class loss 30 times weaker than its weight was tuned for: here it is summed. It starts every class
-    at probability 0.5 and spends the first epochs on unlearning: here the prior is that of YOLOv8's authors, five
-    objects a picture. And its assignment lets bad boxes win (see plantdoc/assign.py).
+    at probability 0.5: here it starts low. And its assignment lets bad boxes win (see plantdoc/assign.py).
     """
-
-    BOX_WEIGHT, CLASS_WEIGHT = 7.5, 0.5
 
     def __init__(self, backbone: keras.Model, depth: int, image_size: int, classes: int):
         model = keras_cv.models.YOLOV8Detector(
@@ -90,26 +62,13 @@ class YoloV8(Network):
             fpn_depth=depth,
             prediction_decoder=_Raw(from_logits=False),
         )
-        super().__init__(model, backbone, image_size, classes)
-        for level, stride in enumerate(STRIDES, start=1):
-            cells = (image_size / stride) ** 2
+        super().__init__(model, backbone, image_size, classes, STRIDES, overlap_loss())
+        for level, logit in enumerate(rare(image_size, STRIDES, classes), start=1):
             bias = model.get_layer(f"yolo_v8_head_{level}_class_3_conv").bias
-            bias.assign(np.full(bias.shape, math.log(5 / classes / cells), np.float32))
-        self.anchors = tf.constant(_centres(image_size), tf.float32)
-        self.iou = keras_cv.losses.CIoULoss(bounding_box_format="xyxy", reduction=None)
-
-    def losses(self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, outputs: dict) -> dict[str, tf.Tensor]:
-        predicted, scores = self.decode(outputs)
-        targets, wanted, positive = task_aligned(scores, predicted, self.anchors, boxes, tf.cast(labels, tf.int32))
-        normaliser = _per_replica(tf.reduce_sum(wanted))
-        # Anchors without a target get a box equal to their own, so that no gradient comes from a meaningless pair.
-        targets = tf.where(positive[..., None], targets, tf.stop_gradient(predicted))
-        box = tf.reduce_sum(self.iou(targets, predicted) * tf.reduce_sum(wanted, axis=-1)) / normaliser
-        entropy = keras.ops.binary_crossentropy(wanted, scores)
-        return {"box": self.BOX_WEIGHT * box, "class": self.CLASS_WEIGHT * tf.reduce_sum(entropy) / normaliser}
+            bias.assign(np.full(bias.shape, logit, np.float32))
 
 
-class RetinaNet(Network):
+class RetinaNet(_KerasCV):
     """RetinaNet with anchors, focal loss and smooth L1 (Lin et al. 2017, arXiv:1708.02002)."""
 
     def __init__(self, backbone: keras.Model, image_size: int, classes: int):
@@ -127,7 +86,7 @@ class RetinaNet(Network):
         targets, classes = self.model.label_encoder(images, {"boxes": boxes, "classes": labels})
         positive = tf.cast(classes > -1.0, tf.float32)
         counted = tf.cast(tf.not_equal(classes, -2.0), tf.float32)  # -2 marks anchors that are neither leaf nor not
-        normaliser = _per_replica(tf.reduce_sum(positive))
+        normaliser = per_replica(tf.reduce_sum(positive))
         one_hot = tf.one_hot(tf.cast(classes, tf.int32), self.classes)
         return {
             "box": self.smooth_l1(targets, outputs["box"], sample_weight=positive / normaliser),
@@ -159,6 +118,8 @@ def build(
         levels = _with_laterals(core, channels[1:]) if backbone == "mobilenet_v2" else core
         if family == "retinanet":
             network: Network = RetinaNet(levels, image_size, classes)
+        elif family == "compact":
+            network = compact.Compact(levels, size, image_size, classes, overlap_loss())
         else:
             network = YoloV8(levels, neck, image_size, classes)
     finally:
@@ -179,6 +140,8 @@ def _backbone(name: str, size: str, shape: tuple[int, int, int], preset: str | N
         return _mobilenet_v2(shape, preset)
     if preset:
         return _preset(name, preset, shape)
+    if name == "compact":
+        return compact.backbone(size, shape)
     if name == "yolov8":
         channels, depths, _ = YOLO_SIZES[size]
         return keras_cv.models.YOLOV8Backbone(
@@ -246,20 +209,6 @@ def _with_laterals(core: keras.Model, channels: tuple[int, int, int]) -> keras.M
     return model
 
 
-def _per_replica(count: tf.Tensor) -> tf.Tensor:
-    """What a sum over this device's part of the batch is divided by: the count in the whole batch, per device."""
-    strategy = tf.distribute.get_strategy()
-    if strategy.num_replicas_in_sync == 1:
-        return tf.maximum(count, 1.0)
-    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
-    return tf.maximum(total, 1.0) / strategy.num_replicas_in_sync
-
-
-def _centres(image_size: int) -> np.ndarray:
-    """Anchor centres [A, 2] as x, y in pixels, row by row, level by level: the order of KerasCV's outputs."""
-    levels = []
-    for stride in STRIDES:
-        ticks = np.arange(stride / 2, image_size, stride, dtype=np.float32)
-        xs, ys = np.meshgrid(ticks, ticks)
-        levels.append(np.stack([xs.ravel(), ys.ravel()], axis=-1))
-    return np.concatenate(levels)
+def overlap_loss() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Complete-IoU loss of true and predicted boxes [B, A, 4], xyxy: [B, A] (Zheng et al. 2020, arXiv:1911.08287)."""
+    return keras_cv.losses.CIoULoss(bounding_box_format="xyxy", reduction=None)

@@ -57,13 +57,14 @@ class Augment(_Section):
     quality: Annotated[int, Field(ge=50, le=100)]
     shard_mb: Count
     workers: Whole
+    engine: Literal["local", "beam"]
 
 
 class Model(_Section):
     """Which detector is built and what it starts from."""
 
-    family: Literal["yolov8", "retinanet"]
-    backbone: Literal["yolov8", "resnet_v2", "mobilenet_v2"]
+    family: Literal["yolov8", "retinanet", "compact"]
+    backbone: Literal["yolov8", "resnet_v2", "mobilenet_v2", "compact"]
     size: Literal["xs", "s", "m", "l", "xl"]
     weights: Annotated[str, Field(min_length=1)]
     score_floor: Fraction

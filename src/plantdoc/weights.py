@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 log = logging.getLogger("plantdoc")
+_LISTED = 6  # layers that a line names
 
 
 @contextlib.contextmanager
@@ -48,8 +49,8 @@ def located(source: str) -> Iterator[tuple[str | None, Path | None]]:
 def load(path: Path, *models: keras.Model) -> None:
     """Load the tensors of a `.weights.h5` file that fit by place and shape into that one of `models` they fit best.
 
-    Logs how many matched. Models are tried in order; a detector's own weights fit the detector, a published
-    backbone's fit the backbone.
+    Logs how many matched, and which layers did not. Models are tried in order; a detector's own weights fit the
+    detector, a published backbone's fit the backbone.
 
     Raises:
         UserError: the file is no Keras weights file, or nothing in it fits.
@@ -59,14 +60,14 @@ def load(path: Path, *models: keras.Model) -> None:
     except OSError as error:
         raise UserError(f"model.weights = {path}: not a Keras .weights.h5 file ({error})") from None
     with tempfile.TemporaryDirectory() as folder:
-        best, matched, total, own = None, [], 0, Path()
+        best, matched, all_names, own = None, [], [], Path()
         for i, model in enumerate(models):
             file = Path(folder) / f"{i}.weights.h5"
             model.save_weights(file)
             wanted = _tensors(file)
             fitting = [name for name, shape in wanted.items() if stored.get(name) == shape]
             if len(fitting) > len(matched):
-                best, matched, total, own = model, fitting, len(wanted), file
+                best, matched, all_names, own = model, fitting, list(wanted), file
         if best is None:
             raise UserError(
                 f"model.weights = {path}: none of its {len(stored)} tensors fits this model; "
@@ -76,7 +77,12 @@ def load(path: Path, *models: keras.Model) -> None:
             for name in matched:
                 target[name][...] = source[name][...]
         best.load_weights(own)
-    log.info("train: weights of %s: %d of %d tensors matched, of %s", path.name, len(matched), total, best.name)
+    log.info(
+        "train: weights of %s: %d of %d tensors matched, of %s", path.name, len(matched), len(all_names), best.name
+    )
+    if left := list(dict.fromkeys(name.rsplit("/vars/", 1)[0] for name in all_names if name not in set(matched))):
+        more = f" and {len(left) - _LISTED} more layers" if len(left) > _LISTED else ""
+        log.info("train: random as before: %s%s", ", ".join(left[:_LISTED]), more)
 
 
 def _tensors(path: Path) -> dict[str, tuple[int, ...]]:
