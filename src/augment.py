@@ -91,9 +91,9 @@ def write(
 def _beam() -> ModuleType:
     if importlib.util.find_spec("apache_beam") is None:
         raise UserError("augment.engine = beam needs Apache Beam, which is not installed: `make setup BEAM=1`")
-    from plantdoc import beam  # takes seconds to import
+    from plantdoc.beam import pipeline  # takes seconds to import
 
-    return beam
+    return pipeline
 
 
 def sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[Source]]:

@@ -27,10 +27,10 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def run(raw: str, out: str, options: str = "", part: int = 500, **changes: float) -> dict[str, str] | str:
     """The hashes of what was made, or the message of the UserError."""
-    from plantdoc import beam  # not there for the test that calls `hashes`
+    from plantdoc.beam import pipeline, runner  # not there for the test that calls `hashes`
 
-    os.environ[beam.OPTIONS] = options
-    beam.RANGE = part
+    os.environ[runner.OPTIONS] = options
+    pipeline.RANGE = part
     Path(out).mkdir(parents=True)
     try:
         augment.build(Path(raw), Path(out), painted.settings(ROOT, engine="beam", **changes), 0)

@@ -10,7 +10,7 @@ Through the runner go names and sizes, 4 bytes a square, and never pictures or s
 a worker holds more of them than one, whatever the size of the data set. Parts cost twice the bytes of the records on
 disk for as long as the pipeline runs, and one reading.
 
-PLANTDOC_BEAM holds the options of the runner, and two of ours: see `Places` and docs/scaling.md.
+PLANTDOC_BEAM holds the options of the runner: see runner.py and docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -18,51 +18,33 @@ from __future__ import annotations
 import bisect
 import contextlib
 import functools
-import io
 import itertools
-import logging
-import os
 import pickle
-import shlex
 import shutil
 import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import apache_beam
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners import PipelineRunner
-from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
-from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from tqdm import tqdm
 
-from plantdoc import parallel, params
+from plantdoc import params
+from plantdoc.beam import runner
+from plantdoc.beam.files import create, listed, picture, reading, scratch
 from plantdoc.errors import UserError
 from plantdoc.squares import Group, Task
 
-OPTIONS = "PLANTDOC_BEAM"
 RANGE = 500  # squares in a part
 _BLOCK = 1 << 20
 
 Work = Callable[[Task], bytes]
-create = functools.partial(FileSystems.create, compression_type=CompressionTypes.UNCOMPRESSED)
-reading = functools.partial(FileSystems.open, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-class Places(PipelineOptions):
-    """Our own options, for workers on other machines; paths as Beam's FileSystems know them: s3://… or a folder."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser) -> None:
-        parser.add_argument("--raw", default="", help="where the workers find what data/raw holds")
-        parser.add_argument("--work", default="", help="where they write parts and shards; a new folder is made there")
 
 
 # On their way through a runner these may turn into plain tuples.
@@ -109,21 +91,21 @@ def write(
     Raises:
         UserError: what `work` raised, or PLANTDOC_BEAM names no runner.
     """
-    options, runner = _runner(config.workers)
-    places = options.view_as(Places)
+    options, engine = runner.create(config.workers)
+    places = options.view_as(runner.Places)
     work = functools.partial(work, opened=functools.partial(picture, places.raw or str(raw.absolute())))
-    with _scratch(places.work or str(folder.absolute())) as place:
+    with scratch(places.work or str(folder.absolute())) as place:
         ranges = [each for group in groups for each in _ranges(group, seed, place)]
         with _progress(place, len(ranges)):
-            _run(options, runner, ranges, place, work, config.shard_mb * 10**6)
+            _run(options, engine, ranges, place, work, config.shard_mb * 10**6)
         return [_collect(group.name, place, folder) for group in groups]
 
 
 def _run(
-    options: PipelineOptions, runner: PipelineRunner, ranges: list[Range], place: str, work: Work, limit: int
+    options: PipelineOptions, engine: PipelineRunner, ranges: list[Range], place: str, work: Work, limit: int
 ) -> None:
     try:
-        with apache_beam.Pipeline(runner, options) as pipeline:
+        with apache_beam.Pipeline(engine, options) as pipeline:
             (
                 pipeline
                 | "Ranges" >> apache_beam.Create(ranges)
@@ -135,7 +117,7 @@ def _run(
                 | "Shards" >> apache_beam.Map(shard, place)
             )
     except Exception:
-        for path in sorted(_listed(f"{place}/failed/*")):
+        for path in sorted(listed(f"{place}/failed/*")):
             with reading(path) as file:
                 raise UserError(file.read().decode()) from None
         raise
@@ -200,60 +182,6 @@ def shard(each: Shard, place: str) -> str:
     return done
 
 
-def picture(raw: str, source_id: str) -> BinaryIO:
-    """A picture, opened; raises OSError whatever kind of place it is in."""
-    try:
-        if raw.startswith("s3://"):
-            bucket, _, prefix = raw.removeprefix("s3://").partition("/")
-            return io.BytesIO(_s3().get_object(Bucket=bucket, Key=f"{prefix}/{source_id}")["Body"].read())
-        return reading(f"{raw}/{source_id}")
-    except Exception as error:  # each kind of place has errors of its own
-        raise OSError(str(error)) from error
-
-
-@functools.cache
-def _s3():
-    # Beam makes a client for each file it opens, which takes longer than a square.
-    import boto3
-
-    return boto3.client("s3")
-
-
-def _runner(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
-    """What PLANTDOC_BEAM says; without a runner in it, a runner on this machine over `workers` processes (0: cores)."""
-    given = shlex.split(os.environ.get(OPTIONS, ""))
-    if here := not any(flag.partition("=")[0] == "--runner" for flag in given):
-        number = workers or parallel.cores()
-        mode = "in_memory" if number == 1 else "multi_processing"
-        given += [f"--direct_running_mode={mode}", f"--direct_num_workers={number}"]
-    options = PipelineOptions([*given, "--default_sdk_harness_log_level=CRITICAL"])
-    FileSystems.set_options(options)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    if here:
-        # src/ is never installed, and the processes of this runner are started afresh.
-        src = str(Path(__file__).resolve().parent.parent)
-        os.environ["PYTHONPATH"] = os.pathsep.join([src, *filter(None, [os.environ.get("PYTHONPATH")])])
-        # Beam's DirectRunner would first look on GitHub for a program that runs pipelines, and end up at this one.
-        told = JobServiceHandle.encode_pipeline_options(options.get_all_options())
-        info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=told)
-        return options, FnApiRunner(provision_info=ExtendedProvisionInfo(info))
-    try:
-        return options, apache_beam.runners.create_runner(options.view_as(StandardOptions).runner)
-    except (ValueError, ImportError) as error:
-        raise UserError(f"{OPTIONS} = {os.environ[OPTIONS]!r}: {error}") from None
-
-
-@contextlib.contextmanager
-def _scratch(parent: str) -> Iterator[str]:
-    """A folder of its own below `parent`, which is gone afterwards."""
-    place = f"{parent.rstrip('/')}/.beam-{uuid.uuid4().hex}"
-    FileSystems.mkdirs(f"{place}/done")
-    try:
-        yield place
-    finally:
-        FileSystems.delete([place if Path(place).is_dir() else f"{place}/"])
-
-
 def _ranges(group: Group, seed: int, place: str) -> Iterator[Range]:
     """Write the tasks of a group to a file, a range after the other."""
     tasks = group.tasks(seed)
@@ -270,7 +198,7 @@ def _ranges(group: Group, seed: int, place: str) -> Iterator[Range]:
 
 def _collect(name: str, place: str, folder: Path) -> tuple[str, ...]:
     """Bring the shards of a group into `folder`; returns their names, in order."""
-    names = [path.rpartition("/")[2] for path in _listed(f"{place}/done/{name}-*")]
+    names = [path.rpartition("/")[2] for path in listed(f"{place}/done/{name}-*")]
     names.sort(key=lambda each: (len(each), each))
     for each in names:
         source = Path(place) / "done" / each
@@ -282,11 +210,6 @@ def _collect(name: str, place: str, folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _listed(pattern: str) -> list[str]:
-    (found,) = FileSystems.match([pattern])
-    return [each.path for each in found.metadata_list]
-
-
 @contextlib.contextmanager
 def _progress(place: str, count: int) -> Iterator[None]:
     """A bar, or now and then a line, of the parts that are there: each runner tells of its progress in its own way."""
@@ -294,7 +217,7 @@ def _progress(place: str, count: int) -> Iterator[None]:
     with tqdm(total=count, desc="augment", unit=" parts", mininterval=0) as bar:
 
         def show() -> None:
-            bar.update(min(len(_listed(f"{place}/parts/*")), count) - bar.n)
+            bar.update(min(len(listed(f"{place}/parts/*")), count) - bar.n)
 
         def watch() -> None:
             while not over.wait(interval):
