@@ -122,8 +122,8 @@ def scored(wanted: dict, raw: Path, found: list[dict], steps: list[yolo.Ran]) ->
     result = scores.evaluate(coco.load(raw / "val"), found)
     minutes = sum(step.seconds for step in steps) / 60
     return {
-        "wall minutes": round(minutes, 2),
-        "cpu minutes": round(sum(step.processor for step in steps) / 60, 2),
+        "wall minutes": round(minutes, 4),
+        "cpu minutes": round(sum(step.processor for step in steps) / 60, 4),
         "peak MB": round(max(step.memory for step in steps)),
         "over": minutes > wanted["minutes"],
         **{key: round(value, 4) for key, value in scores.figures(result).items() if key in ("map", "map50")},

@@ -36,6 +36,8 @@ class Ran:
 def timed(command: list[str], cwd: Path, log: Path, environment: dict[str, str] | None = None) -> Ran:
     """Run a command to its end, with what it says in the file `log`.
 
+    Its peak memory cannot be told from this process's own where that is larger: Linux lets a process begin with it.
+
     Raises:
         UserError: it failed; the end of what it said is in the message.
     """

@@ -80,7 +80,7 @@ class Hypervisor:
     extra: dict[str, str] | Callable[[dict[str, str]], dict[str, str]] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
-    closing: bool = False
+    closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ class Hypervisor:
 
     def close(self) -> None:
         """End all machines."""
-        self.closing = True
+        self.closing.set()
         for machine in self.alive():
             machine.order("kill")
         for thread in self._threads:
@@ -142,10 +142,10 @@ class Hypervisor:
 
     def _start(self, id: str) -> None:
         started = self.clock
-        time.sleep(self.boot * self.minute)
+        self.closing.wait(self.boot * self.minute)
         instance = self.aws.backend.get_instance(id)
         with self._lock:
-            if instance._state.name != "pending" or self.closing:  # terminated before it started
+            if instance._state.name != "pending" or self.closing.is_set():  # terminated before it started
                 return
             machine = self._boot(instance, started)
             self.machines[id] = machine

@@ -251,7 +251,7 @@ touch ready; wait
 
 
 def test_a_machine_that_is_ended_before_it_began_never_begins(aws, world, tmp_path):
-    world.boot = 1.0
+    world.boot = 600.0
     id = launch(aws, f"#!/bin/sh\ntouch {tmp_path}/began\n")["InstanceId"]
     assert state(aws, id) == "pending"
     aws.client("ec2").terminate_instances(InstanceIds=[id])
