@@ -111,7 +111,8 @@ bench-peers: $(STAMP)  ## install what the benchmarks compare with, into environ
 		test -x $$peer/bin/python || .venv/bin/uv venv --quiet --python .venv/bin/python $$peer || exit 1; \
 		.venv/bin/uv pip sync --quiet --require-hashes --python $$peer/bin/python $$lock || exit 1; done
 
-bench-%: $(STAMP)  ## one of them: make bench-augment
+# One of them: make bench-augment
+bench-%: $(STAMP)
 	@$(IN_VENV) python benchmarks/$*.py
 
 test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"

@@ -27,7 +27,7 @@ import yolo
 
 from plantdoc import params, records, stage
 
-DEFAULT = "compact/compact/xs"  # what we train on a CPU unless told otherwise
+DEFAULT = "compact/compact/xs"  # of ours, the one meant for CPUs
 TOO_SLOW = ("retinanet/yolov8/s",)
 YOLO, PEAK, CORES, BATCH = "Ultralytics YOLOv8n", "matmul", 2, 16
 PLAIN = {"mosaic": 0, "close_mosaic": 0, "hsv_h": 0, "hsv_s": 0, "hsv_v": 0, "translate": 0, "scale": 0, "fliplr": 0}

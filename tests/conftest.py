@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -47,3 +48,11 @@ def keras_cv(tf):
     import keras_cv
 
     return keras_cv
+
+
+@pytest.fixture(scope="module")
+def bench(root):
+    """A benchmark's module by name."""
+    sys.path.insert(0, str(root / "benchmarks"))
+    yield importlib.import_module
+    sys.path.remove(str(root / "benchmarks"))

@@ -74,7 +74,8 @@ def train(settings, made_from, preset, file, saved, tracker):
             rows = [row["val_" * (place == "val") + key] for row in progress.history]
             path.write_text(f"step\\t{{key}}\\n" + "".join(f"{{i}}\\t{{value}}\\n" for i, value in enumerate(rows)))
     with stage.replacing(RESULTS / "metrics.json", folder=False) as path:
-        path.write_text(json.dumps({{"val_map50": round(row["val_map50"], 6), "epochs": progress.epochs}}))
+        last = progress.history[-1]
+        path.write_text(json.dumps({{"val_map50": round(last["val_map50"], 6), "epochs": progress.epochs}}))
     cost.record("train", MODEL, minutes=(time.monotonic() - started) / 60)
     saved.remove()
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import beam_runs
+import environments
 import painted
 import pytest
 import s3_server
 
 import augment
-from plantdoc import hashing
 from plantdoc.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -32,15 +32,8 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture(scope="module")
 def python(request) -> Path:
-    """The Python of an environment with Beam, kept between runs for as long as the lock is."""
-    place = request.config.cache.mkdir("beam") / hashing.of_file(LOCK)[:12]
-    if not (place / "done").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, place], check=True)
-        install = [BIN / "uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--python", place]
-        subprocess.run([*install, "-r", LOCK], check=True)
-        (place / "done").touch()
-    return place / "bin/python"
+    """The Python of an environment with Beam."""
+    return environments.python(request.config, "beam", LOCK)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
 import os
 import runpy
@@ -12,6 +11,7 @@ import sys
 import typing
 from pathlib import Path
 
+import benches
 import miniature
 import numpy as np
 import pytest
@@ -51,14 +51,6 @@ Path(sys.argv[2]).write_bytes(gzip.compress(json.dumps([r for r in rows if r["im
 """
 
 
-@pytest.fixture(scope="module")
-def bench(root):
-    """A benchmark's module by name."""
-    sys.path.insert(0, str(root / "benchmarks"))
-    yield importlib.import_module
-    sys.path.remove(str(root / "benchmarks"))
-
-
 @pytest.fixture
 def raw(tmp_path) -> Path:
     """A data/raw of six pictures in each of train and val, two boxes in each."""
@@ -80,11 +72,7 @@ def repository(tmp_path) -> Path:
     folder = tiny.make(tmp_path / "repository")
     (folder / "benchmarks/detect.py").write_text(DETECT)
     (folder / "benchmarks/quality/1.yaml").write_text("lr: 0.2\n")
-    programs = folder / ".venv-peers/ultralytics/bin"
-    programs.mkdir(parents=True)
-    (programs / "python").symlink_to(sys.executable)
-    (programs / "yolo").write_text(YOLO.format(python=sys.executable))
-    (programs / "yolo").chmod(0o755)
+    benches.put_yolo(folder, YOLO.format(python=sys.executable))
     return folder
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import subprocess
 import sys
 
+import benches
 import bundles
 import pytest
 
@@ -45,14 +45,6 @@ bundle.export(serving.Server(Suppressed()), sys.argv[1])
 """
 
 
-@pytest.fixture(scope="module")
-def bench(root):
-    """A benchmark's module by name."""
-    sys.path.insert(0, str(root / "benchmarks"))
-    yield importlib.import_module
-    sys.path.remove(str(root / "benchmarks"))
-
-
 @pytest.fixture
 def house(root, tmp_path):
     """A copy of the benchmarks that writes its results here, with a program in the place of Ultralytics'."""
@@ -60,11 +52,7 @@ def house(root, tmp_path):
     shutil.copytree(root / "benchmarks", folder / "benchmarks")
     for name in ("src", "scripts"):
         (folder / name).symlink_to(root / name)
-    programs = folder / ".venv-peers/ultralytics/bin"
-    programs.mkdir(parents=True)
-    (programs / "python").symlink_to(sys.executable)
-    (programs / "yolo").write_text(YOLO.format(python=sys.executable))
-    (programs / "yolo").chmod(0o755)
+    benches.put_yolo(folder, YOLO.format(python=sys.executable))
     return folder
 
 

@@ -12,10 +12,11 @@ import urllib.request
 from pathlib import Path
 
 import bundles
+import environments
 import pytest
 import sagemaker_rules
 
-from plantdoc import bundle, hashing
+from plantdoc import bundle
 from plantdoc.endpoint import plan
 
 pytestmark = pytest.mark.slow
@@ -27,15 +28,8 @@ ALL = {"Content-Type": "image/jpeg", "X-Amzn-SageMaker-Custom-Attributes": "thre
 
 @pytest.fixture(scope="module")
 def older(request) -> Path:
-    """The Python of an environment with the container's TensorFlow, kept between runs for as long as the lock is."""
-    place = request.config.cache.mkdir("serving") / hashing.of_file(LOCK)[:12]
-    if not (place / "done").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, place], check=True)
-        install = [BIN / "uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--python", place]
-        subprocess.run([*install, "-r", LOCK], check=True)
-        (place / "done").touch()
-    return place / "bin/python"
+    """The Python of an environment with the container's TensorFlow."""
+    return environments.python(request.config, "serving", LOCK)
 
 
 @pytest.fixture(scope="module")

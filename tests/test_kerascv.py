@@ -53,7 +53,7 @@ def test_overfits_one_batch_and_finds_its_boxes(tf, family, backbone):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["yolov8", "retinanet"])
+@pytest.mark.parametrize("family", ["yolov8", "retinanet", "compact"])
 def test_losses_ignore_padding_and_survive_pictures_without_boxes(tf, family):
     from plantdoc import kerascv
 

@@ -122,7 +122,13 @@ def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(prepared, tr
         process.stdout.close()
         assert process.wait() != 0
         training.wait(timeout=120)
-    miniature.run(folder, "dvc", "repro", "train")
+    # After the last epoch, too: its outputs cannot be written while there is a file in their folder's place.
+    obstacle = folder / "results/train"
+    shutil.rmtree(obstacle, ignore_errors=True)
+    obstacle.touch()
+    assert miniature.run(folder, "python", "src/train.py", check=False).returncode != 0
+    obstacle.unlink()
+    assert f"going on after epoch {EPOCHS} of {EPOCHS}" in miniature.run(folder, "dvc", "repro", "train").stdout
     assert outputs(folder) == outputs(trained)
 
 

@@ -1,10 +1,9 @@
 """A small detector for training on CPUs: all boxes hang on one map of points 16 px apart.
 
-Three choices make a step of it cheap. The picture shrinks to a quarter in the first convolution, since the
-full-resolution layers of a YOLO cost a third of its step and see no leaf. There is one map of boxes instead of three:
-PlantDoc's leaves are large (half of them over 80 px of 320, one in twelve below 32), and YOLOF (Chen et al. 2021,
-arXiv:2103.09460) has shown that what a detector needs of a pyramid is its assignment more than its maps. And all
-convolutions are dense with plain ReLUs: depthwise ones save multiplications that a CPU does not wait for.
+At 320 px it has 0.47 billion multiply-adds a picture, counted, against 1.09 of YOLOv8-XS. The picture shrinks to a
+quarter in the first convolution. There is one map of boxes instead of three: PlantDoc's leaves are large (half of them
+over 80 px of 320, one in twelve below 32), and YOLOF (Chen et al. 2021, arXiv:2103.09460) found that what a detector
+needs of a pyramid is its assignment more than its maps. All convolutions are dense, with plain ReLUs.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Compact(TaskAligned):
         far = keras.layers.UpSampling2D(2, name="neck_up")(_conv(far, width, 1, "neck_reduce"))
         x = _stack(keras.layers.Concatenate(name="neck_levels")([far, near]), width, 1, "neck")
         boxes = _conv(_conv(x, 64, 3, "box_1"), 64, 3, "box_2")
-        marks = _conv(_conv(x, max(96, width * 3 // 4), 3, "class_1"), max(96, width * 3 // 4), 3, "class_2")
+        marks = _conv(_conv(x, width * 3 // 4, 3, "class_1"), width * 3 // 4, 3, "class_2")
         (logit,) = rare(image_size, (STRIDE,), classes)
         sides = keras.layers.Conv2D(4 * BINS, 1, bias_initializer="ones", name="box_out")(boxes)
         kinds = keras.layers.Conv2D(classes, 1, bias_initializer=keras.initializers.Constant(logit), name="class_out")(
