@@ -18,10 +18,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plantdoc import checkpoint, cost, guard, hashing, lineage, params, runtime, stage, tracking, weights, workspace
 from plantdoc.errors import UserError
+
+if TYPE_CHECKING:
+    from plantdoc.trainer import Trainer
 
 log = logging.getLogger("plantdoc")
 RECORDS, MODEL, RESULTS = "data/tfrecords", "models/detector", Path("results/train")
@@ -75,15 +80,12 @@ def train(
     tracker: tracking.Tracker,
 ) -> None:
     """Train to the end, from the last finished epoch where there is one, and put the outputs in place."""
-    from tqdm import tqdm
-
     from plantdoc import detector, feed
     from plantdoc.schedule import WarmupCosine
     from plantdoc.trainer import Trainer
 
     config, started = settings.train, time.monotonic()
     meta = feed.meta(RECORDS)
-    truth = feed.val_truth(RECORDS)
     steps = feed.steps(meta, config.batch_size)
     strategy, precision = runtime.devices(config.precision)
     if config.batch_size % strategy.num_replicas_in_sync:
@@ -91,43 +93,28 @@ def train(
             f"train.batch_size = {config.batch_size} cannot be shared out evenly over the "
             f"{strategy.num_replicas_in_sync} GPUs here: choose a multiple"
         )
-    with strategy.scope():
-        form = detector.Config.of(settings.model, meta.size, meta.classes, made_from)
-        model = detector.Detector(form, preset, precision)
-        if file:
-            weights.load(file, model.model, model.network.backbone)
+    if (half := int(config.half_size * config.epochs)) and meta.size % 64:
+        raise UserError(f"train.half_size > 0 needs pictures whose half is a multiple of 32 px, not of {meta.size} px")
     rate = WarmupCosine(settings.lr, config.batch_size, config.warmup_epochs * steps, config.epochs * steps)
-    trainer = Trainer(model, config, rate, strategy)
 
-    progress = checkpoint.Progress()
-    if found := saved.load():
-        progress, arrays = found
-        trainer.restore(arrays)
-        log.info("train: going on after epoch %d of %d", progress.epochs, config.epochs)
-    first = progress.epochs
-
-    with tqdm(
-        total=config.epochs * steps, initial=first * steps, unit="step", mininterval=1 if sys.stderr.isatty() else 30
-    ) as bar:
-        while progress.epochs < config.epochs and not out_of_patience(progress, config.patience):
-            epoch = progress.epochs
-            bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
-            mosaic = config.mosaic if epoch < config.epochs - config.plain_epochs else 0.0
-            batches = feed.train(
-                RECORDS, epoch, seed=settings.seed, batch_size=config.batch_size, flip=config.flip, mosaic=mosaic
-            )
-            row = trainer.train_one_epoch(batches, lambda terms: _advance(bar, terms))
-            best = None
-            progress.epochs += 1
-            if progress.epochs % config.validate_every == 0 or progress.epochs == config.epochs:
-                row |= {f"val_{name}": value for name, value in trainer.validate(feed.val(RECORDS, 16), truth).items()}
-                if not progress.best_epoch or row["val_map"] > progress.history[progress.best_epoch - 1]["val_map"]:
-                    progress.best_epoch = progress.epochs
-                    best = [v.numpy() for v in trainer.average]
-            progress.history.append(row)
-            tracker.epoch(progress.epochs, row)
-            saved.save(progress, trainer.state(), best)
-            bar.write(summary(progress), file=sys.stderr)
+    progress, arrays = saved.load() or (checkpoint.Progress(), None)
+    if first := progress.epochs:
+        log.info("train: going on after epoch %d of %d", first, config.epochs)
+    for size, until in ((meta.size // 2, half), (meta.size, config.epochs)):
+        if progress.epochs >= until and size < meta.size:
+            continue
+        with strategy.scope():
+            form = detector.Config.of(settings.model, size, meta.classes, made_from)
+            model = detector.Detector(form, preset, precision)
+            if file and not arrays:
+                weights.load(file, model.model, model.network.backbone)
+        trainer = Trainer(model, config, rate, strategy)
+        if arrays:
+            trainer.restore(arrays)  # also those of the other size: no variable depends on it
+        for _ in epochs(settings, trainer, progress, until, tracker):
+            best = [v.numpy() for v in trainer.average] if progress.best_epoch == progress.epochs else None
+            arrays = trainer.state()
+            saved.save(progress, arrays, best)
 
     for variable, value in zip(model.model.variables, saved.best(progress.best_epoch), strict=True):
         variable.assign(value)
@@ -139,6 +126,45 @@ def train(
     pictures = (progress.epochs - first) * steps * config.batch_size
     cost.record("train", MODEL, minutes=minutes, pictures_per_second=pictures / minutes / 60)
     saved.remove()
+
+
+def epochs(
+    settings: params.Params, trainer: Trainer, progress: checkpoint.Progress, until: int, tracker: tracking.Tracker
+) -> Iterator[None]:
+    """Train up to epoch `until`, or to the end of patience; yields after each epoch, when `progress` tells of it."""
+    from tqdm import tqdm
+
+    from plantdoc import feed
+
+    config, meta = settings.train, feed.meta(RECORDS)
+    truth = feed.val_truth(RECORDS)
+    steps, half = feed.steps(meta, config.batch_size), trainer.detector.config.image_size < meta.size
+    quiet = 1 if sys.stderr.isatty() else 30
+    with tqdm(total=until * steps, initial=progress.epochs * steps, unit="step", mininterval=quiet) as bar:
+        while progress.epochs < until and not out_of_patience(progress, config.patience):
+            epoch = progress.epochs
+            bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
+            mosaic = config.mosaic if epoch < config.epochs - config.plain_epochs else 0.0
+            batches = feed.train(
+                RECORDS,
+                epoch,
+                seed=settings.seed,
+                batch_size=config.batch_size,
+                flip=config.flip,
+                mosaic=mosaic,
+                half=half,
+            )
+            row = trainer.train_one_epoch(batches, lambda terms: _advance(bar, terms))
+            progress.epochs += 1
+            due = progress.epochs % config.validate_every == 0 or progress.epochs == config.epochs
+            if due and not half:
+                row |= {f"val_{name}": value for name, value in trainer.validate(feed.val(RECORDS, 16), truth).items()}
+                if not progress.best_epoch or row["val_map"] > progress.history[progress.best_epoch - 1]["val_map"]:
+                    progress.best_epoch = progress.epochs
+            progress.history.append(row)
+            tracker.epoch(progress.epochs, row)
+            yield
+            bar.write(summary(progress), file=sys.stderr)
 
 
 def refuse_without_commit() -> None:

@@ -90,7 +90,9 @@ def test_an_epoch_shows_each_picture_of_one_copy_at_most_once(folder):
     assert content(first) != content(third), "the same copy comes in another order"
 
 
-@pytest.mark.parametrize("options", [{}, {"flip": 0.5}, {"mosaic": 0.5}], ids=["order", "flip", "mosaic"])
+@pytest.mark.parametrize(
+    "options", [{}, {"flip": 0.5}, {"mosaic": 0.5}, {"half": True}], ids=["order", "flip", "mosaic", "half"]
+)
 def test_an_epoch_is_a_pure_function_of_seed_and_epoch(folder, options):
     assert digest(folder, 0, **options) == digest(folder, 0, **options)
     made = {digest(folder, epoch, seed=seed, **options) for epoch in (0, 1, 2) for seed in (1, 2)}
@@ -113,9 +115,10 @@ def test_a_new_process_goes_on_with_the_very_same_epoch(folder, root):
 
 
 def test_boxes_lie_on_the_painted_shapes(folder):
-    for options in ({}, {"flip": 1.0}, {"flip": 0.5}):
+    for options in ({}, {"flip": 1.0}, {"flip": 0.5}, {"flip": 0.5, "half": True}):
         seen = 0
         for batch in feed.train(folder, 0, **PLAIN | options):
+            assert batch["images"].shape[1] == (64 if "half" in options else 128)
             seen += assert_on_shapes(batch, at_most=1.0)
         assert seen > 15
 

@@ -581,3 +581,17 @@ def test_a_closed_reader_does_not_end_the_log():
         lines.write("x")
     lines.stop(PATIENCE)
     assert lines.dropped == 3
+
+
+def test_a_lone_caller_does_not_wait_for_others():
+    async def main() -> None:
+        model = Held()
+        model.go.set()
+        batcher = Batcher(model, most=2, wait=10 * PATIENCE, pixels=10**9)
+        batcher.start()
+        assert await batcher.ask(photos("a", "b")) == [b"a", b"b"]  # as many as go into a call: asked at once
+        async with asyncio.timeout(PATIENCE):
+            assert await batcher.ask(photos("c")) == [b"c"]
+        await batcher.stop()
+
+    asyncio.run(main())

@@ -17,13 +17,13 @@ import pytest
 from plantdoc import hashing
 
 pytestmark = pytest.mark.slow
-EPOCHS = 5
+EPOCHS, HALF = 5, 2  # of them, at half the size
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     """A miniature repository in which fetch and augment have run."""
-    folder = miniature.make(tmp_path_factory.mktemp("prepared"), train__epochs=EPOCHS)
+    folder = miniature.make(tmp_path_factory.mktemp("prepared"), train__epochs=EPOCHS, train__half_size=HALF / EPOCHS)
     miniature.run(folder, "dvc", "repro", "augment")
     miniature.git(folder, "add", "-A")
     miniature.git(folder, "commit", "-q", "-m", "data")
@@ -93,7 +93,7 @@ def test_leaves_a_detector_its_curves_and_its_figures(trained):
     for curve in ("train/box", "train/class", "train/lr", "val/map", "val/map50"):
         rows = (trained / f"results/train/live/plots/metrics/{curve}.tsv").read_text().splitlines()
         assert rows[0].split("\t") == ["step", curve.split("/")[1]]
-        assert len(rows) == EPOCHS + 1
+        assert len(rows) == 1 + EPOCHS - HALF * curve.startswith("val")
     assert not list((trained / ".dvc/tmp/plantdoc").glob("*/last.npz"))
 
 
@@ -193,3 +193,14 @@ def test_freezing_random_layers_is_refused(prepared, tmp_path):
     done = miniature.run(folder, "python", "src/train.py", check=False)
     assert done.returncode == 1
     assert "would freeze random layers" in done.stdout
+
+
+def test_pictures_that_cannot_be_halved_are_refused(prepared, tmp_path):
+    folder = copy(prepared, tmp_path / "repository")
+    meta = folder / "data/tfrecords/meta.json"
+    text = json.dumps(json.loads(meta.read_text()) | {"size": 96})
+    meta.unlink()  # it may be a link into the cache
+    meta.write_text(text)
+    done = miniature.run(folder, "python", "src/train.py", check=False)
+    assert done.returncode == 1
+    assert "train.half_size > 0" in done.stdout and "96 px" in done.stdout and "Traceback" not in done.stdout

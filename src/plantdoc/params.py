@@ -76,6 +76,7 @@ class Train(_Section):
     """How the detector is trained."""
 
     epochs: Count
+    half_size: Annotated[float, Field(ge=0, lt=1)]
     batch_size: Count
     warmup_epochs: Annotated[float, Field(ge=0)]
     optimizer: Literal["adamw", "sgd"]

@@ -81,13 +81,14 @@ def read(path: Path) -> Iterator[bytes]:
 
 def crc32c(data: bytes) -> int:
     """CRC-32C (Castagnoli, RFC 3720), by table over blocks: _TABLE[i, b] is what byte b at place i of a block adds."""
-    crc = 0xFFFFFFFF
-    for start in range(0, len(data), _BLOCK):
-        block = np.frombuffer(data, np.uint8, min(_BLOCK, len(data) - start), start).copy()
-        # The checksum so far is xored onto the block's first bytes; what a short block leaves over moves on.
-        for i in range(min(4, len(block))):
-            block[i] ^= crc >> 8 * i & 0xFF
-        crc = crc >> 8 * len(block) ^ int(np.bitwise_xor.reduce(_TABLE[_PLACES[-len(block) :], block]))
+    # Zeros in front change nothing where the checksum starts from 0, and _START brings it to where it has to start.
+    count = -(-(len(_START) + len(data)) // _BLOCK)
+    blocks = np.frombuffer((_START + data).rjust(count * _BLOCK, b"\0"), np.uint8).reshape(count, _BLOCK)
+    crc = 0
+    for added in np.bitwise_xor.reduce(_TABLE[_PLACES, blocks], axis=1).tolist():
+        # The checksum so far goes the way of four more bytes at the beginning of the block.
+        first, second, third, fourth = crc.to_bytes(4, "little")
+        crc = added ^ _FIRST[0][first] ^ _FIRST[1][second] ^ _FIRST[2][third] ^ _FIRST[3][fourth]
     return crc ^ 0xFFFFFFFF
 
 
@@ -102,7 +103,9 @@ def _tables() -> np.ndarray:
     return table
 
 
+_START = bytes.fromhex("54641f64")  # bytes after which a checksum that started from 0 is 0xFFFFFFFF
 _TABLE, _PLACES = _tables(), np.arange(_BLOCK)
+_FIRST = _TABLE[:4].tolist()
 
 
 def _masked(data: bytes) -> bytes:

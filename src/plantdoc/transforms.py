@@ -87,7 +87,7 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[Image.Image
     and then turning (2.5 against 3.1 grey levels RMS, over scales from 0.4 to 1.15), in two thirds of the time.
 
     Returns:
-        the RGB square, and an "L" mask that is 255 where the picture covers it.
+        the RGB square, and a mask of mode "1" of where the picture covers it.
     """
     width, height = image.size
     shrink = 1 / np.linalg.norm(matrix[:, :2], axis=0)
@@ -103,7 +103,7 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[Image.Image
     inverse /= np.array([[done * blocks[0]], [done * blocks[1]]])
     data = tuple(float(v) for v in inverse.ravel())
     square = image.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-    covered = Image.new("L", image.size, 255)
+    covered = Image.new("1", image.size, 1)
     return square, covered.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.NEAREST)
 
 

@@ -31,7 +31,7 @@ class Batcher:
     Args:
         model: answers a list of photos, with a list as long; called in one thread.
         most: pictures in a call, at most; a larger group is a call of its own.
-        wait: seconds that the first group in the queue waits for others, at most.
+        wait: seconds that the first group in the queue waits for others, at most; not at all for a lone caller.
         pixels: of all pictures in a call, at most; a larger group is a call of its own.
         merge: False asks about each group alone.
         seen: told the number of pictures of each call.
@@ -54,6 +54,8 @@ class Batcher:
         self._news = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model")
         self._task: asyncio.Task | None = None
+        # When the last call ended there was nobody but its one caller: no use in waiting for others.
+        self._alone = False
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -87,6 +89,8 @@ class Batcher:
                     if not group.rows.done():
                         group.rows.set_exception(error)
                 continue
+            finally:
+                self._alone = len(groups) + len(self._queue) == 1
             for group in groups:
                 own = [next(rows) for _ in group.photos]
                 if not group.rows.done():
@@ -103,7 +107,7 @@ class Batcher:
                 continue
             groups, full = self._head()
             left = self._queue[0].arrived + self._wait - time.monotonic()
-            if full or left <= 0:
+            if full or self._alone or left <= 0:
                 for group in groups:
                     self._queue.remove(group)
                 return groups
