@@ -80,6 +80,8 @@ def train(
     tracker: tracking.Tracker,
 ) -> None:
     """Train to the end, from the last finished epoch where there is one, and put the outputs in place."""
+    import keras
+
     from plantdoc import detector, feed
     from plantdoc.schedule import WarmupCosine
     from plantdoc.trainer import Trainer
@@ -103,6 +105,7 @@ def train(
     for size, until in ((meta.size // 2, half), (meta.size, config.epochs)):
         if progress.epochs >= until and size < meta.size:
             continue
+        keras.utils.clear_session()  # layers' names stand in the weights file, and are counted
         with strategy.scope():
             form = detector.Config.of(settings.model, size, meta.classes, made_from)
             model = detector.Detector(form, preset, precision)
