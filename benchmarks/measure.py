@@ -90,7 +90,7 @@ def text(value: float | int | str | None) -> str:
 
 
 def about(peers: Iterable[str] = ()) -> dict[str, str]:
-    """When, on what, and with which versions."""
+    """When, on what, and with which versions, ours and those of peers' environments."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -104,7 +104,10 @@ def about(peers: Iterable[str] = ()) -> dict[str, str]:
         code = "import importlib.metadata as m; print(*(f'{d.name} {d.version}' for d in m.distributions()), sep='\\n')"
         listed = subprocess.run([peer(name), "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
         wanted = set(re.findall(r"^[\w.-]+", (ROOT / f"benchmarks/peers/{name}.in").read_text(), re.MULTILINE))
-        found |= dict(line.split() for line in listed if line.split(" ")[0].lower() in wanted)
+        for kind, version in (line.split() for line in listed if line):
+            kind = kind.lower().replace("_", "-")
+            if kind in wanted:
+                found[f"{kind} of {name}" if kind in found else kind] = version
     return found
 
 
