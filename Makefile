@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Needs make and Python 3.11, 3.12 or 3.13; everything else comes from the lock.
+# `make` alone lists what there is. Needs make and Python 3.11.4 to 3.13; everything else comes from the lock.
 
 # GPU=1 installs the lock with the CUDA libraries instead: make repro GPU=1. BEAM=1 installs Apache Beam too.
 LOCK := requirements$(if $(GPU),-gpu).txt $(if $(BEAM),requirements-beam.txt)
@@ -6,7 +6,8 @@ LOCK := requirements$(if $(GPU),-gpu).txt $(if $(BEAM),requirements-beam.txt)
 STAMP := .venv/installed-requirements$(if $(GPU),-gpu)$(if $(BEAM),-beam).txt
 # Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
 PYTHON ?= python3.12 python3.11 python3.13 python3
-FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+# Python 3.11.0 to 3.11.3 cannot unpack archives safely.
+FITS := -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info[:3] < (3, 14))'
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
 EVERYWHERE := --universal --python-version 3.11
@@ -142,7 +143,7 @@ clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
 $(STAMP): $(LOCK)
 	@if ! { .venv/bin/python -c '' && .venv/bin/uv --version; } >/dev/null 2>&1; then \
 		for python in $(PYTHON); do $$python $(FITS) 2>/dev/null && break; python=; done; \
-		test -n "$$python" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found (tried: $(PYTHON)): install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }; \
+		test -n "$$python" || { echo "Python 3.11.4 to 3.13 is needed, and none was found (tried: $(PYTHON)): install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }; \
 		$$python -c 'import ensurepip' 2>/dev/null || { echo "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
 		echo "making .venv with $$($$python --version)"; \
 		$$python -m venv --clear .venv && \

@@ -139,14 +139,14 @@ def bare(model: Path, source: Path, cores: int, seconds: float, batch: int) -> R
 
 
 def profile(model: Path, source: Path, cores: int, alone: float) -> dict:
-    """Milliseconds a picture of the parts of an answer, in calls of 1 and of 8; what is left is HTTP and waiting."""
+    """Milliseconds a picture of the parts of an answer, in calls of 1 and of 8; what is left is HTTP and threads."""
     found = {
         f"calls of {batch}, ms a picture": _bare(model, source, cores, "--batch", str(batch), "--parts")
         for batch in (1, 8)
     }
     inside = sum(found["calls of 1, ms a picture"][name] for name in ("check of the header", "answer as JSON"))
     rest = alone - inside - found["calls of 1, ms a picture"]["call as served"]
-    return found | {"HTTP, threads and waiting for others to share a call, ms a request of one client": rest}
+    return found | {"HTTP and threads, ms a request of one client": rest}
 
 
 def _bare(model: Path, source: Path, cores: int, *options: str) -> dict:

@@ -1,6 +1,6 @@
 """A browser that looks at the page.
 
-    python tests/browser.py models/bundle/model.tar.gz data/raw/test/drawn-00014.jpg docs/page.png
+    python tests/browser.py models/bundle/model.tar.gz data/raw/test/drawn-00064.jpg docs/page.png
 
 writes the picture in the README: the page with a test picture of the sample.
 """

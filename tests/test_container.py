@@ -44,7 +44,7 @@ import sys
 sys.path[:0] = {paths!r}
 from plantdoc import bundle, detector, params, runtime, serving
 runtime.configure(2, 1)
-model = params.load({params!r}).model
+model = params.load({params!r}).model.model_copy(update={{"family": "yolov8", "backbone": "yolov8"}})
 config = detector.Config.of(model, 64, ("red", "green", "blue"), {{}})
 bundle.export(serving.Server(detector.Detector(config)), sys.argv[1])
 """

@@ -74,7 +74,7 @@ def test_a_clean_clone_is_ready_to_run_the_pipeline(repository):
     assert lines["environment"][1].startswith("as requirements.txt says")
     assert lines["git"][1] == f"commit {miniature.git(repository, 'rev-parse', 'HEAD')[:7]}, on main"
     assert lines["DVC"][1] == "initialised; the pipeline has not run yet (no dvc.lock)"
-    assert lines["params"][1] == "params.yaml is valid: yolov8 on sample, lr 0.1"
+    assert lines["params"][1] == "params.yaml is valid: compact on sample, lr 0.1"
     assert lines["W&B"] == ("ready", "off: WANDB_MODE is disabled")
     assert {lines[name][0] for name in ("remote", "credentials", "machines", "quota", "SageMaker")} == {"not needed"}
 

@@ -353,7 +353,8 @@ def test_ls_imports_nothing_heavy(root):
 def test_ls_answers_in_under_a_second(desk):
     command, machine = watching(desk)
     quickest = min(_seconds(desk, "ls") for _ in range(5))
-    assert quickest < 1.0, f"{quickest:.2f} s"
+    print(f"ls: {quickest:.2f} s of CPU time")
+    assert quickest < 1.0
     command.process.kill()
     assert machine
 

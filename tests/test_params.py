@@ -43,7 +43,7 @@ def test_the_committed_file_is_right(root):
         ("fetch.aliases", {"a": 1}, "fetch.aliases.a = 1: input should be a valid string"),
         ("augment.size", 250, "augment.size = 250: input should be a multiple of 32"),
         ("augment.quality", 20, "augment.quality = 20: input should be greater than or equal to 50"),
-        ("model.family", "yolo", "model.family = 'yolo': input should be 'yolov8', 'retinanet' or 'compact'"),
+        ("model.family", "yolo", "model.family = 'yolo': input should be 'compact', 'yolov8' or 'retinanet'"),
         ("train.epochs", 3.5, "train.epochs = 3.5: input should be a valid integer"),
         ("train.epochs", None, "train.epochs = None: input should be a valid integer"),
         ("train.momentum", 1, "train.momentum = 1: input should be less than 1"),

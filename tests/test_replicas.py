@@ -30,7 +30,7 @@ names = [device.name for device in tf.config.list_logical_devices("CPU")]
 strategy = tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
 config = settings.train.model_copy(update={"clip_norm": 0.5, "optimizer": "sgd", "weight_decay": 0.0005})
 with strategy.scope():
-    model = settings.model.model_copy(update={"family": family})
+    model = settings.model.model_copy(update={"family": family, "backbone": sys.argv[5]})
     net = detector.Detector(detector.Config.of(model, 64, ("apple scab", "corn rust", "leaf"), {}))
     draw = np.random.default_rng(1)
     for variable in net.model.variables:
@@ -52,9 +52,9 @@ print(json.dumps({"replicas": trainer.replicas, "terms": terms}))
 """
 
 
-def losses(root, devices: int, family: str) -> dict:
+def losses(root, devices: int, family: str, backbone: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(devices), family, str(root / "src"), str(root / "params.yaml")],
+        [sys.executable, "-c", TRAIN, str(devices), family, str(root / "src"), str(root / "params.yaml"), backbone],
         capture_output=True,
         text=True,
     )
@@ -62,13 +62,22 @@ def losses(root, devices: int, family: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("family", ["yolov8", "retinanet"])
-def test_two_devices_have_the_losses_of_one(root, family):
-    one, two = losses(root, 1, family), losses(root, 2, family)
+# Devices add up in another order, and each step makes more of the difference: how much, CPUs differ in. Neither the
+# normaliser nor the batch statistics of a device's own half come near: they are off by 1 % and more from the start.
+# Untrained, `compact` says nearly the same of all its points, and the last bit decides which of them learn a leaf: its
+# losses are the same in the first step alone.
+@pytest.mark.parametrize(
+    ("family", "backbone", "bounds"),
+    [
+        ("yolov8", "yolov8", [5e-4] * 3 + [5e-3] * 3),
+        ("retinanet", "yolov8", [5e-4] * 3 + [5e-3] * 3),
+        ("compact", "compact", [5e-4]),
+    ],
+)
+def test_two_devices_have_the_losses_of_one(root, family, backbone, bounds):
+    one, two = (losses(root, devices, family, backbone) for devices in (1, 2))
     assert (one["replicas"], two["replicas"]) == (1, 2)
     rows = [np.array([list(row.values()) for row in each["terms"]]) for each in (one, two)]
     assert len(rows[0]) == 6 and np.abs(rows[0][5] / rows[0][0] - 1).max() > 0.02  # it has learned in between
-    # Devices add up in another order, and each step makes more of the difference: how much, CPUs differ in. Neither the
-    # normaliser nor the batch statistics of a device's own half come near: they are off by 1 % and more from the start.
-    np.testing.assert_allclose(rows[1][:3], rows[0][:3], rtol=5e-4)
-    np.testing.assert_allclose(rows[1][3:], rows[0][3:], rtol=5e-3)
+    for a, b, bound in zip(*rows, bounds, strict=False):
+        np.testing.assert_allclose(b, a, rtol=bound)

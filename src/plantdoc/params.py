@@ -63,8 +63,8 @@ class Augment(_Section):
 class Model(_Section):
     """Which detector is built and what it starts from."""
 
-    family: Literal["yolov8", "retinanet", "compact"]
-    backbone: Literal["yolov8", "resnet_v2", "mobilenet_v2", "compact"]
+    family: Literal["compact", "yolov8", "retinanet"]
+    backbone: Literal["compact", "yolov8", "resnet_v2", "mobilenet_v2"]
     size: Literal["xs", "s", "m", "l", "xl"]
     weights: Annotated[str, Field(min_length=1)]
     score_floor: Fraction
@@ -79,7 +79,7 @@ class Train(_Section):
     half_size: Annotated[float, Field(ge=0, lt=1)]
     batch_size: Count
     warmup_epochs: Annotated[float, Field(ge=0)]
-    optimizer: Literal["adamw", "sgd"]
+    optimizer: Literal["muon", "adamw", "sgd"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     clip_norm: Annotated[float, Field(gt=0)]

@@ -12,11 +12,12 @@ import tensorflow as tf
 from plantdoc import coco, scores
 from plantdoc.detector import Detector
 from plantdoc.errors import UserError
+from plantdoc.optimizer import optimizer
 from plantdoc.params import Train
 from plantdoc.schedule import WarmupCosine
 
 # Loss terms are means over boxes, a few units in size. With this factor SGD wants an lr of 0.1 to 0.2 per 256 pictures,
-# as on ImageNet; AdamW does not mind.
+# as on ImageNet; Muon and AdamW do not mind.
 LOSS_SCALE = 16.0
 # Steps in which the moving average grows to its full length.
 AVERAGE_WARMUP = 500
@@ -152,27 +153,6 @@ class Trainer:
             for i, variable in enumerate(group):
                 variable.assign(arrays[f"{name}/{i}"])
         self.step = int(arrays["step"])
-
-
-def optimizer(config: Train, shares: list[float]) -> keras.optimizers.Optimizer:
-    """AdamW, or SGD with Nesterov momentum; weight decay is decoupled from the gradient in both (arXiv:1711.05101).
-
-    `shares` are the parts of the learning rate that the trainable variables get, in their order.
-    """
-    if config.optimizer == "adamw":
-        # Squared gradients are averaged over 100 steps, not 1000: small data sets have few steps, and the first ones,
-        # with every anchor wrong, have gradients a hundred times those of later ones.
-        kind, settings = keras.optimizers.AdamW, {"beta_1": config.momentum, "beta_2": 0.99, "epsilon": 1e-6}
-    else:
-        kind, settings = keras.optimizers.SGD, {"momentum": config.momentum, "nesterov": True}
-
-    class Shared(kind):
-        # AdamW does not care how large a gradient is, so it is the step that has to be scaled.
-        def update_step(self, gradient, variable, learning_rate):
-            share = shares[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, learning_rate * share)
-
-    return Shared(learning_rate=0.0, weight_decay=config.weight_decay, **settings)
 
 
 class _Averaged:

@@ -21,8 +21,8 @@ PATIENCE = 10.0  # seconds for a program to answer
 def python(job: str) -> str:
     """The Python that runs this is one that the lock is made for."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        raise UserError(f"{version}, but 3.11, 3.12 or 3.13 is needed: `make setup PYTHON=/path/to/python3.12`")
+    if not (3, 11, 4) <= sys.version_info[:3] < (3, 14):
+        raise UserError(f"{version}, but 3.11.4 to 3.13 is needed: `make setup PYTHON=/path/to/python3.12`")
     return f"{version}, {sys.executable}"
 
 

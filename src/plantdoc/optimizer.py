@@ -1,0 +1,67 @@
+"""What makes steps of gradients: Muon, AdamW or SGD, all with a decoupled weight decay (arXiv:1711.05101)."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from plantdoc.params import Train
+
+# Squared gradients are averaged over 100 steps, not 1000: small data sets have few steps, and the first ones, with
+# every anchor wrong, have gradients a hundred times those of later ones.
+BETA_2, EPSILON = 0.99, 1e-6
+
+
+def optimizer(config: Train, shares: list[float]) -> keras.optimizers.Optimizer:
+    """The optimizer that params.yaml asks for.
+
+    Args:
+        shares: the parts of the learning rate that the trainable variables get, in their order.
+    """
+    decay, momentum = config.weight_decay, config.momentum
+    if config.optimizer == "muon":
+        kind, settings = ConvMuon, {"momentum": momentum, "adam_beta_1": momentum, "adam_beta_2": BETA_2}
+        settings |= {"epsilon": EPSILON, "adam_weight_decay": decay, "rms_rate": None}
+    elif config.optimizer == "adamw":
+        kind, settings = keras.optimizers.AdamW, {"beta_1": momentum, "beta_2": BETA_2, "epsilon": EPSILON}
+    else:
+        kind, settings = keras.optimizers.SGD, {"momentum": momentum, "nesterov": True}
+
+    class Shared(kind):
+        # Muon and AdamW do not care how large a gradient is, so it is the step that has to be scaled.
+        def update_step(self, gradient, variable, learning_rate):
+            share = shares[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * share)
+
+    return Shared(learning_rate=0.0, weight_decay=decay, **settings)
+
+
+class ConvMuon(keras.optimizers.Muon):
+    """Muon for the kernels of convolutions, AdamW for all else; Keras's own takes matrices alone.
+
+    Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) steps by the orthogonal matrix nearest to the averaged
+    gradient, so that what few pictures ask for is learned as fast as what most do. A kernel [height, width, in, out] is
+    the matrix [height x width x in, out]; those of depthwise convolutions, of one column, are AdamW's.
+    """
+
+    # Root mean square of a step at a learning rate of 1. AdamW's is about the same, so that the same learning rates
+    # serve both (Liu et al. 2025, arXiv:2502.16982).
+    SIZE = 0.2
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) != 4 or variable.shape[-1] == 1
+
+    def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
+        # Each iteration multiplies x by a polynomial of x @ x.T. All of them commute, so that the iteration can run on
+        # that square of the shorter side, and x be multiplied once: half of the time of the usual form.
+        matrix = tf.reshape(x, [-1, x.shape[-1]])
+        matrix /= tf.norm(matrix) + 1e-7
+        tall = matrix.shape[0] > matrix.shape[1]
+        square = tf.matmul(matrix, matrix, transpose_a=tall, transpose_b=not tall)
+        product = one = tf.eye(square.shape[0])
+        for _ in range(steps):
+            factor = self.muon_a * one + self.muon_b * square + self.muon_c * square @ square
+            product = factor @ product
+            square = factor @ factor @ square
+        step = matrix @ product if tall else product @ matrix
+        return tf.reshape(step, x.shape) * (self.SIZE * max(matrix.shape) ** 0.5)
