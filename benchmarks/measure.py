@@ -63,7 +63,8 @@ def write(name: str, rows: list[Row], targets: list[dict] = (), peers: Iterable[
         rows: a line per side, under the same names.
         targets: see `target`.
         peers: environments whose versions belong to the figures.
-        more: what else the file shall hold, such as `rounds`, the single measurements.
+        more: what else the file shall hold, such as `rounds`, the single measurements; an `about` takes the place of
+            this machine's.
     """
     table.show([{key: text(value) for key, value in row.items()} for row in rows])
     for each in targets:

@@ -8,12 +8,12 @@ Both sides get data/raw/train, choose their best epoch on data/raw/val, and are 
 touched. They run one at a time on the same two cores. Each run that is not yet in results/benchmarks/quality.json is
 made and written there when it is over, so that the command can be ended and given again at any time; a run counts as
 there while benchmarks/quality/<minutes>.yaml, the pictures, seed and side are the same (--again makes it in any case).
-Its predictions stay in .dvc/tmp/plantdoc/quality, for the bootstrap.
 
 Ours: params.yaml with benchmarks/quality/<minutes>.yaml on top, in a folder of its own; the clock runs over
 `src/augment.py` and `src/train.py`, and a run over its minutes does not count. Ultralytics: `yolo detect train` with
 its defaults and `time=`, which bounds training; starting and its last validation come on top and are given to it.
-The intervals are of 95 %, over pictures (the same draws for both) and seeds.
+A run's interval is of 95 %, by a bootstrap over pictures; that of a side goes from the lowest end over its seeds to the
+highest. Ours is above when its lowest end is above Ultralytics' highest.
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ import sys
 from pathlib import Path
 
 import measure
-import paired
-import yolo
-from trained import CORES, KEPT, OURS, THEIRS, counts, file, identity, make, name, predictions
+from trained import CORES, OURS, THEIRS, counts, file, identity, make, name
 
-from plantdoc import coco, guard, stage
+from plantdoc import guard, stage
 from plantdoc.errors import UserError
 
 
@@ -44,7 +42,7 @@ def main() -> None:
     for minutes in arguments.minutes if OURS in arguments.side else []:
         if not file(minutes).exists():
             raise UserError(f"{file(minutes)} is missing: it holds our params for {minutes} minutes")
-    with guard.only_one(KEPT / "lock", "this benchmark"):
+    with guard.only_one(measure.ROOT / ".dvc/tmp/plantdoc/quality.lock", "this benchmark"):
         runs = read()
         wanted = [
             identity(side, minutes, seed, raw, arguments.size)
@@ -86,32 +84,38 @@ def read() -> list[dict]:
 
 def report(runs: list[dict], raw: Path, size: int) -> None:
     """Write all runs, with a row per mark over those that count."""
-    truth, rows, targets = coco.load(raw / "val"), [], []
+    rows, targets = [], []
     for minutes in sorted({run["minutes"] for run in runs}):
-        sides = {}
+        row, found = {"minutes": minutes}, {}
         for side in (OURS, THEIRS):
             at = [run for run in runs if (run["side"], run["minutes"]) == (side, minutes)]
-            sides[side] = [run for run in at if counts(run, identity(side, minutes, run["seed"], raw, size))]
-        if len(codes := {run["code"] for run in sides[OURS]}) > 1:
-            print(f"our runs of {minutes} minutes differ in code or params.yaml: {', '.join(codes)}", file=sys.stderr)
-        found = {side: [paired.resampled(truth, predictions(run)) for run in of] for side, of in sides.items()}
-        compared = paired.compare(found[OURS], found[THEIRS])
-        row = {"minutes": minutes}
-        for side, of in sides.items():
-            row |= {f"{side}: seeds": len(of), f"{side}: mAP@50": compared[side][0] if of else None}
-            row |= {f"{side}: 95 %": span(compared[side])}
-            row |= {f"{side}: wall minutes": statistics.mean(run["wall minutes"] for run in of) if of else None}
-        rows.append(row | {"difference": compared["difference"][0], "difference: 95 %": span(compared["difference"])})
-        if all(sides.values()):
-            what = f"mAP@50 of ours less Ultralytics' after {minutes} minutes, lower end of 95 %"
-            targets.append(measure.target(what, compared["difference"][1], at_least=0.0))
-    peers = [yolo.PEER] if any(run["side"] == THEIRS for run in runs) else []
+            of = [run for run in at if counts(run, identity(side, minutes, run["seed"], raw, size))]
+            if len(codes := {run["code"] for run in of}) > 1:
+                print(f"runs of {minutes} minutes differ in code or params.yaml: {', '.join(codes)}", file=sys.stderr)
+            if of:
+                found[side] = summary(of)
+            mean, low, high, wall = found.get(side, [None] * 4)
+            row |= {f"{side}: seeds": len(of), f"{side}: mAP@50": mean}
+            row |= {f"{side}: 95 %": f"{low:.3f} to {high:.3f}" if of else None, f"{side}: wall minutes": wall}
+        rows.append(row | {"difference": found[OURS][0] - found[THEIRS][0] if len(found) == 2 else None})
+        if len(found) == 2:
+            what = f"mAP@50 after {minutes} minutes: lowest end of ours less highest end of Ultralytics'"
+            targets.append(measure.target(what, found[OURS][1] - found[THEIRS][2], at_least=0.0))
     runs = sorted(runs, key=lambda run: (run["minutes"], run["side"], run["seed"]))
-    measure.write("quality", rows, targets, peers=peers, runs=runs, samples=paired.SAMPLES)
+    measure.write("quality", rows, targets, about=about(runs), runs=runs)
 
 
-def span(figures: tuple[float | None, ...]) -> str | None:
-    return None if figures[0] is None else f"{figures[1]:.3f} to {figures[2]:.3f}"
+def summary(runs: list[dict]) -> tuple[float, float, float, float]:
+    """Mean mAP@50, the lowest and highest end of its intervals, and mean minutes, of a side's runs."""
+    mean = statistics.mean(run["map50"] for run in runs)
+    low, high = min(run["map50_low"] for run in runs), max(run["map50_high"] for run in runs)
+    return mean, low, high, statistics.mean(run["wall minutes"] for run in runs)
+
+
+def about(runs: list[dict]) -> dict[str, str]:
+    """When, on what, and with which versions the runs were made."""
+    names = dict.fromkeys(key for run in runs for key in run["about"])
+    return {key: " and ".join(sorted({run["about"][key] for run in runs if key in run["about"]})) for key in names}
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ sys.path.insert(0, str(measure.ROOT / "scripts"))
 
 import recipe
 
-from plantdoc import bootstrap, coco, hashing, params, scores, stage
+from plantdoc import bootstrap, coco, hashing, params, scores
 
 OURS, THEIRS = "ours", "ultralytics"
-MARKS, KEPT = measure.ROOT / "benchmarks/quality", measure.ROOT / ".dvc/tmp/plantdoc/quality"
+MARKS = measure.ROOT / "benchmarks/quality"
 SNAPSHOT = ("src", "scripts", "benchmarks", "params.yaml", "dvc.yaml", "requirements.txt")  # what our side runs on
 CORES, SAMPLES = 2, 1000
 
@@ -44,18 +44,13 @@ def file(minutes: int | str) -> Path:
 
 
 def counts(run: dict, wanted: dict) -> bool:
-    """Whether a run is one of those wanted, was in time, and its predictions are at hand."""
-    return not run["over"] and all(run[key] == value for key, value in wanted.items()) and kept(run).exists()
+    """Whether a run is one of those wanted, and was in time."""
+    return not run["over"] and all(run[key] == value for key, value in wanted.items())
 
 
-def name(run: dict) -> str:
-    """Of its files."""
-    return f"{run['side']}-{run['minutes']}-{run['seed']}"
-
-
-def kept(run: dict) -> Path:
-    """Where a run's predictions on val are: COCO results as gzipped JSON."""
-    return KEPT / f"{name(run)}.json.gz"
+def name(run: dict) -> tuple[str, int, int]:
+    """What a run is of; a later one of the same name takes its place."""
+    return run["side"], run["minutes"], run["seed"]
 
 
 def make(wanted: dict, raw: Path) -> dict:
@@ -116,9 +111,7 @@ def theirs(wanted: dict, raw: Path) -> dict:
 
 
 def scored(wanted: dict, raw: Path, found: list[dict], steps: list[yolo.Ran]) -> dict:
-    """Keep the predictions of a run; its scores on val, with intervals over pictures, and what it took."""
-    with stage.replacing(kept(wanted), folder=False) as path:
-        path.write_bytes(gzip.compress(json.dumps(found).encode()))
+    """The scores of a run on val, with intervals over pictures, and what it took."""
     result = scores.evaluate(coco.load(raw / "val"), found)
     minutes = sum(step.seconds for step in steps) / 60
     return {
@@ -129,8 +122,3 @@ def scored(wanted: dict, raw: Path, found: list[dict], steps: list[yolo.Ran]) ->
         **{key: round(value, 4) for key, value in scores.figures(result).items() if key in ("map", "map50")},
         **{key: round(value, 4) for key, value in bootstrap.intervals(result, SAMPLES, seed=0).items()},
     }
-
-
-def predictions(run: dict) -> list[dict]:
-    """What it found in val, in COCO's results form."""
-    return json.loads(gzip.decompress(kept(run).read_bytes()))

@@ -17,7 +17,8 @@ import pytest
 pytest_plugins = ["machine_world"]
 pytestmark = pytest.mark.slow
 HANGS = "time.sleep(1000)"
-DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: print('still here', flush=True)"
+# At a pace that a log keeps all of.
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: print('still here', flush=True); time.sleep(0.01)"
 
 
 @pytest.fixture
