@@ -1,6 +1,6 @@
 """Training: pictures per second, peak memory and share of the processor's peak of a step, ours and YOLOv8n's.
 
-    python benchmarks/train.py                                   about 15 minutes on 2 quiet cores
+    python benchmarks/train.py                                   about 20 minutes on 2 quiet cores
     python benchmarks/train.py --models yolov8/yolov8/xs         one of ours beside Ultralytics' in 5 minutes
 
 Every measurement is a process of its own on the same two cores, in turns. Ours: the trainer of src/train.py on fixed
