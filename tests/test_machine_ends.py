@@ -17,7 +17,7 @@ import pytest
 pytest_plugins = ["machine_world"]
 pytestmark = pytest.mark.slow
 HANGS = "time.sleep(1000)"
-# At a pace that a log keeps all of.
+# Printing is no progress, so it never stops; slower than the log takes it, so that what was said before is kept there.
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: print('still here', flush=True); time.sleep(0.01)"
 
 
