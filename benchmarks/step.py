@@ -4,8 +4,8 @@
     python benchmarks/step.py yolov8/yolov8/xs data/tfrecords --shares              where its time goes
     python benchmarks/step.py matmul                                                what the processor can do
 
-The detector is built as src/train.py builds it, random and in float32, and steps on fixed batches of real pictures
-that are in memory already. Costs half a minute, most of it for imports and tracing.
+The detector is built as src/train.py builds it, random, in float32 if --precision does not say otherwise, and steps on
+fixed batches of real pictures that are in memory already. Costs half a minute, most of it for imports and tracing.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help=f"that count; fewer where they take over {LONGEST:.0f} s")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="float32", help="as train.precision")
     parser.add_argument("--shares", action="store_true")
     arguments = parser.parse_args()
     runtime.configure(arguments.threads, seed=1)
     if arguments.what == "matmul":
         print(json.dumps({"GFLOP/s": matmul()}))
         return
-    trainer, batches = made(*arguments.what.split("/"), arguments.records, arguments.batch, WARM + arguments.steps)
+    count = WARM + arguments.steps
+    trainer, batches = made(*arguments.what.split("/"), arguments.records, arguments.batch, count, arguments.precision)
     if arguments.shares:
         print(json.dumps(shares(trainer, batches)))
         return
@@ -51,7 +53,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def made(family: str, backbone: str, size: str, records: Path, batch: int, steps: int):
+def made(family: str, backbone: str, size: str, records: Path, batch: int, steps: int, precision: str):
     """A trainer as src/train.py makes one, and batches of the first epoch as they come from the training input."""
     from plantdoc import detector, feed
     from plantdoc.schedule import WarmupCosine
@@ -59,7 +61,7 @@ def made(family: str, backbone: str, size: str, records: Path, batch: int, steps
 
     values = params.read(PARAMS)
     values["model"] |= {"family": family, "backbone": backbone, "size": size, "weights": "none"}
-    values["train"] |= {"batch_size": batch, "frozen": 0.0, "precision": "float32"}
+    values["train"] |= {"batch_size": batch, "frozen": 0.0, "precision": precision}
     settings = params.check(values, PARAMS)
     strategy, precision = runtime.devices(settings.train.precision)
     about = feed.meta(records)

@@ -59,10 +59,18 @@ def timed(command: list[str], cwd: Path, log: Path, environment: dict[str, str] 
     return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, said)
 
 
-def yolo(folder: Path, *arguments: str) -> Ran:
-    """Run `yolo` with these arguments; what it writes stays in `folder`, which is its working directory."""
+def yolo(folder: Path, *arguments: str, threads: int | None = None) -> Ran:
+    """Run `yolo` with these arguments; what it writes stays in `folder`, which is its working directory.
+
+    Args:
+        threads: what it computes with. As it comes it takes one less than there are cores, at least one and at most
+            eight, whatever OMP_NUM_THREADS says; for another count it is told of so many cores.
+    """
     program = Path(measure.peer(PEER)).with_name("yolo")
     settings = {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
+    if threads:
+        (folder / "sitecustomize.py").write_text(f"import os\nos.cpu_count = lambda: {threads + 1}\n")
+        settings["PYTHONPATH"] = str(folder)
     return timed([str(program), *arguments], folder, folder / "yolo.log", settings)
 
 
@@ -90,13 +98,16 @@ def dataset(raw: Path, folder: Path, limits: dict[str, int] | None = None) -> Pa
     return folder / "data.yaml"
 
 
-def train(folder: Path, data: Path, size: int, seed: int, **settings: object) -> tuple[Ran, Path]:
+def train(
+    folder: Path, data: Path, size: int, seed: int, threads: int | None = None, **settings: object
+) -> tuple[Ran, Path]:
     """Train YOLOv8n from scratch with Ultralytics' defaults and `settings`; returns also the folder of its results."""
     ran = yolo(
         folder,
         *("detect", "train", f"model={MODEL}", "pretrained=False", f"data={data}", f"imgsz={size}", f"seed={seed}"),
         *("device=cpu", "plots=False", f"project={folder}", "name=train", "exist_ok=True"),
         *(f"{key}={value}" for key, value in settings.items()),
+        threads=threads,
     )
     return ran, folder / "train"
 

@@ -105,6 +105,15 @@ def test_what_ultralytics_says_is_read(bench):
         yolo.gflops("YOLOv8n summary: 130 layers\n")
 
 
+@pytest.mark.parametrize("threads", [None, 2, 5])
+def test_ultralytics_is_told_how_many_threads_to_take(bench, monkeypatch, tmp_path, threads):
+    benches.put_yolo(tmp_path, f"#!{sys.executable}\nimport os\nprint(max(1, os.cpu_count() - 1))\n")
+    yolo = bench("yolo")
+    monkeypatch.setattr(yolo.measure, "PEERS", tmp_path / ".venv-peers")
+    taken = threads or max(1, os.cpu_count() - 1)
+    assert yolo.yolo(tmp_path, threads=threads).said == f"{taken}\n"
+
+
 def test_a_program_that_fails_tells_what_it_said(bench, tmp_path):
     yolo = bench("yolo")
     with pytest.raises(yolo.UserError, match=r"(?s)ended with 3.*no such model"):
