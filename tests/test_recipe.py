@@ -58,6 +58,15 @@ def test_the_sample_is_what_is_committed(recipe, root):
         assert committed[key] == value, key
 
 
+def test_the_laptop_trains_what_was_measured(recipe, root):
+    """Its cost and score are those of benchmarks/quality/60.yaml, which differs in pictures and precision alone."""
+    laptop = dict(recipe["leaves"](recipe["read"]("plantdoc-laptop")))
+    measured = dict(recipe["leaves"](params.read(root / "benchmarks/quality/60.yaml")))
+    assert laptop.pop("fetch.source") == "plantdoc"
+    assert measured.pop("train.precision") == "mixed_bfloat16"
+    assert laptop == measured
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_goes_in_and_comes_out_without_a_trace(run, root, tmp_path, name):
     before = (root / "params.yaml").read_bytes()
@@ -80,7 +89,7 @@ def test_changes_of_ones_own_go_on_top(run, root, tmp_path):
     loaded = params.load(tmp_path / "params.yaml")
     assert (loaded.train.epochs, loaded.lr, loaded.fetch.source) == (3, 1e-5, source)
     assert loaded.fetch.keep_negatives is False
-    assert loaded.model.backbone == "mobilenet_v2"
+    assert loaded.train.half_size == 0.6
     before = params.load(root / "params.yaml").train.epochs
     assert f"train.epochs: {before} → 3" in done.stdout
 
