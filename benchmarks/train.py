@@ -1,6 +1,6 @@
 """Training: pictures per second, peak memory and share of the processor's peak of a step, ours and YOLOv8n's.
 
-    python benchmarks/train.py                                   about 30 minutes on 2 quiet cores
+    python benchmarks/train.py                                   22 minutes on 2 quiet cores
     python benchmarks/train.py --models yolov8/yolov8/xs         one of ours beside Ultralytics' in 10 minutes
 
 Every measurement is a process of its own on the same two cores, in turns. Ours: the trainer of src/train.py on fixed
