@@ -1,7 +1,7 @@
 """Training: pictures per second, peak memory and share of the processor's peak of a step, ours and YOLOv8n's.
 
     python benchmarks/train.py                                   22 minutes on 2 quiet cores
-    python benchmarks/train.py --models yolov8/yolov8/xs         one of ours beside Ultralytics' in 10 minutes
+    python benchmarks/train.py --models yolov8/yolov8/xs         one of ours beside Ultralytics', about 10 minutes
 
 Every measurement is a process of its own on the same two cores, in turns. Ours: the trainer of src/train.py on fixed
 batches of data/tfrecords (benchmarks/step.py). Ultralytics: `yolo detect train` with all its pictures in memory and its
@@ -114,7 +114,7 @@ def ultralytics(raw: Path, size: int, steps: int, threads: int | None) -> measur
         work = Path(folder)
         data = yolo.dataset(raw, work / "data", {"train": steps * BATCH, "val": 1})
         settings = {"epochs": 3, "batch": BATCH, "val": False, "save": False, "cache": "ram", **PLAIN}
-        ran, results = yolo.train(work, data, size, 1, threads, **settings)
+        ran, results = yolo.train(work, data, size, 1, threads=threads, **settings)
         first, second, _ = yolo.epochs(results)
         pictures = len(list((work / "data/images/train").iterdir()))
     forward = yolo.gflops(ran.said) * (size / 640) ** 2

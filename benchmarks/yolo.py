@@ -63,8 +63,8 @@ def yolo(folder: Path, *arguments: str, threads: int | None = None) -> Ran:
     """Run `yolo` with these arguments; what it writes stays in `folder`, which is its working directory.
 
     Args:
-        threads: what it computes with. As it comes it takes one less than there are cores, at least one and at most
-            eight, whatever OMP_NUM_THREADS says; for another count it is told of so many cores.
+        threads: what it computes with, up to eight. As it comes it takes one less than there are cores, at least one,
+            whatever OMP_NUM_THREADS says; for another count it is told that there are other cores.
     """
     program = Path(measure.peer(PEER)).with_name("yolo")
     settings = {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
