@@ -24,7 +24,7 @@ FROM ?= main
 TO ?= workspace
 
 .PHONY: help setup repro experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
-	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test lint format lock clean
+	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test test-all test-rest test-large lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -116,8 +116,20 @@ bench-peers: $(STAMP)  ## install what the benchmarks compare with, into environ
 bench-%: $(STAMP)
 	@$(IN_VENV) python benchmarks/$*.py
 
-test: $(STAMP)  ## run the tests; some of them: make test TESTS="tests/test_coco.py -k boxes"
-	$(IN_VENV) python -m pytest $(or $(TESTS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
+# One file at a time on each of two workers; tests/conftest.py orders the files.
+PYTEST := $(IN_VENV) python -m pytest
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+test: $(STAMP)  ## run each feature's test; some tests: make test TESTS="tests/test_coco.py -k boxes"
+	$(PYTEST) $(or $(TESTS),$(PARALLEL) -m "not full")
+
+test-all: test test-rest  ## run every test
+
+test-rest: $(STAMP)  ## run what test-all has and test has not
+	$(PYTEST) $(PARALLEL) -m full
+
+test-large: $(STAMP)  ## run the tests with large counts, which take hours: mutated requests, drawn faults
+	$(PYTEST) -m large --large
 
 lint: $(STAMP)  ## check the style of the code, change nothing
 	.venv/bin/ruff check .

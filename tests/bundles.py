@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import templates
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVING = {
@@ -55,12 +58,14 @@ def rectangles(folder: Path, scores: tuple[float, float, float] = (0.9, 0.8, 0.7
         scores: of the red, the green and the blue rectangle.
         about: what serving.json is to say instead of what SERVING does, and `seed`, for bundles that differ.
     """
-    content, archive = folder / "content", folder / "model.tar.gz"
-    content.mkdir(parents=True)
-    script = MAKE.format(paths=[str(ROOT / "src"), str(ROOT / "tests")], root=str(ROOT))
-    subprocess.run(
-        [sys.executable, "-c", script, content, archive, json.dumps(SERVING | about), json.dumps(scores)],
-        check=True,
-        capture_output=True,
-    )
-    return archive
+    words = json.dumps(SERVING | about, sort_keys=True), json.dumps(scores)
+
+    def build(new: Path) -> None:
+        content = new / "content"
+        content.mkdir(parents=True)
+        script = MAKE.format(paths=[str(ROOT / "src"), str(ROOT / "tests")], root=str(ROOT))
+        command = [sys.executable, "-c", script, content, new / "model.tar.gz", *words]
+        subprocess.run(command, check=True, capture_output=True)
+
+    name = hashlib.sha256(repr(words).encode()).hexdigest()[:12]
+    return templates.copy(f"bundle-{name}", build, folder) / "model.tar.gz"

@@ -1,15 +1,69 @@
-"""What all tests share: src/ on the path as the stages see it, and the real pictures where they are at hand."""
+"""What all tests share: src/ on the path as the stages see it, tiers by cost, and the real pictures where they are."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 import sys
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import templates
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
+SLOW = 2.0  # seconds; what takes longer carries a mark of `COSTS`
+COSTS = {"slow": 10, "full": 10}  # mark: seconds that a test is guessed to take, for the order of files
+LARGE = 100  # by how much --large multiplies counts
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--large", action="store_true", help=f"multiply counts of tests marked `large` by {LARGE}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # workers inherit it
+        os.environ[templates.STORE] = tempfile.mkdtemp(prefix="plantdoc-templates-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(templates.STORE), ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the costly files first, so that no worker is left with one at the end; each file's tests stay together."""
+    cost = Counter()
+    for item in items:
+        cost[item.path] += max((COSTS[mark.name] for mark in item.iter_markers() if mark.name in COSTS), default=0.1)
+    items.sort(key=lambda item: (-cost[item.path], item.path))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Name the tests that take long and do not say so by a mark. Machines differ, so this fails nothing.
+
+    The first user of a shared fixture or template pays for it.
+    """
+    seconds, marks = Counter(), {}
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid] += report.duration
+            marks[report.nodeid] = report.keywords
+    unmarked = [(s, name) for name, s in seconds.items() if s > SLOW and not COSTS.keys() & marks[name].keys()]
+    if unmarked:
+        terminalreporter.section(f"over {SLOW:.0f} s without a mark (slow, full)")
+        for duration, name in sorted(unmarked, reverse=True):
+            terminalreporter.write_line(f"{duration:6.1f} s  {name}")
+
+
+@pytest.fixture(scope="session")
+def times(request: pytest.FixtureRequest) -> int:
+    """The factor for counts in tests marked `large`: 1, or 100 with --large."""
+    return LARGE if request.config.getoption("large") else 1
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from pathlib import Path
 import aws_server
 import miniature
 import swift_server
+import templates
 import tiny
 
 from plantdoc import runs
@@ -203,11 +204,14 @@ class Puppet:
 
 def clone(folder: Path) -> Path:
     """A repository whose train stage is next: its data is made, its lock is committed."""
-    tiny.make(folder, runner__kind="ec2", runner__region=REGION, runner__zones=[f"{REGION}a", f"{REGION}b"])
-    miniature.run(folder, "dvc", "repro", "augment")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "data")
-    return folder
+
+    def build(new: Path) -> None:
+        tiny.make(new, runner__kind="ec2", runner__region=REGION, runner__zones=[f"{REGION}a", f"{REGION}b"])
+        miniature.run(new, "dvc", "repro", "augment")
+        miniature.git(new, "add", "-A")
+        miniature.git(new, "commit", "-q", "-m", "data")
+
+    return templates.copy("ec2-desk", build, folder)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import miniature
 import numpy as np
 import rectangles
+import templates
 
 from plantdoc import coco
 from plantdoc.coco import Box, Picture, Split
@@ -80,10 +81,13 @@ detector.save(made, sys.argv[1])
 
 def save_untrained(folder: Path) -> Path:
     """Save a detector with random weights, which reports 20 boxes a picture, in the form train leaves it."""
-    folder.mkdir(parents=True)
-    root = miniature.ROOT
-    miniature.run(root, sys.executable, "-c", SAVE, str(folder), str(root / "src"), str(root / "tests"))
-    return folder
+
+    def build(new: Path) -> None:
+        new.mkdir(parents=True)
+        root = miniature.ROOT
+        miniature.run(root, sys.executable, "-c", SAVE, str(new), str(root / "src"), str(root / "tests"))
+
+    return templates.copy("untrained", build, folder)
 
 
 def run(folder: Path, stage: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:

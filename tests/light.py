@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import miniature
+import templates
 import tiny
 from ruamel.yaml import YAML
 
@@ -110,11 +111,15 @@ def make(folder: Path, bucket: str, **overrides: object) -> Path:
 
 def prepared(folder: Path, bucket: str, **overrides: object) -> Path:
     """The same after fetch and augment, their part of dvc.lock committed."""
-    make(folder, bucket, **overrides)
-    miniature.run(folder, "dvc", "repro", "augment")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "data")
-    return folder
+
+    def build(new: Path) -> None:
+        make(new, bucket, **overrides)
+        miniature.run(new, "dvc", "repro", "augment")
+        miniature.git(new, "add", "-A")
+        miniature.git(new, "commit", "-q", "-m", "data")
+
+    content = hashlib.sha256(repr((bucket, sorted(overrides.items()))).encode()).hexdigest()[:12]
+    return templates.copy(f"light-{content}", build, folder)
 
 
 def copy(origin: Path, folder: Path, **overrides: object) -> Path:

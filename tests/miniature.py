@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import templates
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +44,27 @@ def make(folder: Path, **overrides: object) -> Path:
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "miniature")
     return folder
+
+
+def prepared(folder: Path, **overrides: object) -> Path:
+    """The same after fetch and augment, committed."""
+    return _after("augment", folder, overrides)
+
+
+def finished(folder: Path, **overrides: object) -> Path:
+    """The same after the whole `dvc repro`, committed."""
+    return _after("deploy", folder, overrides)
+
+
+def _after(stage: str, folder: Path, overrides: dict[str, object]) -> Path:
+    def build(new: Path) -> None:
+        make(new, **overrides)
+        run(new, "dvc", "repro", stage)
+        git(new, "add", "-A")
+        git(new, "commit", "-q", "-m", "results")
+
+    content = hashlib.sha256(repr(sorted(overrides.items())).encode()).hexdigest()[:12]
+    return templates.copy(f"miniature-{stage}-{content}", build, folder)
 
 
 def set_params(folder: Path, **overrides: object) -> None:

@@ -21,8 +21,8 @@ CLEANUP = ("python", "scripts/cleanup.py")
 
 
 @pytest.fixture
-def clone(tmp_path: Path, tmp_path_factory) -> Path:
-    return trials.copy(tmp_path_factory, tmp_path)
+def clone(tmp_path: Path) -> Path:
+    return trials.copy(tmp_path)
 
 
 def cleanup(clone: Path, *flags: str) -> subprocess.CompletedProcess:

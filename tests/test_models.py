@@ -16,8 +16,8 @@ MODELS = ("python", "scripts/models.py")
 
 
 @pytest.fixture
-def clone(tmp_path: Path, tmp_path_factory) -> Path:
-    return trials.copy(tmp_path_factory, tmp_path)
+def clone(tmp_path: Path) -> Path:
+    return trials.copy(tmp_path)
 
 
 def tag(clone: Path, name: str, experiment: str) -> None:

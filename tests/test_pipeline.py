@@ -18,11 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
     """A miniature after `dvc repro`, committed."""
-    folder = miniature.make(tmp_path_factory.mktemp("pipeline") / "repository")
-    miniature.run(folder, "dvc", "repro")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "results")
-    return folder
+    return miniature.finished(tmp_path_factory.mktemp("pipeline") / "repository")
 
 
 def stages_run(output: str) -> list[str]:

@@ -20,8 +20,8 @@ KILL = "kill -9 $(awk '{print $4}' /proc/$PPID/stat)"  # in a hook: the process 
 
 
 @pytest.fixture
-def clone(tmp_path: Path, tmp_path_factory) -> Path:
-    return trials.copy(tmp_path_factory, tmp_path)
+def clone(tmp_path: Path) -> Path:
+    return trials.copy(tmp_path)
 
 
 def promote(clone: Path, *flags: str, command: tuple = PROMOTE) -> subprocess.CompletedProcess:

@@ -23,11 +23,8 @@ EPOCHS, HALF = 5, 2  # of them, at half the size
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     """A miniature repository in which fetch and augment have run."""
-    folder = miniature.make(tmp_path_factory.mktemp("prepared"), train__epochs=EPOCHS, train__half_size=HALF / EPOCHS)
-    miniature.run(folder, "dvc", "repro", "augment")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "data")
-    return folder
+    folder = tmp_path_factory.mktemp("prepared") / "repository"
+    return miniature.prepared(folder, train__epochs=EPOCHS, train__half_size=HALF / EPOCHS)
 
 
 @pytest.fixture(scope="module")

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import shutil
 from pathlib import Path
 
 import miniature
-import pytest
+import templates
 import tiny
 from ruamel.yaml import YAML
 
 RATES = (0.05, 0.2, 0.3)
 
 
-@functools.cache
-def _made(folder: Path) -> Path:
+def _build(folder: Path) -> None:
     tiny.finished(folder)
     for rate in RATES:
         miniature.run(folder, "dvc", "exp", "run", "--temp", "-n", f"lr-{rate}", "-S", f"lr={rate}")
-    return folder
 
 
-def copy(factory: pytest.TempPathFactory, folder: Path) -> Path:
+def copy(folder: Path) -> Path:
     """A copy of the repository, with experiments lr-0.05, lr-0.2 and lr-0.3; HEAD has lr 0.1.
 
     It lies at `folder`/clone; its DVC remote is a folder beside it, not yet there.
     """
-    return shutil.copytree(_made(factory.getbasetemp() / "trials/clone"), folder / "clone", symlinks=True)
+    return templates.copy("trials", _build, folder / "clone")
 
 
 def forge(clone: Path, name: str, *, size: int | None = None, metrics: dict | None = None, **params: object) -> None:
