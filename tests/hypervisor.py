@@ -25,6 +25,9 @@ import miniature
 from aws_server import AWS
 from metadata_server import Metadata
 
+from plantdoc import locks
+from plantdoc.ec2 import instance_types
+
 INIT = Path(__file__).with_name("machine_init.py")
 # What would reach beyond the machine's processes, or need the network: said, and refused.
 FORBIDDEN = ("apt-get", "apt", "sudo", "systemctl", "poweroff", "reboot", "halt", "init", "telinit", "growpart")
@@ -167,9 +170,11 @@ class Hypervisor:
         (folder / "user-data").chmod(0o755)
         home = folder / "opt"
         (home / "environments").mkdir(parents=True)
-        for lock in ("requirements.txt", "requirements-gpu.txt"):
-            sha256 = hashlib.sha256((miniature.ROOT / lock).read_bytes()).hexdigest()
-            (home / "environments" / sha256).symlink_to(sys.prefix)
+        for gpu in (True, False):
+            (home / "environments" / baked(gpu)).symlink_to(sys.prefix)
+        # One GPU where the type has any, whatever the computer that runs the tests has.
+        has_gpu = instance_types.has_gpu(instance.instance_type)
+        _program(folder / "bin/nvidia-smi", 'echo "NVIDIA stand-in"' if has_gpu else "exit 9")
         spot = instance.lifecycle == "spot"
         tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
         key = (self.s3["AWS_ACCESS_KEY_ID"], self.s3["AWS_SECRET_ACCESS_KEY"])
@@ -238,6 +243,12 @@ class Hypervisor:
                 instance.stop() if stops else instance.terminate()
                 instance.state_reason.code, instance.state_reason.message = code, code
         machine.metadata.stop()
+
+
+def baked(gpu: bool) -> str:
+    """The name under which an image has the environment of a training on a GPU, or on none."""
+    held = b"".join((miniature.ROOT / lock).read_bytes() for lock in locks.of_training(gpu))
+    return hashlib.sha256(held).hexdigest()
 
 
 @contextlib.contextmanager

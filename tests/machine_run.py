@@ -37,7 +37,7 @@ def main():
     print("the environment:", sorted(os.environ.items()), file=sys.stderr)
     exec(os.environ.get("AT_START", ""))
     with weights.located(settings.model.weights) as (_, file):
-        made_from = lineage.made_from("train", settings, file)
+        made_from = lineage.made_from("train", settings, file, bool(cost.gpus()))
         start = float(len(file.read_bytes())) if file else 0.0
     saved = checkpoint.Checkpoint(workspace.main_root() / ".dvc/tmp/plantdoc" / hashing.of_value(made_from)[:16])
     progress, arrays = saved.load() or (checkpoint.Progress(), {"w": np.full(20_000, start + settings.lr)})
@@ -125,7 +125,7 @@ class Run:
         here = Path.cwd()
         os.chdir(self.folder)  # as the train stage sees it
         try:
-            made_from = lineage.made_from("train", params.load(), self.weights)
+            made_from = lineage.made_from("train", params.load(), self.weights, gpu=True)
         finally:
             os.chdir(here)
         self.id = hashing.of_value(made_from)[:16]
@@ -155,6 +155,7 @@ class Run:
             "stall_minutes": 1000.0,
             "dvc_prefix": "dvc",
             "weights": hashing.of_file(self.weights) if self.weights else "",
+            "gpu": True,
         }
         return userdata.render(**(given | changes))
 

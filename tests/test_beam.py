@@ -26,14 +26,13 @@ from plantdoc.errors import UserError
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements-beam.txt"
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
-def python(request) -> Path:
+def python() -> Path:
     """The Python of an environment with Beam."""
-    return environments.python(request.config, "beam", LOCK)
+    return environments.python(".venv-beam", "requirements.txt", "requirements-beam.txt")
 
 
 @pytest.fixture(scope="module")

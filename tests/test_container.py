@@ -21,15 +21,14 @@ from plantdoc.endpoint import plan
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements-serving.txt"
 BIN = Path(sys.executable).parent
 ALL = {"Content-Type": "image/jpeg", "X-Amzn-SageMaker-Custom-Attributes": "threshold=0,max=1000"}
 
 
 @pytest.fixture(scope="module")
-def older(request) -> Path:
+def older() -> Path:
     """The Python of an environment with the container's TensorFlow."""
-    return environments.python(request.config, "serving", LOCK)
+    return environments.python(".venv-serving", "requirements-serving.txt")
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,16 @@ def test_on_a_terminal_the_states_are_coloured(repository):
 
 def test_what_differs_from_the_lock_is_named_and_markers_are_honoured(repository):
     lock = repository / "requirements.txt"
-    (repository / "requirements-gpu.txt").unlink()
     text = lock.read_text().replace("\npackaging==", "\npackaging==1.")
     lock.write_text(text + "no-such-package==3.0\nonly-elsewhere==1.0 ; sys_platform == 'win32'\n")
     lines, code, _ = page(repository)
     state, said = lines["environment"]
     assert code == 1 and state == "not ready"
-    assert "packaging is" in said and "no-such-package is missing, not 3.0" in said and "`make setup`" in said
+    assert (
+        "packaging is" in said
+        and "no-such-package is missing, not 3.0" in said
+        and "`pip install -r requirements.txt`" in said
+    )
     assert "only-elsewhere" not in said
 
 

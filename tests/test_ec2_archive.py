@@ -146,5 +146,13 @@ def test_data_in_git_stops(repository, monkeypatch):
 def test_the_project_itself_is_small_and_clean(root):
     packed = archive.make(root)
     assert packed.left_out == [] and len(packed.content) < 900_000
-    needed = {"src/train.py", "requirements.txt", "requirements-gpu.txt", "Makefile", "dvc.lock", "params.yaml"}
+    needed = {
+        "src/train.py",
+        "requirements-train.txt",
+        "requirements-gpu.txt",
+        "requirements.txt",
+        "Makefile",
+        "dvc.lock",
+        "params.yaml",
+    }
     assert needed <= set(members(packed))

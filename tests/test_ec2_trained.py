@@ -28,7 +28,8 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """A miniature with its data, committed."""
-    folder = miniature.make(tmp_path_factory.mktemp("origin") / "repository")
+    # Types without a GPU: the real training would find none here, and refuse a run that is for one.
+    folder = miniature.make(tmp_path_factory.mktemp("origin") / "repository", runner__instance_types=["t3.micro"])
     (folder / ".dvc/config").write_text(REMOTE)
     miniature.run(folder, "dvc", "repro", "augment")
     miniature.git(folder, "add", "-A")

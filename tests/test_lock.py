@@ -1,8 +1,9 @@
-"""The locks belong to what was chosen: `make lock` after a change of requirements.in."""
+"""The locks belong to what was chosen, by purpose: `make lock` after a change of a requirements*.in."""
 
 from __future__ import annotations
 
 import re
+from importlib import metadata
 
 import pytest
 from packaging.requirements import Requirement
@@ -11,14 +12,25 @@ CONTAINER = "infra/container/requirements.in"
 # Each lock and what it is made of.
 INPUTS = {
     "requirements.txt": ["requirements.in"],
-    "requirements-gpu.txt": ["requirements.in", "requirements-gpu.in"],
+    "requirements-train.txt": ["requirements-train.in"],
+    "requirements-dev.txt": ["requirements-dev.in"],
+    "requirements-gpu.txt": ["requirements-gpu.in"],
+    "requirements-beam.txt": ["requirements-beam.in"],
     "infra/container/requirements.txt": [CONTAINER],
     "requirements-serving.txt": [CONTAINER, "requirements-serving.in"],
-    "requirements-beam.txt": ["requirements-beam.in"],
     "benchmarks/peers/tfrecorder.txt": ["benchmarks/peers/tfrecorder.in"],
     "benchmarks/peers/ultralytics.txt": ["benchmarks/peers/ultralytics.in"],
 }
 LOCKS = list(INPUTS)
+BASE = "requirements.txt"
+# What may be installed on top of it: these hold what they add, and nothing that stands in it.
+ON_TOP = ("requirements-dev.txt", "requirements-gpu.txt", "requirements-beam.txt")
+# What a user has to find in requirements.in.
+NAMED = {"dvc", "dvc-s3", "tensorflow", "keras-cv", "pycocotools", "wandb", "boto3", "sagemaker", "pytest"}
+# What a user never has to install; what else requirements-dev.in names, sagemaker may want as well.
+NOT_A_USERS = {"ruff", "moto", "playwright", "hypothesis", "pytest-xdist", "swift", "cfn-lint", "zizmor"}
+# A training does without what serves, tests, checks and installs.
+NOT_TRAINING = {"sagemaker", "wandb", "fastapi", "uvicorn", "pytest", "ruff", "uv", "ipykernel", "matplotlib"}
 
 
 def chosen(path) -> list[Requirement]:
@@ -30,10 +42,15 @@ def chosen(path) -> list[Requirement]:
 def pinned(path) -> dict[str, list[tuple[Requirement, int]]]:
     """A lock as name → (pinned requirement, number of hashes), one for each kind of machine it differs on."""
     pins: dict[str, list[tuple[Requirement, int]]] = {}
-    for block in re.split(r"\n(?=\S)", path.read_text()):
+    for block in blocks(path):
         requirement = Requirement(block.partition("\\")[0].strip())
         pins.setdefault(normal(requirement.name), []).append((requirement, block.count("--hash=sha256:")))
     return pins
+
+
+def blocks(path) -> list[str]:
+    """The pins of a lock, each with its hashes and who asks for it."""
+    return [block for block in re.split(r"\n(?=\S)", path.read_text()) if not block.startswith("#")]
 
 
 def normal(name: str) -> str:
@@ -46,11 +63,36 @@ def version(requirement: Requirement) -> str:
     return specifier.version
 
 
+def names(path) -> set[str]:
+    return {normal(each.name) for each in chosen(path)}
+
+
+def lines(path) -> dict[str, set[tuple[str, str]]]:
+    """A lock as name → its versions, each with the kind of machine that it is for."""
+    return {name: {(version(pin), str(pin.marker or "")) for pin, _ in found} for name, found in pinned(path).items()}
+
+
 def test_each_choice_has_its_reason(root):
-    for name in {name for names in INPUTS.values() for name in names} - {"requirements-gpu.in"}:
+    for name in {name for names in INPUTS.values() for name in names}:
         for line in (root / name).read_text().splitlines():
             if line and not line.startswith(("#", "-")):
                 assert re.search(r"\s# \w", line), f"{name}: say why: {line}"
+
+
+def test_what_a_user_needs_is_chosen_by_name(root):
+    assert names(root / "requirements.in") >= NAMED
+
+
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-train.txt"])
+def test_a_lock_that_is_installed_alone_is_complete_by_itself(root, lock):
+    assert not re.search(r"(?m)^-", (root / lock).read_text()), "pip would read another file"
+    pins = pinned(root / lock)
+    for name, found in pins.items():
+        if not any(pin.marker is None or pin.marker.evaluate() for pin, _ in found):
+            continue  # not for this kind of machine
+        for wanted in map(Requirement, metadata.requires(name) or ()):
+            if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+                assert normal(wanted.name) in pins, f"{name} wants {wanted.name}, and {lock} has none"
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -64,6 +106,8 @@ def test_everything_in_a_lock_is_pinned_with_hashes(root, lock):
 @pytest.mark.parametrize("lock", LOCKS)
 def test_what_was_chosen_is_in_the_lock_and_within_bounds(root, lock):
     pins = pinned(root / lock)
+    if lock in ON_TOP:
+        pins = pinned(root / BASE) | pins
     for requirement in [each for name in INPUTS[lock] for each in chosen(root / name)]:
         found = pins.get(normal(requirement.name))
         assert found, f"{lock} is older than its input: it has no {requirement.name}; run `make lock`"
@@ -75,30 +119,46 @@ def test_what_was_chosen_is_in_the_lock_and_within_bounds(root, lock):
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_nothing_is_in_the_lock_for_a_choice_that_is_gone(root, lock):
-    names = {normal(each.name) for name in INPUTS[lock] for each in chosen(root / name)}
-    for block in re.split(r"\n(?=\S)", (root / lock).read_text()):
+    asked = set().union(*(names(root / name) for name in INPUTS[lock]))
+    for block in blocks(root / lock):
         name = normal(Requirement(block.partition("\\")[0].strip()).name)
         if re.search(r"# +(via )?-r \S*\.in\b", block):
-            assert name in names, f"{lock} is older than its input: nobody asks for {name} any more; run `make lock`"
+            assert name in asked, f"{lock} is older than its input: nobody asks for {name} any more; run `make lock`"
 
 
-def test_all_locks_hold_the_same_versions(root):
-    def versions(lock: str) -> dict[str, set[tuple[str, str]]]:
-        return {
-            name: {(version(r), str(r.marker or "")) for r, _ in found} for name, found in pinned(root / lock).items()
-        }
+def test_a_version_is_the_same_wherever_it_stands(root):
+    seen: dict[str, set[str]] = {}
+    for lock in (BASE, "requirements-train.txt", *ON_TOP):
+        for name, found in lines(root / lock).items():
+            versions = {version for version, _ in found}
+            assert seen.setdefault(name, versions) == versions, f"{lock} has another {name}: run `make lock`"
 
-    cpu, gpu, beam = map(versions, ("requirements.txt", "requirements-gpu.txt", "requirements-beam.txt"))
-    assert {name: gpu.get(name) for name in cpu} == cpu
-    assert all(name.startswith("nvidia-") or name in cpu for name in gpu), sorted(set(gpu) - set(cpu))
-    # Installed beside the first. A package may be wanted on other kinds of machines there.
-    assert {name: {v for v, _ in beam[name]} for name in beam.keys() & cpu} == {
-        name: {v for v, _ in cpu[name]} for name in beam.keys() & cpu
-    }
+
+def test_what_trains_is_a_part_of_what_a_user_has(root):
+    base, train = lines(root / BASE), lines(root / "requirements-train.txt")
+    assert train.keys() <= base.keys() and names(root / "requirements-train.in") <= names(root / "requirements.in")
+    assert not NOT_TRAINING & train.keys()
+
+
+@pytest.mark.parametrize("lock", ON_TOP)
+def test_a_lock_on_top_holds_what_it_adds_alone(root, lock):
+    base = lines(root / BASE)
+    for name, found in lines(root / lock).items():
+        # On more kinds of machines than there, perhaps.
+        assert not found & base.get(name, set()), f"{name} stands in {BASE} already: run `make lock`"
+    if lock == "requirements-gpu.txt":
+        assert all(name.startswith("nvidia-") for name in pinned(root / lock))
+
+
+def test_tests_and_linters_are_no_part_of_what_a_user_installs(root):
+    assert names(root / "requirements-dev.in") >= NOT_A_USERS
+    assert not NOT_A_USERS & pinned(root / BASE).keys()
 
 
 def test_the_container_has_the_same_pillow(root):
-    pins = [pinned(root / lock)["pillow"][0][0] for lock in LOCKS if "peers" not in lock]
+    pins = [
+        pinned(root / lock)["pillow"][0][0] for lock in LOCKS if "pillow" in pinned(root / lock) and "peers" not in lock
+    ]
     assert len({version(pin) for pin in pins}) == 1, "what is decoded here and there must be decoded alike"
 
 

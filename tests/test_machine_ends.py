@@ -93,8 +93,8 @@ def test_a_crash_of_the_bootstrap_ends_it(make_run, changed, text, reason):
 
 
 def test_an_environment_that_cannot_be_made_ends_it(make_run, changed):
-    changed("requirements.txt", "# another lock: no image has its environment\n")
-    changed("Makefile", "setup:\n\t@echo no route to the package index; exit 1\n")
+    changed("requirements-train.txt", "# another lock: no image has its environment\n")
+    changed("Makefile", "train-environment:\n\t@echo no route to the package index; exit 1\n")
     run = make_run()
     end = run.ended(run.launch())
     assert end["state"] == "failed"

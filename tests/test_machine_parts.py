@@ -320,6 +320,7 @@ GIVEN = {
     "stall_minutes": 20.0,
     "dvc_prefix": "dvc",
     "weights": "",
+    "gpu": True,
 }
 
 

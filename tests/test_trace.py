@@ -17,7 +17,7 @@ from plantdoc.versions import dvc_hash, origin, shipped
 RECORD = """
 sys.path.insert(0, "src")
 from plantdoc import lineage, params as checked
-record = lineage.made_from("train", checked.load(), None)
+record = lineage.made_from("train", checked.load(), None, gpu=False)
 write("models/detector/config.json", {"classes": ["apple scab", "corn rust"], "made_from": record})
 """
 PACK = """
@@ -202,7 +202,7 @@ def test_check_says_what_it_compared(history):
         "same: 2 files, against dvc.lock",
         "same: params and seed",
         "same: code of the train stage",
-        "same: requirements.txt",
+        "same: requirements-train.txt",
         "same: data/tfrecords",
     ]
 
@@ -239,11 +239,11 @@ def test_data_of_another_revision_is_not_taken_for_the_models_own(repository, fi
 
 
 def test_another_lock_of_packages_at_that_commit_is_a_note_and_no_failure(retrained):
-    with open(retrained / "requirements.txt", "a") as file:
+    with open(retrained / "requirements-train.txt", "a") as file:
         file.write("# newer\n")
     commit(retrained, "a newer lock, with the model of the older one")
     verdicts = lines(trace(retrained, "models/detector", "--check"), "check")
-    assert [line for line in verdicts if line.startswith("note: requirements.txt is another")]
+    assert [line for line in verdicts if line.startswith("note: requirements-train.txt is another")]
 
 
 def test_check_fails_where_the_commit_has_other_params_than_the_model(retrained):

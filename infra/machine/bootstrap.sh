@@ -27,24 +27,32 @@ again() { # a command that the network may fail
 }
 
 python3 infra/machine/objects.py phase environment
-nvidia-smi >/dev/null 2>&1 || true # it makes the device's files
-if [ -e /dev/nvidiactl ]; then gpu=1 lock=requirements-gpu.txt; else gpu='' lock=requirements.txt; fi
-# An image may have the environment in it, named after the lock.
-baked=${PLANTDOC_HOME:-/opt/plantdoc}/environments/$(sha256sum "$lock" | cut -d ' ' -f 1)
+# The run's id says on which kind of machine it is trained, and with it which locks are installed.
+if nvidia-smi --query-gpu=name --format=csv,noheader >/dev/null 2>&1; then gpu=1; else gpu=''; fi
+if [ "$gpu" != "$PLANTDOC_GPU" ]; then
+  if [ -n "$gpu" ]; then
+    echo "this machine has an NVIDIA GPU, and the run is for machines without one (runner.instance_types)"
+  elif grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
+    echo "this machine has an NVIDIA GPU but no driver for it: choose an image with one (runner.image)"
+  else
+    echo "this machine has no NVIDIA GPU, and the run is for machines with one (runner.instance_types)"
+  fi
+  exit 1
+fi
+locks=(requirements-train.txt)
+if [ -n "$gpu" ]; then locks+=(requirements-gpu.txt); fi
+# An image may have the environment in it, named after the locks.
+baked=${PLANTDOC_HOME:-/opt/plantdoc}/environments/$(cat "${locks[@]}" | sha256sum | cut -d ' ' -f 1)
 if [ -d "$baked" ]; then
   ln -sfn "$baked" .venv
 else
-  if [ -z "$gpu" ] && grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
-    echo "this machine has an NVIDIA GPU but no driver for it: choose an image with one (runner.image)"
-    exit 1
-  fi
   if ! command -v make >/dev/null || ! python3 -c 'import ensurepip'; then
     export DEBIAN_FRONTEND=noninteractive
     again apt-get update -q
     again apt-get install -qy -o DPkg::Lock::Timeout=300 make python3-venv
   fi
   touch "$PLANTDOC_PROGRESS"
-  again make setup GPU="$gpu"
+  again make train-environment GPU="$gpu"
 fi
 touch "$PLANTDOC_PROGRESS"
 .venv/bin/python scripts/machine.py

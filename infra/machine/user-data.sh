@@ -30,6 +30,7 @@ export HOME="${HOME:-/root}"
 export PLANTDOC_BUCKET=@bucket@ PLANTDOC_REGION=@region@ AWS_DEFAULT_REGION=@region@
 export PLANTDOC_RUN_ID=@run_id@ PLANTDOC_ATTEMPT=@attempt@ PLANTDOC_STALL_MINUTES=@stall_minutes@
 export PLANTDOC_DVC_PREFIX=@dvc_prefix@ PLANTDOC_WEIGHTS_SHA256=@weights@
+export PLANTDOC_GPU=@gpu@
 exec >>"$folder/log" 2>&1
 
 cat >"$folder/objects.py" <<'PYTHON'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
@@ -13,6 +14,7 @@ import psutil
 from plantdoc import hashing, stage
 
 PATH = Path("results/cost.json")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def record(name: str, output: str, **figures: float) -> None:
@@ -30,11 +32,11 @@ def record(name: str, output: str, **figures: float) -> None:
 
 def machine() -> str:
     """What ran here, like `AMD EPYC 7R32, 8 cores, NVIDIA A10G`: models differ in bits between kinds of machine."""
-    cpus = re.findall(r"model name\s*: (.+)", _text("/proc/cpuinfo")) or [platform.processor() or platform.machine()]
-    return ", ".join([cpus[0], f"{psutil.cpu_count()} cores", *_gpus()])
+    return ", ".join([_cpu(), f"{psutil.cpu_count()} cores", *gpus()])
 
 
-def _gpus() -> list[str]:
+def gpus() -> list[str]:
+    """The names of the NVIDIA GPUs that the driver has, none without one; infra/machine/bootstrap.sh asks alike."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
@@ -44,8 +46,12 @@ def _gpus() -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:  # no Linux
-        return ""
+def _cpu() -> str:
+    with contextlib.suppress(OSError):  # Linux has this file; on arm64 without a name in it
+        if names := re.findall(r"model name\s*: (.+)", CPUINFO.read_text()):
+            return names[0]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # macOS has this program and this key
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout.strip()
+    return platform.processor() or platform.machine()

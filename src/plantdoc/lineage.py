@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plantdoc import hashing
+from plantdoc import hashing, locks
+from plantdoc.errors import UserError
 from plantdoc.params import Params, read
 
 
-def made_from(stage_name: str, params: Params, weights: Path | None) -> dict:
-    """The inputs of a training stage: params, seed, and SHA-256 of its data, code, locked environment and weights.
+def gpu_trains() -> bool:
+    """Whether a GPU trains here, as TensorFlow itself says; call after plantdoc.runtime.configure.
 
-    Data and code are the stage's own deps in dvc.yaml, so that nothing is named twice.
+    Raises:
+        UserError: it sees a GPU by libraries that no lock names: nobody could say what the model was trained with.
+    """
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        return False
+    if differing := locks.differences(locks.GPU):
+        raise UserError(
+            f"TensorFlow sees a GPU, but not by the libraries of {locks.GPU} ({differing[0]}): `make setup GPU=1` "
+            "installs them, and CUDA_VISIBLE_DEVICES=-1 trains on the CPU"
+        )
+    return True
+
+
+def made_from(stage_name: str, params: Params, weights: Path | None, gpu: bool) -> dict:
+    """The inputs of a training stage: params, seed, and SHA-256 of its data, code, locks and weights.
+
+    Data and code are the stage's own deps in dvc.yaml, so that nothing is named twice. `gpu` says whether a GPU trains:
+    the CUDA libraries are then part of the environment. Until 7b9b9a6 `environment` was the hash of requirements.txt.
     """
     deps = read("dvc.yaml")["stages"][stage_name]["deps"]
     code = [dep for dep in deps if dep.endswith(".py")]
@@ -23,6 +43,6 @@ def made_from(stage_name: str, params: Params, weights: Path | None) -> dict:
         "train": params.train.model_dump(),
         "data": {dep: hashing.of_files([dep], root=dep) for dep in data},
         "code": hashing.of_files(code, root="."),
-        "environment": hashing.of_file("requirements.txt"),
+        "environment": {lock: hashing.of_file(lock) for lock in locks.of_training(gpu)},
         "weights": hashing.of_file(weights) if weights else None,
     }

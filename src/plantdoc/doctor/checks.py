@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plantdoc.errors import UserError
 
-LOCKS = ("requirements.txt", "requirements-gpu.txt")
+BASE = "requirements.txt"
 DISK = 6e9  # bytes: the pictures of PlantDoc, their records, models and DVC's cache of all of these, with room to spare
 PATIENCE = 10.0  # seconds for a program to answer
 
@@ -27,38 +27,21 @@ def python(job: str) -> str:
 
 
 def environment(job: str) -> str:
-    """What is installed is what one of the locks says."""
-    from importlib.metadata import distributions
+    """What is installed is what the locks say: requirements.txt, and what make has installed on top of it."""
+    from plantdoc import locks
 
-    from packaging.utils import canonicalize_name
-
-    installed = {canonicalize_name(found.name): found.version for found in distributions()}
-    compared = [(_differences(Path(lock), installed), lock) for lock in LOCKS if Path(lock).is_file()]
-    if not compared:
-        raise UserError(f"{LOCKS[0]} is not there: restore it with `git checkout {LOCKS[0]}`")
-    differing, lock = min(compared, key=lambda pair: len(pair[0]))
-    if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        gpu = " GPU=1" if lock == LOCKS[1] else ""
-        raise UserError(f"not as {lock} says: {', '.join(differing[:3])}{more}: `make setup{gpu}`")
-    return f"as {lock} says, {len(installed)} packages"
-
-
-def _differences(lock: Path, installed: dict[str, str]) -> list[str]:
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found = []
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        if not line or line.startswith((" ", "#", "-")):
-            continue
-        wanted = Requirement(line.rstrip(" \\"))
-        if wanted.marker and not wanted.marker.evaluate():
-            continue
-        version = installed.get(canonicalize_name(wanted.name))
-        if not version or version not in wanted.specifier:
-            found.append(f"{wanted.name} is {version or 'missing'}, not {str(wanted.specifier).removeprefix('==')}")
-    return found
+    if not Path(BASE).is_file():
+        raise UserError(f"{BASE} is not there: restore it with `git checkout {BASE}`")
+    recorded = sorted(path.name for path in Path(sys.prefix, "installed").glob("*.txt") if Path(path.name).is_file())
+    names = list(dict.fromkeys([BASE, *recorded]))
+    for lock in names:
+        if differing := locks.differences(lock):
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            ours = Path(sys.prefix).resolve() == Path(".venv").resolve()
+            remedy = f"make clean setup{' GPU=1' * (locks.GPU in names)}" if ours else f"pip install -r {lock}"
+            raise UserError(f"not as {lock} says: {', '.join(differing[:3])}{more}: `{remedy}`")
+    on_top = f", with {' and '.join(names[1:])} on top" if names[1:] else ""
+    return f"as {BASE} says{on_top}"
 
 
 def git(job: str) -> str:

@@ -62,10 +62,12 @@ def quota(job: str) -> str:
     """The account may start one of the wanted instance types on one of the wanted markets."""
     from plantdoc import params
     from plantdoc.cloud import aws
+    from plantdoc.ec2 import instance_types
     from plantdoc.ec2.quotas import codes as quota_codes
     from plantdoc.storage import remote
 
     runner, there = params.load().runner, _default()
+    instance_types.have_gpu(runner.instance_types)
     with aws.explained():
         session = remote.session(there if there.on_s3 else None)
         where = {"region_name": runner.region or session.region_name, "config": remote.patience()}

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from plantdoc import commands, params
+from plantdoc import commands, locks, params
 from plantdoc.errors import UserError
 
 LIMIT = 20_000_000  # bytes, unpacked
 # What a training does not need; results change with every run, and would make every archive another.
 _NEEDLESS = ("tests/", "docs/", "notebooks/", "benchmarks/", "results/", ".github/", ".ci/")
 # Parts of the run that git need not track yet.
-_ALWAYS = ("dvc.yaml", "dvc.lock", "params.yaml", "requirements.txt", "requirements-gpu.txt")
+_ALWAYS = ("dvc.yaml", "dvc.lock", "params.yaml", locks.TRAIN, locks.GPU, "requirements.txt")
 _SECRET_NAMES = (
     *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "credentials", "credentials.*", "*credentials.json"),

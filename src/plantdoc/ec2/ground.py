@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plantdoc.ec2 import instance_types
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
 from plantdoc.params import Runner
@@ -42,11 +43,17 @@ def _check_types(place: Place, types: list[str]) -> None:
 
     for name in types:
         try:
-            place.ec2.describe_instance_types(InstanceTypes=[name])
+            about = place.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("InvalidInstanceType", "InvalidParameterValue"):
                 raise
             raise UserError(f"runner.instance_types: {place.region} knows no {name}") from None
+        makers = {gpu.get("Manufacturer") for gpu in about.get("GpuInfo", {}).get("Gpus", ())}
+        if ("NVIDIA" in makers) != instance_types.has_gpu(name):
+            raise UserError(
+                f"runner.instance_types: {name} {'has' if 'NVIDIA' in makers else 'has no'} NVIDIA GPU, other than its "
+                "name says (plantdoc/ec2/instance_types.py): choose another type"
+            )
 
 
 def _stack(place: Place) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from plantdoc import hashing
-from plantdoc.ec2 import attempts, ground, machines, prices, quotas
+from plantdoc.ec2 import attempts, ground, instance_types, machines, prices, quotas
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
 from plantdoc.machine import userdata
@@ -122,6 +122,7 @@ def _ask(
         stall_minutes=runner.stall_minutes,
         dvc_prefix=place.prefix,
         weights=order.weights,
+        gpu=instance_types.have_gpu(runner.instance_types),
     )
     tags = runner.tags | {
         "project": machines.PROJECT,

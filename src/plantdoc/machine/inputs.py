@@ -7,7 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from plantdoc import hashing, lineage, params, stage
+from plantdoc import cost, hashing, lineage, params, stage
 from plantdoc.errors import UserError
 from plantdoc.machine.job import Job
 from plantdoc.machine.persistence import insist
@@ -45,13 +45,19 @@ def check(job: Job, file: Path | None) -> dict:
         UserError: it is not what the run is named by.
     """
     settings = params.load()
-    made_from = lineage.made_from("train", settings, file)
-    if (found := hashing.of_value(made_from)[:16]) != job.run_id:
+    gpu = bool(cost.gpus())
+    made_from = lineage.made_from("train", settings, file, gpu)
+    if (found := hashing.of_value(made_from)[:16]) == job.run_id:
+        return made_from
+    if hashing.of_value(lineage.made_from("train", settings, file, not gpu))[:16] == job.run_id:
         raise UserError(
-            f"this machine would train run {found} and not {job.run_id}: its code, data, params or weights are not "
-            f"those of the computer that asked for it; here: {json.dumps(made_from, sort_keys=True)}"
+            f"the run {job.run_id} is for machines {'without' if gpu else 'with'} an NVIDIA GPU, and this one has "
+            f"{'one' if gpu else 'none, or no driver for it'}: check runner.instance_types and runner.image"
         )
-    return made_from
+    raise UserError(
+        f"this machine would train run {found} and not {job.run_id}: its code, data, params, locks or weights are not "
+        f"those of the computer that asked for it; here: {json.dumps(made_from, sort_keys=True)}"
+    )
 
 
 def _bring_output(store: Store, job: Job, path: Path, md5: str) -> None:

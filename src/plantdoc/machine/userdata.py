@@ -23,17 +23,18 @@ def render(
     stall_minutes: float,
     dvc_prefix: str,
     weights: str,
+    gpu: bool,
 ) -> str:
     """The user-data of one attempt at a run.
 
     The machine ends `minutes` after its start and `stall_minutes` after its last progress. `code` and `weights` are the
     SHA-256 of what it fetches from `runs/code/` and `runs/weights/`, weights '' for none. `dvc_prefix` is where DVC's
-    remote lies in the bucket.
+    remote lies in the bucket. `gpu` says whether the run's id is that of a training on a GPU.
 
     Raises:
         UserError: EC2 would refuse it for its size.
     """
-    values = {name: shlex.quote(str(value)) for name, value in locals().items()}
+    values = {name: shlex.quote(str(value)) for name, value in (locals() | {"gpu": "1" if gpu else ""}).items()}
     values["objects.py"] = (FOLDER / "objects.py").read_text().rstrip("\n")
     template = (FOLDER / "user-data.sh").read_text()
     script = re.sub(r"@([a-z_]+(?:\.py)?)@", lambda match: values[match[1]], template)

@@ -1,0 +1,36 @@
+"""The locks (requirements*.txt): which of them says what a training ran on, and whether that is what is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# A part of requirements.txt: what can change a model, without what cannot (linters, tests, servers).
+TRAIN = "requirements-train.txt"
+# What CUDA adds to it, where a GPU trains.
+GPU = "requirements-gpu.txt"
+
+
+def of_training(gpu: bool) -> tuple[str, ...]:
+    """The locks that say what a training runs on, on a GPU or on none, wherever it runs."""
+    return (TRAIN, GPU) if gpu else (TRAIN,)
+
+
+def differences(lock: Path | str) -> list[str]:
+    """How what is installed here differs from a lock, one line for each package; none where it is as the lock says."""
+    from importlib.metadata import distributions
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    installed = {canonicalize_name(found.name): found.version for found in distributions()}
+    found = []
+    for line in Path(lock).read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith((" ", "#", "-")):
+            continue
+        wanted = Requirement(line.rstrip(" \\"))
+        if wanted.marker and not wanted.marker.evaluate():
+            continue
+        version = installed.get(canonicalize_name(wanted.name))
+        if not version or version not in wanted.specifier:
+            found.append(f"{wanted.name} is {version or 'missing'}, not {str(wanted.specifier).removeprefix('==')}")
+    return found
