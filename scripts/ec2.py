@@ -87,10 +87,10 @@ def run(place, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import flow, instance_types
     from plantdoc.ec2.interrupts import Interrupts
 
-    interrupts = Interrupts()
-    interrupts.install()
     settings = params.load()
     gpu = instance_types.have_gpu(settings.runner.instance_types)
+    interrupts = Interrupts()
+    interrupts.install()
     with weights.located(settings.model.weights) as (_, file):
         run_id = hashing.of_value(lineage.made_from("train", settings, file, gpu))[:16]
         log.info("ec2: run %s", run_id)

@@ -11,7 +11,7 @@ import aws_server
 import pytest
 
 from plantdoc import params
-from plantdoc.ec2 import attempts, ground, launch, machines, place
+from plantdoc.ec2 import attempts, ground, instance_types, launch, machines, place
 from plantdoc.errors import UserError
 from plantdoc.storage import remote
 
@@ -170,6 +170,12 @@ def test_spot_quota_zero_leaves_the_market_on_demand(aws, here):
 def test_an_unknown_type_is_named(aws, here):
     with pytest.raises(UserError, match=r"runner\.instance_types: us-east-1 knows no g5\.colossal"):
         ground.find(here, runner(instance_types=["g5.xlarge", "g5.colossal"]))
+
+
+def test_a_type_whose_name_misleads_about_its_gpu_is_refused(here, monkeypatch):
+    monkeypatch.setattr(instance_types, "has_gpu", lambda name: False)
+    with pytest.raises(UserError, match=r"g5\.xlarge has an NVIDIA GPU, other than its name says"):
+        ground.find(here, runner(instance_types=["g5.xlarge"]))
 
 
 def test_dollars_bound_the_hours(aws, here):

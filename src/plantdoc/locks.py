@@ -17,12 +17,10 @@ def of_training(gpu: bool) -> tuple[str, ...]:
 
 def differences(lock: Path | str) -> list[str]:
     """How what is installed here differs from a lock, one line for each package; none where it is as the lock says."""
-    from importlib.metadata import distributions
+    from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
 
-    installed = {canonicalize_name(found.name): found.version for found in distributions()}
     found = []
     for line in Path(lock).read_text(encoding="utf-8").splitlines():
         if not line or line.startswith((" ", "#", "-")):
@@ -30,7 +28,10 @@ def differences(lock: Path | str) -> list[str]:
         wanted = Requirement(line.rstrip(" \\"))
         if wanted.marker and not wanted.marker.evaluate():
             continue
-        version = installed.get(canonicalize_name(wanted.name))
-        if not version or version not in wanted.specifier:
-            found.append(f"{wanted.name} is {version or 'missing'}, not {str(wanted.specifier).removeprefix('==')}")
+        try:
+            installed = version(wanted.name)
+        except PackageNotFoundError:
+            installed = "missing"
+        if installed == "missing" or installed not in wanted.specifier:
+            found.append(f"{wanted.name} is {installed}, not {str(wanted.specifier).removeprefix('==')}")
     return found

@@ -51,8 +51,8 @@ def _check_types(place: Place, types: list[str]) -> None:
         makers = {gpu.get("Manufacturer") for gpu in about.get("GpuInfo", {}).get("Gpus", ())}
         if ("NVIDIA" in makers) != instance_types.has_gpu(name):
             raise UserError(
-                f"runner.instance_types: {name} {'has' if 'NVIDIA' in makers else 'has no'} NVIDIA GPU, other than its "
-                "name says (plantdoc/ec2/instance_types.py): choose another type"
+                f"runner.instance_types: {name} {'has an' if 'NVIDIA' in makers else 'has no'} NVIDIA GPU, other than "
+                "its name says (plantdoc/ec2/instance_types.py): choose another type"
             )
 
 

@@ -19,7 +19,7 @@ from plantdoc.versions.shipped import Model
 
 # What made_from says of a model's params; its other keys are hashes.
 PARAMS = ("seed", "lr", "model", "train")
-_WHOLE = "requirements.txt"
+_WHOLE = "requirements.txt"  # the one lock that there was until 7b9b9a6; records of then have its hash alone
 _AT_ONCE = 5000  # commits in one command line
 
 
@@ -133,12 +133,6 @@ def code(revision: Revision, stage: str) -> str | None:
     return hashing.of_value(sorted((name, hashlib.sha256(text).hexdigest()) for name, text in files.items()))
 
 
-def environment(made_from: dict) -> dict[str, str]:
-    """The locks that a model says it was trained with, name → SHA-256; until 7b9b9a6 one of them held everything."""
-    found = made_from.get("environment")
-    return found if isinstance(found, dict) else {_WHOLE: found}
-
-
 def stale(revision: Revision, stage: str) -> list[str]:
     """The outputs that a stage read in another state than the one in a revision's dvc.lock."""
     deps = {dep["path"]: dep["md5"] for dep in revision.lock[stage].get("deps", ())}
@@ -157,16 +151,22 @@ def compare(model: Model, revision: Revision) -> Iterator[tuple[str, str]]:
     differing = other_params(made_from, revision)
     yield ("differs", "; ".join(differing)) if differing else ("same", "params and seed")
     yield "same" if code(revision, "train") == made_from.get("code") else "differs", "code of the train stage"
-    for lock, sha256 in environment(made_from).items():
+    yield from compare_environment(made_from, revision)
+    for path, sha256 in sorted(made_from.get("data", {}).items()):
+        yield _compare_data(path, sha256, revision)
+    if made_from.get("weights"):
+        yield _compare_weights(made_from["weights"], revision)
+
+
+def compare_environment(made_from: dict, revision: Revision) -> Iterator[tuple[str, str]]:
+    """Hold the locks that a model says it was trained with against those of a revision."""
+    found = made_from.get("environment")
+    for lock, sha256 in (found if isinstance(found, dict) else {_WHOLE: found}).items():
         text = revision.read(lock)
         if text is not None and hashlib.sha256(text).hexdigest() == sha256:
             yield "same", lock
         else:
             yield "note", f"{lock} is another than the model was trained with; a new lock alone retrains nothing"
-    for path, sha256 in sorted(made_from.get("data", {}).items()):
-        yield _compare_data(path, sha256, revision)
-    if made_from.get("weights"):
-        yield _compare_weights(made_from["weights"], revision)
 
 
 def _compare_data(path: str, sha256: str, revision: Revision) -> tuple[str, str]:

@@ -1,0 +1,157 @@
+"""What run ids and models say of the environment: the lock of a training, and that of the GPU where one trains."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import miniature
+import pytest
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+from plantdoc import cost, hashing, lineage, locks, params
+from plantdoc.ec2 import instance_types
+from plantdoc.errors import UserError
+from plantdoc.versions import origin
+
+NVIDIA_SMI = """#!/bin/sh
+test "$*" = "--query-gpu=name --format=csv,noheader" && echo "NVIDIA A10G"
+"""
+
+
+@pytest.fixture
+def repository(root, tmp_path, monkeypatch) -> Path:
+    """What a record is made of, without data; the current directory."""
+    for name in ("dvc.yaml", "params.yaml", *root.glob("requirements*.txt"), "src"):
+        source = root / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / source.relative_to(root))
+    (tmp_path / "data/tfrecords").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def record(gpu: bool = False) -> dict:
+    return lineage.made_from("train", params.load(), None, gpu)
+
+
+def append(lock: str) -> None:
+    with open(lock, "a") as file:
+        file.write("another-package==1.0 --hash=sha256:00\n")
+
+
+@pytest.mark.parametrize("lock", ["requirements-dev.txt", "requirements.txt", "requirements-beam.txt", locks.GPU])
+def test_a_newer_linter_server_or_beam_leaves_the_run_id(repository, lock):
+    before = hashing.of_value(record())
+    append(lock)
+    assert hashing.of_value(record()) == before
+
+
+@pytest.mark.parametrize(("lock", "gpu"), [(locks.TRAIN, False), (locks.TRAIN, True), (locks.GPU, True)])
+def test_another_lock_of_the_training_is_another_run(repository, lock, gpu):
+    before = hashing.of_value(record(gpu))
+    append(lock)
+    assert hashing.of_value(record(gpu)) != before
+
+
+def test_a_model_of_a_gpu_names_the_lock_of_the_gpu(repository):
+    expected = {lock: hashing.of_file(lock) for lock in ("requirements-train.txt", "requirements-gpu.txt")}
+    assert record(gpu=True)["environment"] == expected
+    assert record()["environment"] == {"requirements-train.txt": expected["requirements-train.txt"]}
+
+
+class Revision:
+    """A revision that has the files of a folder."""
+
+    def read(self, path: str) -> bytes | None:
+        return Path(path).read_bytes() if Path(path).is_file() else None
+
+
+def test_records_of_the_old_form_and_the_new_are_held_against_the_locks_that_they_name(repository):
+    old = {"environment": hashing.of_file("requirements.txt")}
+    both = [("same", "requirements-train.txt"), ("same", "requirements-gpu.txt")]
+    assert list(origin.compare_environment(old, Revision())) == [("same", "requirements.txt")]
+    assert list(origin.compare_environment(record(gpu=True), Revision())) == both
+    new = record(gpu=True)
+    append("requirements.txt")
+    append(locks.GPU)
+    for made_from, expected in ((old, ["note"]), (new, ["same", "note"])):
+        assert [verdict for verdict, _ in origin.compare_environment(made_from, Revision())] == expected
+    *_, (_, about) = origin.compare_environment(new, Revision())
+    assert about.startswith("requirements-gpu.txt is another than the model was trained with")
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """A TensorFlow that lists the GPUs it is given; the real one starts in seconds, and finds none here."""
+
+    def see(*gpus: str) -> None:
+        config = SimpleNamespace(list_physical_devices={"GPU": list(gpus)}.__getitem__)
+        monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+
+    return see
+
+
+def test_a_gpu_that_the_locks_libraries_drive_trains(repository, seen):
+    seen()
+    assert lineage.gpu_trains() is False
+    seen("GPU:0")
+    Path(locks.GPU).write_text(f"pytest=={pytest.__version__}\n")  # a library that is installed
+    assert lineage.gpu_trains() is True
+
+
+def test_a_gpu_by_other_libraries_is_refused(repository, seen):
+    seen("GPU:0")
+    Path(locks.GPU).write_text("pytest==0.1\n")
+    with pytest.raises(UserError, match=r"pytest is .*, not 0\.1.*make setup GPU=1.*CUDA_VISIBLE_DEVICES=-1"):
+        lineage.gpu_trains()
+
+
+def test_the_name_of_a_type_tells_whether_it_has_an_nvidia_gpu():
+    def listed(about: dict) -> bool:
+        return "NVIDIA" in {gpu.get("Manufacturer") for gpu in (about.get("GpuInfo") or {}).get("Gpus", ())}
+
+    wrong = [name for name, about in INSTANCE_TYPES.items() if instance_types.has_gpu(name) != listed(about)]
+    assert wrong == [] and sum(map(listed, INSTANCE_TYPES.values())) > 50
+    assert instance_types.has_gpu("p6-b200.48xlarge") and not instance_types.has_gpu("g4ad.xlarge")
+
+
+def test_types_with_and_without_a_gpu_are_not_mixed():
+    assert instance_types.have_gpu(["g5.xlarge", "g4dn.xlarge"]) and not instance_types.have_gpu(
+        ["c7i.xlarge", "t3.large"]
+    )
+    with pytest.raises(
+        UserError, match=r"with a GPU \(g5\.xlarge\) and without one \(c7i\.xlarge, t3\.large\).*keep one"
+    ):
+        instance_types.have_gpu(["c7i.xlarge", "g5.xlarge", "t3.large"])
+
+
+def test_a_run_on_mixed_types_is_refused_before_aws_is_asked(repository, root, monkeypatch):
+    miniature.set_params(repository, runner__instance_types=["g5.xlarge", "c7i.xlarge"])
+    monkeypatch.syspath_prepend(root / "scripts")
+    with pytest.raises(UserError, match=r"mixes types with a GPU \(g5\.xlarge\) and without one \(c7i\.xlarge\)"):
+        importlib.import_module("ec2").run(None, None)  # no account to ask
+
+
+def test_gpus_are_those_of_the_driver(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cost.gpus() == []
+    (tmp_path / "nvidia-smi").write_text(NVIDIA_SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert cost.gpus() == ["NVIDIA A10G"]
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'; exit 6\n")
+    assert cost.gpus() == []
+
+
+def test_the_processor_is_named_without_linux_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without = cost.machine()
+    assert without.split(",")[0] and "cores" in without
+    (tmp_path / "sysctl").write_text('#!/bin/sh\ntest "$*" = "-n machdep.cpu.brand_string" && echo "Apple M3"\n')
+    (tmp_path / "sysctl").chmod(0o755)
+    assert cost.machine().startswith("Apple M3, ")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: AMD EPYC 7R32\n")
+    assert cost.machine().startswith("AMD EPYC 7R32, ")
