@@ -54,10 +54,11 @@ def asked(arguments: list[str], options: tuple[str, ...]) -> bool:
 def before(arguments: list[str]) -> None:
     """Say what the first run will take, and let results that are at hand be used."""
     try:
-        if not arguments and (words := summary.first_run(revisions.find())):
+        workspace = revisions.find()
+        if not arguments and (words := summary.first_run(workspace)):
             print(words, flush=True)
         if not asked(arguments, WITHOUT_RUN_CACHE):
-            for name in run_cache.restore():
+            for name in run_cache.restore(workspace):
                 print(
                     f"{name}: the outputs that dvc.lock names are not in the cache here; an earlier result of the same "
                     "code, data and params is, and is used",

@@ -11,55 +11,53 @@ import os
 import shutil
 from pathlib import Path
 
-from plantdoc import params
 from plantdoc.dotted import flat
+from plantdoc.revisions import Revision
 from plantdoc.storage import outputs
 from plantdoc.versions import dvc_hash
 
 
-def restore(root: Path | str = ".") -> list[str]:
+def restore(workspace: Revision) -> list[str]:
     """Replace stages of dvc.lock by their entries in the run cache; return the names of these stages.
 
     A stage is replaced when its command, code and params are those of dvc.lock, an output that dvc.lock names is
     neither in the cache nor in the workspace, and the cache holds all outputs of an earlier run with the same inputs.
     """
-    root = Path(root)
-    if not (root / "dvc.lock").is_file():
+    if not workspace.lock:
         return []
-    objects = outputs.cache(root)
-    lock = params.read(root / "dvc.lock")["stages"]
+    objects = outputs.cache(workspace.root)
+    lock = dict(workspace.lock)
     found: dict[str, dict] = {}
-    for name, stage in params.read(root / "dvc.yaml")["stages"].items():
+    for name, stage in workspace.parsed("dvc.yaml")["stages"].items():
         entry = lock.get(name)
-        if not entry or not _missing(root, objects, stage, entry) or not _same_inputs(root, stage, entry, lock):
-            continue
-        if earlier := _earlier_run(objects, entry):
-            found[name] = lock[name] = earlier
-    return list(found) if found and _write(root, found) else []
+        if entry and _missing(workspace, objects, stage, entry) and _same_inputs(workspace, stage, entry, lock):
+            earlier = _earlier_run(objects, entry)
+            if earlier:
+                found[name] = lock[name] = earlier
+    return list(found) if found and _write(workspace.root, found) else []
 
 
-def _missing(root: Path, objects: Path, stage: dict, entry: dict) -> bool:
+def _missing(workspace: Revision, objects: Path, stage: dict, entry: dict) -> bool:
     """Whether an output that DVC keeps is neither whole in the cache nor, as dvc.lock names it, in the workspace."""
     kept = {out for out in stage.get("outs", ()) if isinstance(out, str)}
     for out in entry.get("outs", ()):
         if out["path"] in kept and not outputs.is_whole(out["md5"], objects):
-            path = root / out["path"]
+            path = workspace.root / out["path"]
             if not path.exists() or dvc_hash.of(path) != out["md5"]:
                 return True
     return False
 
 
-def _same_inputs(root: Path, stage: dict, entry: dict, lock: dict[str, dict]) -> bool:
+def _same_inputs(workspace: Revision, stage: dict, entry: dict, lock: dict[str, dict]) -> bool:
     """Whether the stage would run with the inputs that dvc.lock names; outputs of other stages as dvc.lock has them."""
     if stage["cmd"] != entry["cmd"]:
         return False
-    for file, recorded in entry.get("params", {}).items():
-        present = flat(params.read(root / file))
-        if any(present.get(key) != value for key, value in flat(recorded).items()):
-            return False
+    recorded = flat(entry.get("params", {}).get("params.yaml", {}))
+    if any(workspace.params.get(key) != value for key, value in recorded.items()):
+        return False
     made = {out["path"]: out["md5"] for other in lock.values() for out in other.get("outs", ())}
     for dep in entry.get("deps", ()):
-        path = root / dep["path"]
+        path = workspace.root / dep["path"]
         present = made.get(dep["path"]) or (path.exists() and dvc_hash.of(path))
         if present != dep["md5"]:
             return False
@@ -69,12 +67,13 @@ def _same_inputs(root: Path, stage: dict, entry: dict, lock: dict[str, dict]) ->
 def _earlier_run(objects: Path, entry: dict) -> dict | None:
     """The newest run of the same inputs whose outputs, with metrics and plots, are all in the cache."""
     from dvc.utils import dict_sha256
+    from dvc.utils.serialize import load_yaml
 
     # DVC's own key of a run: `dvc.stage.cache._get_cache_hash`.
     key = dict_sha256(entry | {"outs": [out["path"] for out in entry["outs"]]}, exclude=["size", "nfiles"])
     folder = objects.parents[1] / "runs" / key[:2] / key
     for file in sorted(folder.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
-        run = params.read(file)
+        run = load_yaml(str(file))
         if all(outputs.is_whole(out["md5"], objects) for out in run["outs"]):
             return run
     return None

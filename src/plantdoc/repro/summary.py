@@ -15,7 +15,7 @@ from plantdoc.repro.comparison import SCORE, Comparison
 from plantdoc.revisions import Revision
 
 WIDTH = 100
-_INDENT = 14
+INDENT = 14
 _NEXT = (
     ("make serve", "open the page: drop a photo, see the boxes"),
     ('make experiment SET="lr=0.2"', "try another learning rate"),
@@ -140,8 +140,8 @@ def text(found: Iterable[Line], colour: bool = False) -> str:
     """The lines as text, WIDTH wide, headings bold on a terminal."""
     shown = []
     for heading, words in found:
-        whole = _wrapped(f"{heading:<{_INDENT}}{words}", indent=_INDENT)
-        shown.append(f"\x1b[1m{whole[:_INDENT]}\x1b[0m{whole[_INDENT:]}" if colour else whole)
+        whole = _wrapped(f"{heading:<{INDENT}}{words}", indent=INDENT)
+        shown.append(f"\x1b[1m{whole[:INDENT]}\x1b[0m{whole[INDENT:]}" if colour else whole)
     return "\n".join(shown)
 
 
