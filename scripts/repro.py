@@ -26,8 +26,8 @@ from plantdoc.errors import UserError
 from plantdoc.repro import run_cache, summary
 
 # Options of `dvc repro` with which the run cache is not asked, or nothing is run.
-WITHOUT_RUN_CACHE = ("f", "force", "dry", "no-run-cache", "pull", "h", "help")
-WITHOUT_SUMMARY = ("q", "quiet", "dry", "h", "help")
+WITHOUT_RUN_CACHE = ("f", "force", "dry", "no-run-cache", "pull")
+WITHOUT_SUMMARY = ("q", "quiet", "dry")
 
 
 def main() -> int:
@@ -90,4 +90,8 @@ def after(costs: dict[str, dict]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before dvc has started
+        print("repro: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -97,7 +97,7 @@ def test_another_cpu_is_told_with_both_scores_and_what_to_do(elsewhere):
         )
     )
     assert old != new
-    assert f"{old:.3f} (95 % interval {old - 0.04:.3f}–{old + 0.04:.3f}) on test, {new:.3f}" in machine
+    assert f"{old:.3f} ({old - 0.04:.3f}–{old + 0.04:.3f}) on test, {new:.3f}" in machine
     assert machine.endswith("here: they agree within their 95 % intervals")
     assert lines["test mAP@50"].startswith(f"{new:.3f} ")
     assert lines["changed"].startswith("dvc.lock and 2 files in results/")
@@ -197,7 +197,7 @@ class TestRunCache:
         ours = revisions.find("workspace", dropped).lock
         assert [name for name in ours if ours[name] != theirs[name]] == ["train"]
         assert list(ours) == list(theirs)
-        assert not list(dropped.glob("dvc.lock.*"))
+        assert not list(dropped.glob(".dvc.lock*"))
 
     def test_asks_for_the_inputs_of_the_lock_whatever_the_workspace_holds(self, dropped):
         """Before train, `dvc repro` brings the records that dvc.lock names, and takes them for unchanged."""
@@ -279,13 +279,13 @@ class TestSummary:
         cost.record("deploy", summary.OUTPUTS["deploy"], minutes=9.0)
         assert self.minutes(before) == (
             "fetch 0.0, augment 1.0, evaluate 3.0 on EPYC, 2 cores; deploy 9.0 on Xeon, 4 cores. "
-            "Not run now: fetch, augment, evaluate. Not measured: train"
+            "Not run now: fetch, augment, evaluate. Not known for these outputs: train"
         )
 
     def test_minutes_that_nobody_measured(self, workspace):
-        assert self.minutes() == "Not measured: fetch, augment, train, evaluate, deploy"
+        assert self.minutes() == "Not known for these outputs: fetch, augment, train, evaluate, deploy"
         cost.PATH.write_text("{")
-        assert self.minutes() == "Not measured: fetch, augment, train, evaluate, deploy"
+        assert self.minutes() == "Not known for these outputs: fetch, augment, train, evaluate, deploy"
 
     @pytest.mark.parametrize(
         ("new", "agreed"),

@@ -7,12 +7,12 @@ stage again, although the run cache may hold this machine's own result of the sa
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from plantdoc.dotted import flat
 from plantdoc.revisions import Revision
+from plantdoc.stage import replacing
 from plantdoc.storage import outputs
 from plantdoc.versions import dvc_hash
 
@@ -85,14 +85,12 @@ def _write(root: Path, entries: dict[str, dict]) -> bool:
     from dvc.repo import Repo
     from dvc.utils.serialize import modify_yaml
 
-    with Repo(str(root)) as repo:
-        try:
-            with repo.lock:
-                part = root / "dvc.lock.partial"
-                shutil.copy(root / "dvc.lock", part)
-                with modify_yaml(str(part)) as data:
-                    data["stages"].update(entries)
-                os.replace(part, root / "dvc.lock")
-        except LockError:
-            return False  # `dvc repro` meets the same lock and says so
+    lock = root / "dvc.lock"
+    try:
+        with Repo(str(root)) as repo, repo.lock, replacing(lock, folder=False) as new:
+            shutil.copy(lock, new)
+            with modify_yaml(str(new)) as data:
+                data["stages"].update(entries)
+    except LockError:
+        return False  # `dvc repro` meets the same lock and says so
     return True

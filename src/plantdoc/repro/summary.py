@@ -21,6 +21,7 @@ _NEXT = (
     ('make experiment SET="lr=0.2"', "try another learning rate"),
     (".venv/bin/python scripts/recipe.py", "PlantDoc, or your own pictures"),
 )
+_SHORT = " ({}–{})"
 _HASHED = 1e9  # bytes; an output that is larger is not read just to tell its minutes
 Line = tuple[str, str]  # heading, text
 
@@ -69,10 +70,9 @@ def _scored(revision: Revision) -> str:
     return "not measured yet: `make repro`" if value is None else _score(revision)
 
 
-def _score(revision: Revision) -> str:
+def _score(revision: Revision, form: str = " (95 % interval {}–{})") -> str:
     low, high = (revision.metrics.get(f"{SCORE}_{end}") for end in ("low", "high"))
-    interval = "" if None in (low, high) else f" (95 % interval {score(low)}–{score(high)})"
-    return score(revision.metrics.get(SCORE)) + interval
+    return score(revision.metrics.get(SCORE)) + ("" if None in (low, high) else form.format(score(low), score(high)))
 
 
 def minutes(workspace: Revision, costs_before: dict[str, dict]) -> str:
@@ -93,7 +93,7 @@ def minutes(workspace: Revision, costs_before: dict[str, dict]) -> str:
     if earlier:
         text += f". Not run now: {', '.join(earlier)}"
     if unknown:
-        text += f"{'. ' if text else ''}Not measured: {', '.join(unknown)}"
+        text += f"{'. ' if text else ''}Not known for these outputs: {', '.join(unknown)}"
     return text
 
 
@@ -113,7 +113,7 @@ def _otherwise(workspace: Revision, against: Comparison) -> list[Line]:
     name = against.head.commit[:7]
     if against.changed:
         more = f" and {len(against.changed) - 5} more" if len(against.changed) > 5 else ""
-        scores = f"test mAP@50 {_score(against.head)} there, {_score(workspace)} here"
+        scores = f"test mAP@50 {_score(against.head, _SHORT)} there, {_score(workspace, _SHORT)} here"
         return [("changed", f"{', '.join(against.changed[:5])}{more} since {name}; {scores}")]
     verdict = {
         True: "they agree within their 95 % intervals",
@@ -127,12 +127,12 @@ def _otherwise(workspace: Revision, against: Comparison) -> list[Line]:
         (
             "this machine",
             f"equal to {name}: {', '.join(against.equal) or 'no stage'}; not equal, from the same code and params: "
-            f"{', '.join(against.other)}; test mAP@50 {_score(against.head)} on {machine}, {_score(workspace)} here: "
-            f"{verdict}",
+            f"{', '.join(against.other)}; test mAP@50 {_score(against.head, _SHORT)} on {machine}, "
+            f"{_score(workspace, _SHORT)} here: {verdict}",
         ),
         ("changed", f"dvc.lock and {results} files in results/ (git), outputs of {', '.join(against.other)} (DVC)"),
         ("keep", 'git commit -m "Results of this machine" dvc.lock results'),
-        ("drop", f"git checkout -- dvc.lock results   (`make pull` then brings {name}'s outputs, if pushed)"),
+        ("drop", f"git checkout -- dvc.lock results   (and `make pull`, if {name} was pushed)"),
     ]
 
 
