@@ -186,10 +186,15 @@ def test_a_signal_ends_dvc_and_no_summary_follows(number, repository, tmp_path):
 class TestRunCache:
     """When dvc.lock is left as it is, and when not."""
 
+    @pytest.fixture(scope="class")
+    def copy(self, elsewhere, tmp_path_factory) -> Path:
+        return Path(shutil.copytree(elsewhere[0], tmp_path_factory.mktemp("copy") / "clone", symlinks=True))
+
     @pytest.fixture
-    def dropped(self, clone) -> Path:
-        miniature.git(clone, "checkout", "-q", "--", "dvc.lock", "results")
-        return clone
+    def dropped(self, copy) -> Path:
+        """The clone with the committed dvc.lock and code, and its own models and cache."""
+        miniature.git(copy, "checkout", "-q", "--", ".")
+        return copy
 
     def test_replaces_the_stage_and_nothing_else(self, dropped):
         theirs = revisions.find("workspace", dropped).lock
@@ -204,10 +209,10 @@ class TestRunCache:
         (dropped / "data/tfrecords/meta.json").write_text("of another branch")
         assert run_cache.restore(revisions.find("workspace", dropped)) == ["train"]
 
-    def test_leaves_outputs_that_are_in_the_cache(self, repository):
-        before = (repository / "dvc.lock").read_bytes()
-        assert run_cache.restore(revisions.find("workspace", repository)) == []
-        assert (repository / "dvc.lock").read_bytes() == before
+    def test_leaves_outputs_that_are_in_the_cache(self, origin):
+        before = (origin / "dvc.lock").read_bytes()
+        assert run_cache.restore(revisions.find("workspace", origin)) == []
+        assert (origin / "dvc.lock").read_bytes() == before
 
     def test_leaves_a_stage_with_other_inputs(self, dropped):
         def replace(name: str, old: str, new: str) -> None:
@@ -229,13 +234,17 @@ class TestRunCache:
 
     def test_leaves_a_stage_whose_earlier_run_is_not_whole(self, dropped):
         weights = run_cache.dvc_hash.of(dropped / "models/detector/detector.weights.h5")
-        (dropped / ".dvc/cache/files/md5" / weights[:2] / weights[2:]).unlink()
+        kept = dropped / ".dvc/cache/files/md5" / weights[:2] / weights[2:]
+        moved = kept.rename(kept.with_suffix(".moved"))
         assert run_cache.restore(revisions.find("workspace", dropped)) == []
+        moved.rename(kept)
 
     def test_leaves_outputs_that_are_in_the_workspace_alone(self, origin, dropped):
-        shutil.rmtree(dropped / "models/detector")
+        ours = (dropped / "models/detector").rename(dropped / "models/ours")
         shutil.copytree(origin / "models/detector", dropped / "models/detector")
         assert run_cache.restore(revisions.find("workspace", dropped)) == []
+        shutil.rmtree(dropped / "models/detector")
+        ours.rename(dropped / "models/detector")
 
     @pytest.mark.full
     def test_leaves_a_lock_that_another_dvc_holds(self, dropped):
@@ -259,11 +268,11 @@ class TestSummary:
             path.write_text(str(i))
         return tmp_path
 
-    def test_is_short_where_the_results_are_the_committed_ones(self, repository):
-        found = summary.lines(revisions.find("workspace", repository), {})
+    def test_is_short_where_the_results_are_the_committed_ones(self, origin):
+        found = summary.lines(revisions.find("workspace", origin), {})
         assert [heading for heading, _ in found] == ["test mAP@50", "minutes", "pictures", "report", "next", "", ""]
         assert len(summary.text(found).splitlines()) == 7
-        assert summary.first_run(revisions.find("workspace", repository)) == ""
+        assert summary.first_run(revisions.find("workspace", origin)) == ""
 
     def minutes(self, before: dict | None = None) -> str:
         return summary.minutes(revisions.find(), before or {})
