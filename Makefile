@@ -33,15 +33,43 @@ TO ?= workspace
 # Benchmarks side by side measure each other, and two installers in one environment undo each other's work.
 .NOTPARALLEL:
 
+# A screen of 24 lines with 100 columns; tests/test_help.py looks for every target in it.
+define HELP
+start        make repro         run the pipeline; the sample takes about 5 minutes on 2 cores
+             make serve         serve the page and the API here; MODEL=detector@v1.2.0 PORT=8080
+             make doctor        say what is ready and what is not; FOR=push, ec2 or deploy
+             make test          run each feature's test
+
+experiments  make experiment    run one: SET="lr=0.2 train.epochs=30" NAME=my-try RUNNER=ec2
+             make sweep         run several: LR="0.05 0.1 0.2" PARAMS="train.epochs=10,20" JOBS=2
+             make report        compare two revisions: FROM=main TO=workspace
+
+data, models make push, pull    send data and models of this revision to the remote; bring them
+             make repair        send again what the remote has lost or has damaged
+             make gc            remove what no branch, tag or version needs; shows it and asks first
+             make promote       make the best experiment a version: BY=train:val_map50
+             make models        list the versions with their scores
+
+AWS          make aws           make bucket, roles and budget: BUCKET=name REGION= EMAIL=
+             make deploy        serve the bundle on SageMaker; VERSION=detector@v1.2.0
+             make endpoints     list endpoints; make rollback: serve the version before again
+             make api           put a public API in front of the endpoint
+             make undeploy      remove endpoint and API; the others: make api-delete, aws-delete
+             make ec2-smoke     try a training on EC2 for some cents; make sagemaker-smoke: serving
+
+development  make setup, test-all, test-rest, test-large, lint, format, lock, clean
+             make bench, bench-peers  measure against what people would use instead
+endef
+
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	$(info $(HELP))@:
 
 setup: $(STAMP)  ## make .venv from the lock; GPU=1 adds CUDA, BEAM=1 Apache Beam, and both stay until `make clean`
 
 train-environment: $(TRAIN)
 
-repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed
-	$(IN_VENV) dvc repro
+repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed; TARGETS=augment up to a stage
+	@$(IN_VENV) python scripts/repro.py $(TARGETS)
 
 experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try; RUNNER=ec2
 	@set -f; set -- $${RUNNER:+-S "runner.kind=$$RUNNER"}; for change in $$SET; do set -- "$$@" -S "$$change"; done; \

@@ -1,7 +1,8 @@
-"""`--help` is read by people who wait for it: no script loads anything heavy before it knows what is wanted."""
+"""Help is read by people who wait for it: scripts load nothing heavy for `--help`, and `make` fits on a screen."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,16 @@ def test_the_help_loads_nothing_heavy(program, tmp_path):
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "argparse" in loaded  # else nothing was seen
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_make_alone_names_every_target_on_one_screen(tmp_path):
+    done = subprocess.run(["make", "-f", ROOT / "Makefile"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 100
+    named = {
+        word for line in re.findall(r"make ((?:[a-z0-9-]+, )*[a-z0-9-]+)", done.stdout) for word in line.split(", ")
+    }
+    targets = re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert "repro" in targets
+    assert not set(targets) - named - {"help"}, "HELP in the Makefile lacks these"

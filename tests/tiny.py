@@ -40,6 +40,9 @@ def quality():
     away = 0.2 * abs(math.log10(params["lr"] / 0.2)) + 0.01 * abs(params["train"]["epochs"] - 3)
     return round(max(0.0, 0.6 - away), 6)
 
+# Another kind of CPU trains to other weights, and so to other scores.
+cpu = os.environ.get("TINY_CPU", "")
+
 # A test sees which stages ran, how often, and can hold one until it says so.
 if log := os.environ.get("TINY_LOG"):
     with open(log, "a") as file:
@@ -66,7 +69,7 @@ if params["lr"] > 1000:
     sys.exit("train: the loss is not finite at step 0: lower lr")
 while (hold := os.environ.get("TINY_HOLD")) and Path(hold, str(params["lr"])).exists():
     time.sleep(0.02)
-write("models/detector/detector.weights.h5", noise(100_000, "weights", params["lr"], params["train"]))
+write("models/detector/detector.weights.h5", noise(100_000, "weights", params["lr"], params["train"], cpu))
 made_from = {name: params[name] for name in ("seed", "lr", "model", "train")}
 write("models/detector/config.json", {"made_from": made_from})
 write("results/train/metrics.json", {"val_map": quality() / 2, "val_map50": quality(), "best_epoch": 1, "epochs": 1})
@@ -76,7 +79,7 @@ for name in ("train/box", "train/class", "train/lr", "val/map", "val/map50"):
 cost(pictures_per_second=10.0)
 """,
     "evaluate": """
-map50 = round(quality() * 0.9, 6)
+map50 = round(quality() * 0.9 + len(cpu) / 1000, 6)
 write("results/evaluate/predictions.json", [{"image_id": 1, "category_id": 0, "bbox": [1, 2, 30, 40], "score": map50}])
 write("results/evaluate/pictures/random-1.jpg", noise(1000, "picture", params["lr"]))
 write("results/evaluate/metrics.json", {"map": map50 / 2, "map50": map50, "map50_low": map50 - 0.04,

@@ -49,20 +49,20 @@ class Revision:
     @cached_property
     def params(self) -> dict[str, object]:
         """params.yaml, flat: `train.epochs`."""
-        return flat(self._parsed("params.yaml"))
+        return flat(self.parsed("params.yaml"))
 
     @cached_property
     def metrics(self) -> dict[str, object]:
         """The files of METRICS, flat: `train:val_map50`, `cost:train.minutes`."""
         found = {}
         for name, path in METRICS.items():
-            found |= {f"{name}:{key}": value for key, value in flat(self._parsed(path)).items()}
+            found |= {f"{name}:{key}": value for key, value in flat(self.parsed(path)).items()}
         return found
 
     @cached_property
     def lock(self) -> dict[str, dict]:
         """dvc.lock's stages; empty where there is no lock."""
-        return self._parsed("dvc.lock").get("stages") or {}
+        return self.parsed("dvc.lock").get("stages") or {}
 
     def md5(self, out: str) -> str | None:
         """The hash that dvc.lock has for an output; a folder's ends with `.dir`."""
@@ -72,7 +72,8 @@ class Revision:
                     return entry["md5"]
         return None
 
-    def _parsed(self, path: str) -> dict:
+    def parsed(self, path: str) -> dict:
+        """The values of a YAML or JSON file, empty where there is none; raises UserError where it cannot be read."""
         text = self.read(path) or b""
         try:
             return (json.loads(text or "{}") if path.endswith(".json") else YAML(typ="safe").load(text)) or {}

@@ -7,7 +7,7 @@ from plantdoc.report import dvc_files, markup, tracked
 from plantdoc.revisions import Revision
 
 # The output that each stage's figures belong to, in the order of the pipeline.
-_OUTPUTS = {
+OUTPUTS = {
     "fetch": "data/raw",
     "augment": "data/tfrecords",
     "train": "models/detector",
@@ -21,7 +21,7 @@ _UNKNOWN = "‡"
 def table(before: Revision, after: Revision) -> list[str]:
     """Minutes per stage, the machine, and dollars where there are any, with a note on figures of another run."""
     old, new = _costs(before), _costs(after)
-    stages = [name for name in _OUTPUTS if name in old or name in new]
+    stages = [name for name in OUTPUTS if name in old or name in new]
     if not stages:
         return ["**Time and cost:** not recorded.", ""]
     marks = {id(costs): _marks(revision, costs) for revision, costs in ((before, old), (after, new))}
@@ -52,15 +52,15 @@ def _costs(revision: Revision) -> dict[str, dict]:
 
 
 def _sum(costs: dict[str, dict], key: str, form: str) -> str:
-    values = [costs[name][key] for name in _OUTPUTS if key in costs.get(name, {})]
+    values = [costs[name][key] for name in OUTPUTS if key in costs.get(name, {})]
     return form.format(sum(values)) if values else "–"
 
 
 def _marks(revision: Revision, costs: dict[str, dict]) -> dict[str, str]:
     """Per stage, whether the figures belong to the revision's output: nothing to add, another run's, or unknown."""
     marks = {}
-    for name in _OUTPUTS.keys() & costs.keys():
-        found = dvc_files.in_cache(revision, _OUTPUTS[name])
+    for name in OUTPUTS.keys() & costs.keys():
+        found = dvc_files.in_cache(revision, OUTPUTS[name])
         if found is None:
             marks[name] = _UNKNOWN
         else:

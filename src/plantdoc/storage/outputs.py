@@ -26,7 +26,7 @@ def cached(revision: Revision) -> dict[str, str]:
 
 def missing(revision: Revision, objects: Path) -> list[str]:
     """Paths of the outputs that are not in the cache `objects`, or not wholly."""
-    return sorted(path for path, md5 in cached(revision).items() if not _is_whole(md5, objects))
+    return sorted(path for path, md5 in cached(revision).items() if not is_whole(md5, objects))
 
 
 def in_remote(revisions: list[Revision]) -> set[str]:
@@ -51,7 +51,8 @@ def in_remote(revisions: list[Revision]) -> set[str]:
         raise UserError(f"the remote storage cannot be asked: {error}") from None
 
 
-def _is_whole(md5: str, objects: Path) -> bool:
+def is_whole(md5: str, objects: Path) -> bool:
+    """Whether the cache `objects` holds a file, or a folder with all its files."""
     file = objects / md5[:2] / md5[2:]
     if not file.exists():
         return False
