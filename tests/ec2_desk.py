@@ -1,6 +1,7 @@
 """The desk that a training on EC2 is started from: a clone with its data, a bucket in Swift, an account in moto.
 
 No machine does any work here: a test writes into the bucket what a machine would, and sees what the desk makes of it.
+Commands run as threads of this process; where the process is the point (signals, a terminal, DVC), as processes.
 """
 
 from __future__ import annotations
@@ -8,27 +9,37 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
+import io
+import logging
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
 import termios
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aws_server
+import botocore.loaders
+import botocore.session
 import miniature
+import pytest
 import swift_server
 import templates
 import tiny
 
 from plantdoc import runs
+from plantdoc.ec2 import attempts, flow, follow, interrupts, ledger
+from plantdoc.errors import UserError
 
 REGION = "us-east-1"
+BEAT = 0.05  # seconds between two looks of a command in this process
+LOADER = botocore.loaders.create_loader()
 OUTPUTS = {
     "models/detector/config.json": b'{"made_from": {}}',
     "models/detector/detector.weights.h5": bytes(range(256)) * 40,
@@ -42,12 +53,122 @@ def until(condition: Callable[[], object], seconds: float = 180, of: Callable[[]
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"did not come about in {seconds:.0f} s\n{of()}"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 
+class Killed(BaseException):
+    """What ends a thread as SIGKILL ends a process: no `except Exception` sees it."""
+
+
+class Thread:
+    """`scripts/ec2.py` under way in a thread of this process, its output as it comes."""
+
+    active: dict[int, Thread] = {}  # noqa: RUF012 by the thread's number
+
+    def __init__(self, words: tuple[str, ...]):
+        self.words, self.code = words, None
+        self.interrupts: interrupts.Interrupts | None = None
+        self._pieces: list[str] = []
+        self._end: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.active[threading.get_ident()] = self
+        try:
+            program().main(self.words)
+            self.code = 0
+        except UserError as error:  # the rest is as plantdoc.stage.run has it
+            self.hear(f"ec2: {error}\n")
+            self.code = 1
+        except SystemExit as end:
+            self.code = end.code or 0
+        except KeyboardInterrupt:
+            self.code = 130
+        except Killed:
+            self.code = -signal.SIGKILL
+        except Exception:
+            self.hear(traceback.format_exc())
+            self.code = 1
+        finally:
+            del self.active[threading.get_ident()]
+
+    def hear(self, text: str) -> None:
+        """What the command prints."""
+        self._pieces.append(text)
+
+    def beat(self) -> float:
+        """The time to the command's next look; where it is to be interrupted or killed, that happens here."""
+        if self._end:
+            end, self._end = self._end, None
+            raise end
+        return BEAT
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    def shows(self, text: str, seconds: float = 180) -> None:
+        until(lambda: text in self.text or self.code is not None, seconds, lambda: self.text)
+        assert text in self.text, self.text
+
+    def ends(self, code: int, seconds: float = 180) -> str:
+        """Wait for the end; returns all it printed."""
+        self._thread.join(seconds)
+        assert self.code == code, f"ended with {self.code}\n{self.text}"
+        return self.text
+
+    @property
+    def under_way(self) -> bool:
+        return self.code is None
+
+    def kill(self) -> None:
+        """End it between two looks: it takes leave of nobody."""
+        self._end = Killed()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), self.text
+
+    def interrupt(self) -> None:
+        """Ctrl-C between two looks."""
+        self._end = KeyboardInterrupt()
+
+
+class ByThread(io.TextIOBase):
+    """Standard output or error: of a command's thread that command's, else what was there before."""
+
+    def __init__(self, otherwise):
+        self.otherwise = otherwise
+
+    def write(self, text: str) -> int:
+        command = Thread.active.get(threading.get_ident())
+        command.hear(text) if command else self.otherwise.write(text)
+        return len(text)
+
+
+class NoSignals(interrupts.Interrupts):
+    """Signals come to a process's first thread alone: a test hands them to this one."""
+
+    def install(self) -> None:
+        Thread.active[threading.get_ident()].interrupts = self
+
+
+def program():
+    """scripts/ec2.py as a module."""
+    if "ec2_script" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("ec2_script", miniature.ROOT / "scripts/ec2.py")
+        sys.modules["ec2_script"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["ec2_script"])
+    return sys.modules["ec2_script"]
+
+
+def _beat() -> float:
+    command = Thread.active.get(threading.get_ident())
+    return command.beat() if command else BEAT
+
+
 class Command:
-    """`scripts/ec2.py` under way, its output as it comes."""
+    """`scripts/ec2.py` under way as a process, its output as it comes."""
 
     def __init__(self, folder: Path, words: tuple[str, ...], environment: dict[str, str], **options):
         self.process = subprocess.Popen(
@@ -82,6 +203,11 @@ class Command:
         assert self.process.returncode == code, f"ended with {self.process.returncode}\n{self.text}"
         return self.text
 
+    def kill(self) -> None:
+        """End it as the system does when memory runs out."""
+        self.process.kill()
+        self.process.wait()
+
 
 class AtTerminal(Command):
     """The same for a person at a terminal, in whose foreground it is."""
@@ -115,14 +241,16 @@ class Desk:
 
     def __init__(self, folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Swift):
         self.folder, self.bucket, self.aws, self.swift = folder, bucket, aws, swift
-        self.store = runs.Store(bucket)
-        self.store.client = swift.client()
-        self.started: list[Command] = []
+        self.store = runs.Store.__new__(runs.Store)
+        self.store.bucket, self.store.prefix, self.store.client = bucket, "runs/", swift.client()
+        self.started: list[Command | Thread] = []
 
     @property
     def environment(self) -> dict[str, str]:
         quick = {"PLANTDOC_BEAT": "0.2", "AWS_MAX_ATTEMPTS": "1", "USER": "tester"}
-        return miniature.environment(**self.aws.environment(), **quick) | self.swift.environment()
+        given = miniature.environment(**self.aws.environment(), **quick) | self.swift.environment()
+        given.pop("PYTHONPATH", None)
+        return given
 
     @property
     def without_dvc(self) -> dict[str, str]:
@@ -133,8 +261,13 @@ class Desk:
             (stub / f"{name}.py").touch()
         return {"PYTHONPATH": str(stub.parent)}
 
-    def start(self, *words: str, folder: Path | None = None, dvc: bool = False, **extra: object) -> Command:
-        """Start the command, in this clone or another; with the real `dvc push` if wanted."""
+    def start(self, *words: str) -> Thread:
+        """Start the command in this process."""
+        self.started.append(Thread(words))
+        return self.started[-1]
+
+    def spawn(self, *words: str, folder: Path | None = None, dvc: bool = False, **extra: object) -> Command:
+        """Start the command as a process, in this clone or another; with the real `dvc push` if wanted."""
         environment = self.environment | ({} if dvc else self.without_dvc) | extra
         self.started.append(Command(folder or self.folder, words, environment))
         return self.started[-1]
@@ -144,8 +277,9 @@ class Desk:
         self.started.append(AtTerminal(self.folder, words, self.environment | self.without_dvc | extra))
         return self.started[-1]
 
-    def ec2(self, *words: str, code: int = 0, **extra: object) -> str:
-        return self.start(*words, **extra).ends(code)
+    def ec2(self, *words: str, code: int = 0) -> str:
+        """What the command prints, run in this process."""
+        return self.start(*words).ends(code)
 
     def set(self, **runner: object) -> None:
         miniature.set_params(self.folder, **{f"runner__{key}": value for key, value in runner.items()})
@@ -160,6 +294,8 @@ class Desk:
         """The machine of attempt n, once it is started and written down."""
 
         def claim():
+            if not any(self.aws.backend.all_instances()):  # cheaper than a question to S3
+                return None
             for run in (name for name in self.store.folders() if name not in ("code", "weights")):
                 found = self.store.read(f"{run}/attempts/{n}.json")
                 if found and found["instance"]:
@@ -215,21 +351,44 @@ def clone(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def ready(template: Path, folder: Path, bucket: str, swift: swift_server.Swift) -> Iterator[Desk]:
-    """A copy of `template` in `folder`, with a new bucket and an account with the project's stack."""
-    shutil.copytree(template, folder, symlinks=True)
+def ready(folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Swift) -> Iterator[Desk]:
+    """A clone in `folder`, with a new bucket and the project's stack in an account that has nothing else."""
+    clone(folder)
     swift.make_bucket(bucket)
     (folder / ".dvc/config").write_text(
         f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = s3://{bucket}/dvc\n    region = {REGION}\n"
     )
-    with aws_server.running(region=REGION) as aws:
-        network = aws.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]
-        aws.make_stack(bucket, Vpc=network["VpcId"])
-        desk = Desk(folder, bucket, aws, swift)
-        try:
-            yield desk
-        finally:
-            for command in desk.started:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(command.process.pid, signal.SIGKILL)
-                command.process.wait()
+    aws.reset()
+    aws.make_stack(bucket)
+    aws.calls.clear()
+    desk = Desk(folder, bucket, aws, swift)
+    try:
+        yield desk
+    finally:
+        for command in desk.started:
+            command.kill()
+
+
+@contextlib.contextmanager
+def in_this_process(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process be one that runs the command in the desk's clone: directory, environment, output, signals."""
+    for name, value in (desk.environment | desk.without_dvc).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(desk.folder)
+    # Each command makes clients of its own; the descriptions of AWS's services are read once.
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _=None, loader=LOADER: loader)
+    monkeypatch.setattr(interrupts, "Interrupts", NoSignals)
+    for module in (attempts, flow, follow, ledger):
+        monkeypatch.setattr(module, "beat", _beat)
+    output, errors = ByThread(sys.stdout), ByThread(sys.stderr)
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "stderr", errors)
+    log, handler = logging.getLogger("plantdoc"), logging.StreamHandler(errors)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

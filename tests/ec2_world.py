@@ -148,10 +148,9 @@ class World:
 
 
 @contextlib.contextmanager
-def running(folder: Path, bucket: str = "leaves", minute: float = MINUTE) -> Iterator[World]:
-    """Set everything up and take everything down."""
+def running(swift: swift_server.Swift, folder: Path, bucket: str, minute: float = MINUTE) -> Iterator[World]:
+    """Set everything up around a new bucket and take everything down."""
     with (
-        swift_server.running(folder / "swift") as swift,
         aws_server.running(region=REGION) as aws,
         s3_faults.running(swift) as network,
         hypervisor.running(
