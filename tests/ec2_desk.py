@@ -145,6 +145,19 @@ class ByThread(io.TextIOBase):
         command.hear(text) if command else self.otherwise.write(text)
         return len(text)
 
+    @classmethod
+    def install(cls) -> None:
+        """Put it before standard output and error. pytest sets these anew between a fixture and its test."""
+        for name in ("stdout", "stderr"):
+            if not isinstance(stream := getattr(sys, name), cls):
+                setattr(sys, name, cls(stream))
+
+    @classmethod
+    def remove(cls) -> None:
+        for name in ("stdout", "stderr"):
+            if isinstance(stream := getattr(sys, name), cls):
+                setattr(sys, name, stream.otherwise)
+
 
 class NoSignals(interrupts.Interrupts):
     """Signals come to a process's first thread alone: a test hands them to this one."""
@@ -263,6 +276,7 @@ class Desk:
 
     def start(self, *words: str) -> Thread:
         """Start the command in this process."""
+        ByThread.install()
         self.started.append(Thread(words))
         return self.started[-1]
 
@@ -380,15 +394,13 @@ def in_this_process(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setattr(interrupts, "Interrupts", NoSignals)
     for module in (attempts, flow, follow, ledger):
         monkeypatch.setattr(module, "beat", _beat)
-    output, errors = ByThread(sys.stdout), ByThread(sys.stderr)
-    monkeypatch.setattr(sys, "stdout", output)
-    monkeypatch.setattr(sys, "stderr", errors)
-    log, handler = logging.getLogger("plantdoc"), logging.StreamHandler(errors)
+    log, handler = logging.getLogger("plantdoc"), logging.StreamHandler(ByThread(io.StringIO()))
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
+        ByThread.remove()
         log.removeHandler(handler)
         log.setLevel(level)
