@@ -21,7 +21,7 @@ import swift_server
 from plantdoc import runs
 
 REGION = "us-east-1"  # Swift's; the machines and the bucket are in one region
-BEAT, MINUTE, GRACE = 0.5, 0.5, 2.0
+BEAT, MINUTE, GRACE = 0.5, 1.0, 2.0
 
 
 class Command:
@@ -177,7 +177,7 @@ def running(swift: swift_server.Swift, folder: Path, bucket: str, minute: float 
 def allowed(machine: hypervisor.Machine) -> float:
     """Minutes of the hypervisor's clock that a machine may have lived by its tag, and half an hour to end in.
 
-    This computer is slow and shared, and these minutes are half a second long.
+    Computers that test are slow and shared, and these minutes are a second long.
     """
     return (int(machine.tags["deadline"]) - machine.born) / 60 + 30
 

@@ -14,7 +14,8 @@ COMMAND = ("python", "scripts/ec2_smoke.py", "--image", IMAGE_PARAMETER, "--disk
 
 @pytest.fixture(scope="module")
 def world(swift, tmp_path_factory):
-    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET) as world:
+    # The machine ends itself after an hour: long enough on a busy computer.
+    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=10) as world:
         yield world
 
 

@@ -20,8 +20,8 @@ REMOTE = f"[core]\n    analytics = false\n    remote = storage\n['remote \"stora
 
 @pytest.fixture(scope="module")
 def world(swift, tmp_path_factory):
-    # As slow as a real clock, nearly: this training takes a minute, and the notice comes two before the end.
-    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=20) as world:
+    # As slow as a real clock: this training takes a minute, and the notice comes two before the end.
+    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=60) as world:
         yield world
         world.abandon()
 

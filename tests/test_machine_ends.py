@@ -51,7 +51,7 @@ def test_the_timer_ends_it(make_run):
 def test_its_own_deadline_ends_it_with_a_word_and_keeps_the_last_epoch(make_run, tmp_path):
     (tmp_path / "hold").touch()
     run = make_run(HOLD=str(tmp_path / "hold"))
-    machine = run.launch(deadline=15)
+    machine = run.launch(deadline=30)
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
     assert end["reason"].startswith("time is up (runner.max_hours, runner.max_dollars)")
