@@ -375,12 +375,7 @@ def ready(folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Sw
     aws.reset()
     aws.make_stack(bucket)
     aws.calls.clear()
-    desk = Desk(folder, bucket, aws, swift)
-    try:
-        yield desk
-    finally:
-        for command in desk.started:
-            command.kill()
+    yield Desk(folder, bucket, aws, swift)
 
 
 @contextlib.contextmanager
@@ -401,6 +396,8 @@ def in_this_process(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     try:
         yield
     finally:
+        for command in desk.started:
+            command.kill()
         ByThread.remove()
         log.removeHandler(handler)
         log.setLevel(level)
