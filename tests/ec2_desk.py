@@ -38,7 +38,7 @@ from plantdoc.ec2 import attempts, flow, follow, interrupts, ledger
 from plantdoc.errors import UserError
 
 REGION = "us-east-1"
-BEAT = 0.05  # seconds between two looks of a command in this process
+BEAT = 0.1  # seconds between two looks of a command in this process
 LOADER = botocore.loaders.create_loader()
 OUTPUTS = {
     "models/detector/config.json": b'{"made_from": {}}',
@@ -53,7 +53,7 @@ def until(condition: Callable[[], object], seconds: float = 180, of: Callable[[]
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"did not come about in {seconds:.0f} s\n{of()}"
-        time.sleep(0.05)
+        time.sleep(0.1)
     return found
 
 

@@ -95,7 +95,7 @@ def test_a_finished_run_is_taken_without_a_machine_or_an_upload(desk):
     assert not [r for r in desk.swift.requests()[before:] if r.method == "PUT"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_second_run_sends_what_changed(desk, real_dvc):
     command = desk.start("run")
     desk.machine().finishes()
