@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import aws_server
+import ec2_commands
 import ec2_desk
 import pytest
 import swift_server
@@ -30,6 +31,6 @@ def desk(account, swift, tmp_path):
     with (
         ec2_desk.ready(tmp_path / "clone", f"desk-{uuid.uuid4().hex}", account, swift) as desk,
         pytest.MonkeyPatch.context() as patches,
-        ec2_desk.in_this_process(desk, patches),
+        ec2_commands.in_this_process(desk.folder, desk.environment | desk.without_dvc, desk.started, patches),
     ):
         yield desk

@@ -9,7 +9,7 @@ import time
 
 import aws_server
 import botocore.session
-import ec2_desk
+import ec2_commands
 import pytest
 
 from plantdoc import params
@@ -32,7 +32,7 @@ def aws(account, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("PLANTDOC_BEAT", "0.01")
-    monkeypatch.setattr(botocore.session, "create_loader", lambda _=None: ec2_desk.LOADER)
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _=None: ec2_commands.LOADER)
     account.make_stack("leaves")
     return account
 

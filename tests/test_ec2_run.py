@@ -9,7 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ec2_desk import OUTPUTS, until
+from ec2_commands import until
+from ec2_desk import OUTPUTS
 
 from plantdoc.ec2 import attempts, place
 from plantdoc.storage import remote

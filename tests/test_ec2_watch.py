@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 
-import ec2_desk
+import ec2_commands
 import pytest
 import s3_faults
-from ec2_desk import until
+from ec2_commands import until
 
 from plantdoc.ec2 import follow, interrupts, ledger
 from plantdoc.ec2.attempts import Attempts
@@ -323,7 +323,7 @@ def test_reap_ends_what_is_past_its_deadline(desk):
 @pytest.mark.parametrize("command", ["run", "ls", "logs", "attach", "stop", "reap", "cost"])
 def test_help_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as ended:
-        ec2_desk.program().main([command, "--help"])
+        ec2_commands.program().main([command, "--help"])
     assert ended.value.code == 0
     assert f"example: python scripts/ec2.py {command}" in capsys.readouterr().out
 
