@@ -17,6 +17,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -27,8 +28,8 @@ from plantdoc.errors import UserError
 log = logging.getLogger("plantdoc")
 
 
-def main() -> None:
-    arguments = parse()
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = parse(words)
     # Not for --help.
     from plantdoc.cloud import aws
     from plantdoc.ec2 import place
@@ -37,7 +38,8 @@ def main() -> None:
         arguments.run(place.find(region()), arguments)
 
 
-def parse() -> argparse.Namespace:
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, by default this process's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -65,7 +67,7 @@ def parse() -> argparse.Namespace:
     add("reap", reap, "end our machines that are past their deadline", "reap")
     command = add("cost", cost, "list all runs with attempts, minutes and dollars", "cost --json")
     command.add_argument("--json", action="store_true", help="for programs")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def region() -> str:

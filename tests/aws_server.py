@@ -93,6 +93,16 @@ class AWS:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    def reset(self) -> None:
+        """As when it was started: no instance, no stack, nothing asked and nothing to refuse."""
+        with self._lock:
+            moto_api_backend.reset()
+            self.calls.clear()
+            self.faults.clear()
+            self.watchers.clear()
+            self.rules = ec2_rules.Rules(self.region)
+            self.rules.publish_images(self.backend)
+
     def client(self, service: str):
         """A boto3 client that does not try twice."""
         return boto3.client(

@@ -1,23 +1,15 @@
 """The desk that a training on EC2 is started from: a clone with its data, a bucket in Swift, an account in moto.
 
 No machine does any work here: a test writes into the bucket what a machine would, and sees what the desk makes of it.
+Commands run as threads of this process; where the process is the point (signals, a terminal, DVC), as processes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
-import pty
-import shutil
-import signal
-import subprocess
-import sys
-import termios
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import aws_server
@@ -25,6 +17,7 @@ import miniature
 import swift_server
 import templates
 import tiny
+from ec2_commands import AtTerminal, ByThread, Command, Thread, until
 
 from plantdoc import runs
 
@@ -37,92 +30,21 @@ OUTPUTS = {
 }
 
 
-def until(condition: Callable[[], object], seconds: float = 180, of: Callable[[], str] = str):
-    """Wait for something to hold; returns it."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"did not come about in {seconds:.0f} s\n{of()}"
-        time.sleep(0.02)
-    return found
-
-
-class Command:
-    """`scripts/ec2.py` under way, its output as it comes."""
-
-    def __init__(self, folder: Path, words: tuple[str, ...], environment: dict[str, str], **options):
-        self.process = subprocess.Popen(
-            [sys.executable, "scripts/ec2.py", *words],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            **options,
-        )
-        self._pieces: list[bytes] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        while piece := self.process.stdout.read1():
-            self._pieces.append(piece)
-
-    @property
-    def text(self) -> str:
-        return b"".join(self._pieces).decode(errors="replace")
-
-    def shows(self, text: str, seconds: float = 180) -> None:
-        until(lambda: text in self.text or self.process.poll() is not None, seconds, lambda: self.text)
-        assert text in self.text, self.text
-
-    def ends(self, code: int, seconds: float = 180) -> str:
-        """Wait for the end; returns all it printed."""
-        until(lambda: self.process.poll() is not None, seconds, lambda: self.text)
-        self._reader.join(10)
-        assert self.process.returncode == code, f"ended with {self.process.returncode}\n{self.text}"
-        return self.text
-
-
-class AtTerminal(Command):
-    """The same for a person at a terminal, in whose foreground it is."""
-
-    def __init__(self, folder: Path, words: tuple[str, ...], environment: dict[str, str]):
-        self._hand, seat = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "scripts/ec2.py", *words],
-            cwd=folder,
-            env=environment | {"COLUMNS": "100"},
-            **dict.fromkeys(("stdin", "stdout", "stderr"), seat),
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(seat)
-        self._pieces = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # the other side is gone
-            while piece := os.read(self._hand, 65536):
-                self._pieces.append(piece)
-
-    def types(self, text: str) -> None:
-        os.write(self._hand, text.encode())
-
-
 class Desk:
     """A clone, its bucket, its account."""
 
     def __init__(self, folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Swift):
         self.folder, self.bucket, self.aws, self.swift = folder, bucket, aws, swift
-        self.store = runs.Store(bucket)
-        self.store.client = swift.client()
-        self.started: list[Command] = []
+        self.store = runs.Store.__new__(runs.Store)
+        self.store.bucket, self.store.prefix, self.store.client = bucket, "runs/", swift.client()
+        self.started: list[Command | Thread] = []
 
     @property
     def environment(self) -> dict[str, str]:
         quick = {"PLANTDOC_BEAT": "0.2", "AWS_MAX_ATTEMPTS": "1", "USER": "tester"}
-        return miniature.environment(**self.aws.environment(), **quick) | self.swift.environment()
+        given = miniature.environment(**self.aws.environment(), **quick) | self.swift.environment()
+        given.pop("PYTHONPATH", None)
+        return given
 
     @property
     def without_dvc(self) -> dict[str, str]:
@@ -133,8 +55,14 @@ class Desk:
             (stub / f"{name}.py").touch()
         return {"PYTHONPATH": str(stub.parent)}
 
-    def start(self, *words: str, folder: Path | None = None, dvc: bool = False, **extra: object) -> Command:
-        """Start the command, in this clone or another; with the real `dvc push` if wanted."""
+    def start(self, *words: str) -> Thread:
+        """Start the command in this process."""
+        ByThread.install()
+        self.started.append(Thread(words))
+        return self.started[-1]
+
+    def spawn(self, *words: str, folder: Path | None = None, dvc: bool = False, **extra: object) -> Command:
+        """Start the command as a process, in this clone or another; with the real `dvc push` if wanted."""
         environment = self.environment | ({} if dvc else self.without_dvc) | extra
         self.started.append(Command(folder or self.folder, words, environment))
         return self.started[-1]
@@ -144,8 +72,9 @@ class Desk:
         self.started.append(AtTerminal(self.folder, words, self.environment | self.without_dvc | extra))
         return self.started[-1]
 
-    def ec2(self, *words: str, code: int = 0, **extra: object) -> str:
-        return self.start(*words, **extra).ends(code)
+    def ec2(self, *words: str, code: int = 0) -> str:
+        """What the command prints, run in this process."""
+        return self.start(*words).ends(code)
 
     def set(self, **runner: object) -> None:
         miniature.set_params(self.folder, **{f"runner__{key}": value for key, value in runner.items()})
@@ -160,6 +89,8 @@ class Desk:
         """The machine of attempt n, once it is started and written down."""
 
         def claim():
+            if not any(self.aws.backend.all_instances()):  # cheaper than a question to S3
+                return None
             for run in (name for name in self.store.folders() if name not in ("code", "weights")):
                 found = self.store.read(f"{run}/attempts/{n}.json")
                 if found and found["instance"]:
@@ -215,21 +146,14 @@ def clone(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def ready(template: Path, folder: Path, bucket: str, swift: swift_server.Swift) -> Iterator[Desk]:
-    """A copy of `template` in `folder`, with a new bucket and an account with the project's stack."""
-    shutil.copytree(template, folder, symlinks=True)
+def ready(folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Swift) -> Iterator[Desk]:
+    """A clone in `folder`, with a new bucket and the project's stack in an account that has nothing else."""
+    clone(folder)
     swift.make_bucket(bucket)
     (folder / ".dvc/config").write_text(
         f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = s3://{bucket}/dvc\n    region = {REGION}\n"
     )
-    with aws_server.running(region=REGION) as aws:
-        network = aws.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]
-        aws.make_stack(bucket, Vpc=network["VpcId"])
-        desk = Desk(folder, bucket, aws, swift)
-        try:
-            yield desk
-        finally:
-            for command in desk.started:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(command.process.pid, signal.SIGKILL)
-                command.process.wait()
+    aws.reset()
+    aws.make_stack(bucket)
+    aws.calls.clear()
+    yield Desk(folder, bucket, aws, swift)

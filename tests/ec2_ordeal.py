@@ -91,9 +91,9 @@ class Ordeal:
         self.signals: list[Path] = []
         given = {"train__patience": number, "runner__kind": "ec2", "runner__tags": {"ordeal": self.name}}
         if "hang" in faults:
-            given["runner__stall_minutes"] = 0.2
+            given["runner__stall_minutes"] = 0.5
         if "deadline" in faults:
-            given["runner__max_hours"] = 0.5
+            given["runner__max_hours"] = 0.75
         folder.mkdir()
         self.clone = light.copy(origin, folder / "clone", **given)
         self.story = Story(self.name, faults)

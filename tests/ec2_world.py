@@ -21,7 +21,7 @@ import swift_server
 from plantdoc import runs
 
 REGION = "us-east-1"  # Swift's; the machines and the bucket are in one region
-BEAT, MINUTE, GRACE = 0.5, 0.5, 2.0
+BEAT, MINUTE, GRACE = 0.5, 1.0, 2.0
 
 
 class Command:
@@ -148,10 +148,9 @@ class World:
 
 
 @contextlib.contextmanager
-def running(folder: Path, bucket: str = "leaves", minute: float = MINUTE) -> Iterator[World]:
-    """Set everything up and take everything down."""
+def running(swift: swift_server.Swift, folder: Path, bucket: str, minute: float = MINUTE) -> Iterator[World]:
+    """Set everything up around a new bucket and take everything down."""
     with (
-        swift_server.running(folder / "swift") as swift,
         aws_server.running(region=REGION) as aws,
         s3_faults.running(swift) as network,
         hypervisor.running(
@@ -178,7 +177,7 @@ def running(folder: Path, bucket: str = "leaves", minute: float = MINUTE) -> Ite
 def allowed(machine: hypervisor.Machine) -> float:
     """Minutes of the hypervisor's clock that a machine may have lived by its tag, and half an hour to end in.
 
-    This computer is slow and shared, and these minutes are half a second long.
+    Computers that test are slow and shared, and these minutes are a second long.
     """
     return (int(machine.tags["deadline"]) - machine.born) / 60 + 30
 

@@ -117,9 +117,10 @@ class Hypervisor:
         """What `what()` returns as soon as it is true; a test fails with the consoles when it takes too long."""
         until = time.monotonic() + seconds
         while not (found := what()):
-            consoles = "\n".join(f"--- {m.id} {m.why}\n{m.console[-3000:]}" for m in self.instances())
-            assert time.monotonic() < until, f"nothing came in {seconds} s; the machines said:\n{consoles}"
-            time.sleep(0.02)
+            if time.monotonic() > until:
+                consoles = "\n".join(f"--- {m.id} {m.why}\n{m.console[-3000:]}" for m in self.instances())
+                raise AssertionError(f"nothing came in {seconds} s; the machines said:\n{consoles}")
+            time.sleep(0.1)
         return found
 
     def heard(self, event: str, ids: list[str]) -> None:

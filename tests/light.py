@@ -101,10 +101,7 @@ def make(folder: Path, bucket: str, **overrides: object) -> Path:
     whole = yaml.load(miniature.ROOT / "dvc.yaml")
     pipeline["stages"]["train"]["deps"] = whole["stages"]["train"]["deps"]
     yaml.dump(pipeline, folder / "dvc.yaml")
-    (folder / ".dvc/config").write_text(
-        "[core]\n    analytics = false\n    check_update = false\n    remote = storage\n"
-        f"['remote \"storage\"']\n    url = s3://{bucket}/dvc\n    verify = true\n"
-    )
+    _set_bucket(folder, bucket)
     miniature.git(folder, "add", "-A")
     miniature.git(folder, "commit", "-q", "--amend", "-m", "light")
     return folder
@@ -114,13 +111,23 @@ def prepared(folder: Path, bucket: str, **overrides: object) -> Path:
     """The same after fetch and augment, their part of dvc.lock committed."""
 
     def build(new: Path) -> None:
-        make(new, bucket, **overrides)
+        make(new, "none", **overrides)
         miniature.run(new, "dvc", "repro", "augment")
         miniature.git(new, "add", "-A")
         miniature.git(new, "commit", "-q", "-m", "data")
 
-    content = hashlib.sha256(repr((bucket, sorted(overrides.items()))).encode()).hexdigest()[:12]
-    return templates.copy(f"light-{content}", build, folder)
+    content = hashlib.sha256(repr(sorted(overrides.items())).encode()).hexdigest()[:12]
+    templates.copy(f"light-{content}", build, folder)
+    _set_bucket(folder, bucket)
+    miniature.git(folder, "commit", "-q", "-a", "-m", "bucket")
+    return folder
+
+
+def _set_bucket(folder: Path, bucket: str) -> None:
+    (folder / ".dvc/config").write_text(
+        "[core]\n    analytics = false\n    check_update = false\n    remote = storage\n"
+        f"['remote \"storage\"']\n    url = s3://{bucket}/dvc\n    verify = true\n"
+    )
 
 
 def copy(origin: Path, folder: Path, **overrides: object) -> Path:

@@ -1,4 +1,4 @@
-"""What the tests of the training machine stand in: S3 behind a network that may fail, EC2, and a light training."""
+"""Fixtures of the tests of the training machine: S3 behind a network that may fail, EC2, and a light training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import hypervisor
 import machine_run
 import pytest
 import s3_faults
-import swift_server
-
-
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory):
-    with swift_server.running(tmp_path_factory.mktemp("swift")) as swift:
-        yield swift
+import templates
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +27,10 @@ def aws():
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    return machine_run.repository(tmp_path_factory.mktemp("repository"), train__epochs=4)
+    def build(folder):
+        machine_run.repository(folder, train__epochs=4)
+
+    return templates.copy("machine", build, tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture

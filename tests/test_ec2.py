@@ -10,7 +10,9 @@ import base64
 import gzip
 import io
 import json
+import re
 import tarfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import ec2_world
@@ -19,13 +21,13 @@ import miniature
 import pytest
 import s3_faults
 
-pytestmark = pytest.mark.slow
-BUCKET = "leaves"
+pytest_plugins = ["ec2_fixtures"]
+BUCKET = "ec2-leaves"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with ec2_world.running(tmp_path_factory.mktemp("world"), BUCKET) as world:
+def world(swift, tmp_path_factory):
+    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET) as world:
         yield world
 
 
@@ -47,26 +49,53 @@ def clone(origin: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_experiment_in_a_fresh_clone_has_the_bits_of_a_local_run(world, origin, network, tmp_path):
+COMMAND = ("dvc", "exp", "run", "-S", "runner.kind=ec2")
+
+
+@pytest.mark.slow
+def test_an_experiment_in_a_fresh_clone_has_the_bits_of_a_local_run(world, origin, tmp_path):
     expected = light.expected(origin, tmp_path / "local")
     folder = clone(origin, tmp_path / "clone")
-    command = ("dvc", "exp", "run", "-S", "runner.kind=ec2")
-    said = world.run(folder, *command, network=network)
+    said = world.run(folder, *COMMAND)
     world.settled()
     run = world.machines.instances()[-1].tags["run"]
     assert light.outputs(folder) == expected
     assert (len(world.of("run", run)), world.results(run)) == (1, 1)
     assert "epoch 4: box 0.100" in said, "its lines come here"
-    assert "up to date" in world.run(folder, "dvc", "status", network=network)
     assert (folder / "models/bundle/model.tar.gz").exists(), "evaluate and deploy went on here"
     cost = json.loads((folder / "results/cost.json").read_text())["train"]
     assert cost["machine"].startswith("g5.xlarge in us-east-1") and cost["dollars"] > 0
+    check_role(world)
+
+
+def check_role(world) -> None:
+    """What machines have written is what their role in infra/base.yaml lets them write."""
+    template = (miniature.ROOT / "infra/base.yaml").read_text()
+    role = re.search(r"^  MachineRole:\n(.*?)(?=^  \S)", template, re.DOTALL | re.MULTILINE)[1]
+    allowed = re.findall(r"\$\{Storage.Arn\}/(runs/\?\S+)\"", role)
+    assert len(allowed) > 3
+    persons = ("runs/code/*", "runs/weights/*", f"runs/{'?' * 16}/attempts/*")
+    keys = list(world.swift.objects(BUCKET, "runs/"))
+    of_machines = [key for key in keys if not any(fnmatchcase(key, pattern) for pattern in persons)]
+    assert len(of_machines) > 5
+    forbidden = [key for key in of_machines if not any(fnmatchcase(key, pattern) for pattern in allowed)]
+    assert not forbidden, f"infra/base.yaml does not let a machine write {forbidden}"
+
+
+@pytest.mark.full
+def test_the_next_experiment_sends_its_code_alone_and_a_known_one_needs_no_machine(world, origin, network, tmp_path):
+    expected = light.expected(origin, tmp_path / "local", lr=0.25)
+    folder = light.copy(origin, tmp_path / "clone", lr=0.25, runner__kind="ec2")
+    world.run(folder, "dvc", "repro", network=network)
+    world.settled()
+    run = world.machines.instances()[-1].tags["run"]
+    assert "up to date" in world.run(folder, "dvc", "status", network=network)
 
     # Another learning rate: the data is there, the code is small.
     sent = sum(request.size for request in network.requests)
     other = light.expected(origin, tmp_path / "other", lr=0.2)
     network.requests.clear()
-    world.run(folder, *command, "-S", "lr=0.2", network=network)
+    world.run(folder, *COMMAND, "-S", "lr=0.2", network=network)
     assert light.outputs(folder) == other
     again = sum(request.size for request in network.requests)
     print(f"sent to S3: {sent:,} bytes by the first run, {again:,} by the second")
@@ -76,13 +105,14 @@ def test_an_experiment_in_a_fresh_clone_has_the_bits_of_a_local_run(world, origi
     # The first one again, where DVC has forgotten it: its result is taken, no machine is started.
     before = len(world.machines.instances())
     world.run(folder, "git", "checkout", "-q", "params.yaml", "dvc.lock")
-    miniature.set_params(folder, runner__kind="ec2")
+    miniature.set_params(folder, runner__kind="ec2", lr=0.25)
     world.run(folder, "dvc", "repro", "-f", "-s", "train", network=network)
     assert light.outputs(folder) == expected
     assert (len(world.machines.instances()), world.results(run)) == (before, 1)
     world.settled()
 
 
+@pytest.mark.full
 def test_two_clones_that_start_the_same_run_share_one_machine(world, origin, tmp_path):
     expected = light.expected(origin, tmp_path / "local", lr=0.3)
     clones = [light.copy(origin, tmp_path / f"clone-{n}", lr=0.3, runner__kind="ec2") for n in range(2)]
@@ -99,6 +129,7 @@ def test_two_clones_that_start_the_same_run_share_one_machine(world, origin, tmp
     ]
 
 
+@pytest.mark.full
 def test_four_trials_run_on_four_machines_at_once(world, origin, tmp_path):
     """None of them ends before all have begun: what they take together is what one takes."""
     hold = tmp_path / "hold"
@@ -124,6 +155,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.full
 def test_no_planted_secret_leaves_the_computer(world, origin, tmp_path):
     folder = light.copy(origin, tmp_path / "clone", lr=0.6, runner__kind="ec2", runner__tags={"of": "secrets"})
     home = tmp_path / "home"

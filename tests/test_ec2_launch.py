@@ -8,6 +8,8 @@ import logging
 import time
 
 import aws_server
+import botocore.session
+import ec2_commands
 import pytest
 
 from plantdoc import params
@@ -15,6 +17,7 @@ from plantdoc.ec2 import attempts, ground, instance_types, launch, machines, pla
 from plantdoc.errors import UserError
 from plantdoc.storage import remote
 
+pytest_plugins = ["ec2_fixtures"]
 REGION = "us-east-1"
 RUN = "0123456789abcdef"
 SECRET = "planted-s3cret-51c7"
@@ -22,15 +25,16 @@ TYPES = ["g5.xlarge", "g4dn.xlarge"]
 
 
 @pytest.fixture
-def aws(monkeypatch):
+def aws(account, monkeypatch):
     """The account, with the stack of the bucket "leaves"."""
-    with aws_server.running(region=REGION) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        monkeypatch.setenv("PLANTDOC_BEAT", "0.01")
-        server.make_stack("leaves", Vpc=network(server))
-        yield server
+    account.reset()
+    for name, value in account.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("PLANTDOC_BEAT", "0.01")
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _=None: ec2_commands.LOADER)
+    account.make_stack("leaves")
+    return account
 
 
 @pytest.fixture
@@ -38,10 +42,6 @@ def here(aws):
     """The place that training starts from."""
     where = remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
     return place.Place(where, "leaves", "dvc", remote.session(where), REGION)
-
-
-def network(server) -> str:
-    return server.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
 
 
 def runner(**changes: object) -> params.Runner:

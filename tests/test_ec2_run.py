@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import ec2_desk
 import pytest
-import swift_server
-from ec2_desk import OUTPUTS, until
+from ec2_commands import until
+from ec2_desk import OUTPUTS
 
-from plantdoc.ec2 import attempts
+from plantdoc.ec2 import attempts, place
+from plantdoc.storage import remote
 
+pytest_plugins = ["ec2_fixtures"]
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory):
-    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return ec2_desk.clone(tmp_path_factory.mktemp("template") / "clone")
 
 
 @pytest.fixture
-def desk(template, swift, tmp_path):
-    with ec2_desk.ready(template, tmp_path / "clone", f"run-{next(_numbers)}", swift) as ready:
-        yield ready
+def real_dvc(desk, monkeypatch):
+    """DVC in place of the one that does nothing."""
+    monkeypatch.delenv("PYTHONPATH")
 
 
 def claim(desk, run: str, n: int = 1) -> dict:
@@ -49,11 +37,12 @@ def launches(desk) -> int:
     return sum(call.action == "RunInstances" for call in desk.aws.calls)
 
 
+@pytest.mark.slow
 def test_from_nothing_to_outputs_in_place(desk):
     (desk.folder / "models/detector").mkdir(parents=True)
     (desk.folder / "models/detector/stale.h5").write_text("of before")
     (desk.folder / ".env").write_text("TOKEN=planted-s3cret")
-    command = desk.start("run", dvc=True)
+    command = desk.spawn("run", dvc=True)
     machine = desk.machine()
     machine.says("", phase="environment")
     command.shows("setting up the environment")
@@ -107,20 +96,21 @@ def test_a_finished_run_is_taken_without_a_machine_or_an_upload(desk):
     assert not [r for r in desk.swift.requests()[before:] if r.method == "PUT"]
 
 
-def test_the_second_run_sends_what_changed(desk):
-    command = desk.start("run", dvc=True)
+@pytest.mark.full
+def test_the_second_run_sends_what_changed(desk, real_dvc):
+    command = desk.start("run")
     desk.machine().finishes()
     command.ends(0)
     first = set(desk.swift.objects(desk.bucket))
     text = (desk.folder / "params.yaml").read_text()
     (desk.folder / "params.yaml").write_text(text.replace("lr: 0.1", "lr: 0.2", 1))
     before = len(desk.swift.requests())
-    second = desk.start("run", dvc=True)
+    second = desk.start("run")
     until(lambda: len(desk.instances()) == 1)
     sent = sum(r.received for r in desk.swift.requests()[before:] if r.method == "PUT")
     assert 100_000 < sent < 1_000_000, sent
     assert not [key for key in set(desk.swift.objects(desk.bucket)) - first if key.startswith("dvc/")]
-    second.process.terminate()
+    second.interrupt()
     second.ends(130)
 
 
@@ -170,20 +160,19 @@ def test_a_failed_training_is_an_error_and_no_other_machine(desk):
 def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(desk):
     command = desk.start("run")
     machine = desk.machine()
-    command.process.kill()
-    command.process.wait()
+    command.kill()
     machine.ends("failed", "no progress for 20 minutes")
     assert "no progress for 20 minutes" in desk.ec2("run", code=1)
     assert launches(desk) == 1 and desk.instances() == []
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_the_run_going_on_and_the_next_attaches(desk):
-    first = desk.start("run")
+    first = desk.spawn("run")
     machine = desk.machine()
     machine.says(f"{EPOCH}\r\n")
     first.shows(EPOCH)
-    first.process.kill()
-    first.process.wait()
+    first.kill()
     assert len(desk.instances()) == 1
     second = desk.start("run")
     second.shows(EPOCH)
@@ -195,17 +184,17 @@ def test_a_killed_launcher_leaves_the_run_going_on_and_the_next_attaches(desk):
 def test_a_result_made_while_nobody_watched_is_taken(desk):
     command = desk.start("run")
     machine = desk.machine()
-    command.process.kill()
-    command.process.wait()
+    command.kill()
     machine.finishes()
     desk.ec2("run")
     assert outputs(desk.folder) == OUTPUTS and launches(desk) == 1 and desk.instances() == []
 
 
+@pytest.mark.slow
 def test_two_clones_at_once_start_one_machine(desk, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(desk.folder, other, symlinks=True)
-    both = [desk.start("run"), desk.start("run", folder=other)]
+    both = [desk.spawn("run"), desk.spawn("run", folder=other)]
     machine = desk.machine()
     for command in both:
         command.shows(f"ec2: machine {machine.claim['instance']}")
@@ -233,7 +222,11 @@ def test_of_many_at_once_one_gets_the_claim(desk):
 
 
 def run_id(desk) -> str:
-    return desk.start("run", AWS_ENDPOINT_URL="http://127.0.0.1:1").ends(1).split("ec2: run ")[1].split()[0]
+    """As the command names the run, without an AWS that answers."""
+    with pytest.MonkeyPatch.context() as patches:
+        for service in ("", "_S3"):
+            patches.setenv(f"AWS_ENDPOINT_URL{service}", "http://127.0.0.1:1")
+        return desk.ec2("run", code=1).split("ec2: run ")[1].split()[0]
 
 
 def put_claim(desk, run: str, **changes: object) -> None:
@@ -241,12 +234,13 @@ def put_claim(desk, run: str, **changes: object) -> None:
     desk.store.put(f"{run}/attempts/1.json", nothing | {"token": "t", "time": time.time(), "code": "c"} | changes)
 
 
-def test_a_claim_without_a_machine_is_waited_for_and_then_taken_over(desk):
+def test_a_claim_without_a_machine_is_waited_for_and_then_taken_over(desk, monkeypatch):
     run = run_id(desk)
     put_claim(desk, run, time=time.time() - 3600)  # its launcher's clock is wrong: S3's counts
-    command = desk.start("run", PLANTDOC_PATIENCE="4")
+    command = desk.start("run")
     command.shows("ec2: attempt 1 is being started elsewhere")
     assert launches(desk) == 0
+    monkeypatch.setenv("PLANTDOC_PATIENCE", "-1")
     desk.machine(2).finishes()
     text = command.ends(0)
     assert "ec2: whoever began attempt 1 is gone and started no machine" in text and launches(desk) == 1
@@ -259,15 +253,14 @@ def test_a_fresh_claim_is_left_alone(desk):
     command.shows("ec2: attempt 1 is being started elsewhere")
     looks = len(desk.aws.calls)
     until(lambda: len(desk.aws.calls) > looks + 5)
-    assert launches(desk) == 0 and command.process.poll() is None
+    assert launches(desk) == 0 and command.under_way
 
 
 def test_a_machine_that_nobody_wrote_down_is_adopted(desk):
     """Killed between RunInstances and the claim's second writing."""
     command = desk.start("run")
     machine = desk.machine()
-    command.process.kill()
-    command.process.wait()
+    command.kill()
     put_claim(desk, machine.run, token=machine.claim["token"])
     second = desk.start("run")
     second.shows(f"ec2: machine {machine.claim['instance']}: g5.xlarge in us-east-1a, spot, $0.4700 an hour")
@@ -357,19 +350,20 @@ def test_outputs_stay_in_their_folders(desk):
     assert b"lr: 9" not in (desk.folder / "params.yaml").read_bytes() and desk.instances() == []
 
 
-def test_nothing_starts_where_the_data_cannot_be_sent(desk):
+@pytest.mark.slow
+def test_nothing_starts_where_the_data_cannot_be_sent(desk, real_dvc):
     (desk.folder / "dvc.lock").write_text("no YAML: [")
-    assert "dvc push failed" in desk.ec2("run", dvc=True, code=1) and launches(desk) == 0
+    assert "dvc push failed" in desk.ec2("run", code=1) and launches(desk) == 0
 
 
-def test_a_folder_as_remote_is_refused(desk, tmp_path):
+def test_a_folder_as_remote_is_refused(desk, real_dvc, tmp_path):
     (desk.folder / ".dvc/config").write_text(
         f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path}/storage\n"
     )
-    assert "make aws BUCKET=name" in desk.ec2("run", dvc=True, code=1)
+    assert "make aws BUCKET=name" in desk.ec2("run", code=1)
 
 
-def test_settings_of_dvc_on_all_levels(desk, tmp_path):
+def test_settings_of_dvc_on_all_levels(desk, real_dvc, tmp_path, monkeypatch):
     """The quick way to the remote's settings finds what DVC's own does."""
     (desk.folder / ".dvc/config.local").write_text("['remote \"elsewhere\"']\n    region = eu-west-3\n")
     (tmp_path / "global").mkdir()
@@ -377,12 +371,8 @@ def test_settings_of_dvc_on_all_levels(desk, tmp_path):
         "[core]\n    remote = elsewhere\n['remote \"elsewhere\"']\n    url = s3://other/dvc\n    region = eu-west-1\n"
     )
     (desk.folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
-    script = (
-        "import sys; sys.path.insert(0, 'src')\n"
-        "from plantdoc.ec2 import place\nfrom plantdoc.storage import remote\n"
-        "assert place._quick() == remote.default(), (place._quick(), remote.default())\n"
-        "print(place._quick().url, place._quick().settings)\n"
-    )
-    environment = {"DVC_GLOBAL_CONFIG_DIR": str(tmp_path / "global"), "DVC_SYSTEM_CONFIG_DIR": str(tmp_path / "none")}
-    done = ec2_desk.miniature.run(desk.folder, ec2_desk.sys.executable, "-c", script, **environment)
-    assert done.stdout.strip() == "s3://other/dvc {'region': 'eu-west-3'}"
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "global"))
+    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "none"))
+    found = place._quick()
+    assert (found.url, found.settings) == ("s3://other/dvc", {"region": "eu-west-3"})
+    assert found == remote.default()

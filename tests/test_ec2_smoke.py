@@ -7,14 +7,15 @@ import light
 import pytest
 from ec2_rules import IMAGE_PARAMETER
 
-pytestmark = pytest.mark.slow
-BUCKET = "leaves"
+pytest_plugins = ["ec2_fixtures"]
+BUCKET = "smoke-leaves"
 COMMAND = ("python", "scripts/ec2_smoke.py", "--image", IMAGE_PARAMETER, "--disk", "80")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with ec2_world.running(tmp_path_factory.mktemp("world"), BUCKET) as world:
+def world(swift, tmp_path_factory):
+    # The machine ends itself after an hour: long enough on a busy computer.
+    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=10) as world:
         yield world
 
 
@@ -28,6 +29,7 @@ def untouched(world, folder) -> bool:
     return not world.swift.objects(BUCKET) and not world.run(folder, "git", "status", "--porcelain")
 
 
+@pytest.mark.slow
 def test_it_trains_on_a_small_machine_tells_the_price_and_removes_everything(world, origin, tmp_path):
     folder = light.copy(origin, tmp_path / "clone")
     assert untouched(world, folder)
@@ -41,6 +43,7 @@ def test_it_trains_on_a_small_machine_tells_the_price_and_removes_everything(wor
     assert untouched(world, folder) and machine.tags["run"] in said
 
 
+@pytest.mark.full
 def test_interrupted_it_ends_the_machine_and_removes_everything_too(world, origin, tmp_path):
     folder = light.copy(origin, tmp_path / "clone")
     before = len(world.machines.instances())
@@ -53,6 +56,7 @@ def test_interrupted_it_ends_the_machine_and_removes_everything_too(world, origi
     assert untouched(world, folder)
 
 
+@pytest.mark.full
 def test_a_training_that_fails_is_told_and_leaves_nothing_either(world, origin, tmp_path):
     folder = light.copy(origin, tmp_path / "clone")
     train = folder / "src/train.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
 import ec2_world
@@ -13,27 +12,27 @@ import psutil
 import pytest
 import s3_faults
 
-pytestmark = pytest.mark.slow
+pytest_plugins = ["ec2_fixtures"]
 SEED = 5
-REMOTE = "[core]\n    analytics = false\n    remote = storage\n['remote \"storage\"']\n    url = s3://leaves/dvc\n"
+BUCKET = "trained-leaves"
+REMOTE = f"[core]\n    analytics = false\n    remote = storage\n['remote \"storage\"']\n    url = s3://{BUCKET}/dvc\n"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    # As slow as a real clock, nearly: this training takes a minute, and the notice comes two before the end.
-    with ec2_world.running(tmp_path_factory.mktemp("world"), minute=20) as world:
+def world(swift, tmp_path_factory):
+    # As slow as a real clock: this training takes a minute, and the notice comes two before the end.
+    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=60) as world:
         yield world
+        world.abandon()
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """A miniature with its data, committed."""
     # Types without a GPU: the real training would find none here, and refuse a run that is for one.
-    folder = miniature.make(tmp_path_factory.mktemp("origin") / "repository", runner__instance_types=["t3.micro"])
+    folder = miniature.prepared(tmp_path_factory.mktemp("origin") / "repository", runner__instance_types=["t3.micro"])
     (folder / ".dvc/config").write_text(REMOTE)
-    miniature.run(folder, "dvc", "repro", "augment")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "data")
+    miniature.git(folder, "commit", "-q", "-a", "-m", "a bucket")
     return folder
 
 
@@ -45,82 +44,44 @@ def expected(origin, tmp_path_factory) -> dict[str, str]:
     return light.outputs(folder)
 
 
-@pytest.fixture
-def network(world):
-    """S3 as machines see it; S3 remembers no run of another test."""
-    with s3_faults.running(world.swift) as network:
-        client = world.swift.client()
-        for key in world.swift.objects(world.bucket, "runs/"):
-            client.delete_object(Bucket=world.bucket, Key=key)
-        world.machines.machines.clear()
-        network.since = len(world.swift.requests())
-        world.by_tag["plant-disease-detector"] = {"AWS_ENDPOINT_URL_S3": network.url}
-        yield network
-        world.abandon()
-
-
-@pytest.fixture
-def draw() -> random.Random:
-    return random.Random(SEED)
-
-
-def first_epoch(world):
-    """The machine that has finished an epoch, once it has told so."""
-
-    def there():
-        for run in world.runs():
-            if world.store.has(f"{run}/checkpoint/last.npz"):
-                return world.machines.alive()
-
-    return world.wait(there, 600)[0]  # a busy machine augments, sends and traces first
-
-
-def check(world, network, folder: Path, expected: dict[str, str], attempts: int) -> None:
-    world.settled()
-    (run,) = world.runs()
-    assert light.outputs(folder) == expected
-    assert (len(world.machines.instances()), world.results(run, network.since)) == (attempts, 1)
-    logs = [key for key in world.store.keys(f"{run}/{attempts}/log/")]
-    assert "train: going on after epoch" in b"".join(map(world.store.get, logs)).decode()
-
-
-def test_a_whole_experiment_in_a_fresh_clone_whose_machine_is_taken_away(
-    world, origin, expected, network, tmp_path, draw
-):
-    miniature.git(tmp_path, "clone", "-q", str(origin), "clone")
-    folder = tmp_path / "clone"
-    command = world.start(folder, "dvc", "exp", "run", "-S", "runner.kind=ec2")
-    machine = first_epoch(world)
-    time.sleep(draw.uniform(0, 2))
-    world.machines.kill(machine.id)
-    assert command.ended() == 0, command.text
-    check(world, network, folder, expected, attempts=2)
-    assert (folder / "models/bundle").is_dir()
-
-
-def test_a_notice_and_an_s3_that_errs(world, origin, expected, network, tmp_path, draw):
-    folder = light.copy(origin, tmp_path / "clone", runner__kind="ec2")
-    with s3_faults.running(world.swift) as here:
-        here.fail_some(draw, 0.05)
-        network.fail_some(draw, 0.05)
-        command = world.start(folder, "dvc", "repro", "-s", "train", network=here)
-        machine = first_epoch(world)
-        world.machines.spot_notice(machine.id)
-        assert command.ended() == 0, command.text
-        assert here.harmed or network.harmed
-    assert machine.why == "shutdown", "it did not use its two minutes"
-    check(world, network, folder, expected, attempts=2)
-
-
-def test_a_computer_that_dies_and_a_training_that_is_killed(world, origin, expected, network, tmp_path, draw):
-    folder = light.copy(origin, tmp_path / "clone", runner__kind="ec2")
-    command = world.start(folder, "dvc", "repro", "-s", "train")
-    machine = first_epoch(world)
-    command.kill()
+def training(machine) -> psutil.Process | None:
+    """The machine's training, where it is under way."""
     below = psutil.Process(machine.process.pid).children(recursive=True)
-    (training,) = [process for process in below if "src/train.py" in process.cmdline()]
-    training.kill()
-    said = world.run(folder, "dvc", "repro", "-s", "train", code=255)
-    assert "the training was ended by SIGKILL" in said
-    world.run(folder, "dvc", "repro", "-s", "train")
-    check(world, network, folder, expected, attempts=2)
+    return next((process for process in below if "src/train.py" in process.cmdline()), None)
+
+
+@pytest.mark.full
+def test_an_experiment_in_a_fresh_clone_to_which_much_happens(world, origin, expected, tmp_path):
+    """A notice, an S3 that errs, the death of the computer, the death of the training; then the whole experiment."""
+    miniature.git(tmp_path, "clone", "-q", str(origin), "clone")
+    folder, draw = tmp_path / "clone", random.Random(SEED)
+    miniature.set_params(folder, runner__kind="ec2")
+    with s3_faults.running(world.swift) as here, s3_faults.running(world.swift) as there:
+        world.by_tag["plant-disease-detector"] = {"AWS_ENDPOINT_URL_S3": there.url}
+        for network in (here, there):
+            network.fail_some(draw, 0.05)
+        command = world.start(folder, "dvc", "repro", "train", network=here)
+        # This computer is slow and shared, and the first machine comes after fetch and augment.
+        world.wait(lambda: any(world.store.has(f"{run}/checkpoint/last.npz") for run in world.runs()), 1200)
+        (first,) = world.machines.instances()
+        world.machines.spot_notice(first.id)
+        world.wait(lambda: first.ended is not None, 600)
+        assert first.why == "shutdown", "it did not use its two minutes"
+
+        world.wait(lambda: len(world.machines.instances()) == 2, 600)
+        second = world.machines.instances()[1]
+        process = world.wait(lambda: training(second), 600)
+        command.kill()
+        process.kill()
+        world.wait(lambda: second.ended is not None, 600)
+        assert here.harmed and there.harmed
+        said = world.run(folder, "dvc", "repro", "train", network=here, code=255)
+        assert "the training was ended by SIGKILL" in said
+
+        world.run(folder, "dvc", "exp", "run", network=here)
+        world.settled()
+    assert light.outputs(folder) == expected
+    assert (folder / "models/bundle").is_dir()
+    (run,) = world.runs()
+    assert (len(world.machines.instances()), world.results(run)) == (3, 1)
+    assert "train: going on after epoch" in world.log(run, 3)

@@ -19,7 +19,6 @@ S3 = {
     "AWS_ACCESS_KEY_ID": "the-role's-key",
     "AWS_SECRET_ACCESS_KEY": "the-role's-secret",
 }
-FOREVER = "#!/bin/bash\nwhile :; do sleep 1; done\n"
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +135,6 @@ def test_a_new_machine_may_not_be_described_yet(aws):
     assert state(aws, id) == "running"
 
 
-def test_faults_that_a_test_asks_for(aws):
-    aws.fail("RunInstances", "Unavailable", where=lambda call: call.given["InstanceType"] == "g5.xlarge")
-    launch(aws, InstanceType="g4dn.xlarge")
-    assert refused(aws) == "Unavailable"
-    launch(aws)
-
-
 def test_a_lost_answer_leaves_a_machine_that_the_token_finds(aws):
     aws.fail("RunInstances", "lost")
     with pytest.raises(HTTPClientError):
@@ -151,16 +143,7 @@ def test_a_lost_answer_leaves_a_machine_that_the_token_finds(aws):
     assert launch(aws, ClientToken="lost")["InstanceId"] == there
 
 
-def test_images_and_prices(aws):
-    name = aws_server.ec2_rules.IMAGE_PARAMETER
-    assert aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"] == aws.rules.image
-    history = aws.client("ec2").describe_spot_price_history(InstanceTypes=["g5.xlarge"])["SpotPriceHistory"]
-    assert {item["AvailabilityZone"][-1] for item in history} == set("abc")
-    wanted = [{"Type": "TERM_MATCH", "Field": "instanceType", "Value": "g5.xlarge"}]
-    products = aws.client("pricing").get_products(ServiceCode="AmazonEC2", Filters=wanted)["PriceList"]
-    assert "1.258" in products[0]
-
-
+@pytest.mark.full
 def test_a_machine_knows_nothing_but_what_a_token_opens(aws, world, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-person's-secret")
     aws.client("iam").create_role(RoleName="machine", AssumeRolePolicyDocument="{}")
@@ -190,38 +173,7 @@ def test_a_machine_knows_nothing_but_what_a_token_opens(aws, world, monkeypatch)
     assert (machine.why, state(aws, id)) == ("killed", "terminated")
 
 
-def test_a_machine_without_a_profile_has_no_credentials(aws, world):
-    id = launch(aws, FOREVER)["InstanceId"]
-    world.wait(lambda: id in world.machines)
-    assert world.machines[id].metadata.find("meta-data/iam/security-credentials/") is None
-
-
-def test_the_end_of_user_data_is_not_the_end_of_the_machine(aws, world):
-    id = launch(aws, "#!/bin/sh\necho end of it\n", InstanceInitiatedShutdownBehavior="terminate")["InstanceId"]
-    world.wait(lambda: id in world.machines and "end of it" in world.machines[id].console)
-    ended = world.clock
-    world.wait(lambda: world.clock > ended + 2)
-    assert (state(aws, id), len(world.alive())) == ("running", 1)
-
-
-def test_shutdown_at_a_later_minute_of_the_scaled_clock(aws, world):
-    script = "#!/bin/sh\nshutdown -P +3\necho armed\n"
-    id = launch(aws, script, InstanceInitiatedShutdownBehavior="terminate")["InstanceId"]
-    machine = world.wait(lambda: world.machines.get(id))
-    world.wait(lambda: machine.ended is not None)
-    assert (machine.why, state(aws, id)) == ("shutdown", "terminated")
-    assert 3 <= machine.ended - machine.started < 6
-
-
-@pytest.mark.parametrize(("behaviour", "left"), [("terminate", "terminated"), ("stop", "stopped")])
-def test_shutdown_now_does_as_the_instance_was_told(aws, world, behaviour, left):
-    script = "#!/bin/sh\nshutdown -P +60\nshutdown -P now\nsleep 600\n"
-    id = launch(aws, script, InstanceInitiatedShutdownBehavior=behaviour)["InstanceId"]
-    machine = world.wait(lambda: world.machines.get(id))
-    world.wait(lambda: machine.ended is not None)
-    assert state(aws, id) == left
-
-
+@pytest.mark.full
 @pytest.mark.parametrize("how", ["terminate", "kill", "shutdown", "close"])
 def test_no_process_outlives_its_machine(aws, world, tmp_path, how):
     """Children, grandchildren, those in a session of their own and orphans; also those that do not hear SIGTERM."""
@@ -248,16 +200,6 @@ touch ready; wait
     world.wait(lambda: world.machines[id].ended is not None)
     assert not [pid for pid in pids if alive(pid)]
     assert how == "close" or not world.alive()
-
-
-def test_a_machine_that_is_ended_before_it_began_never_begins(aws, world, tmp_path):
-    world.boot = 600.0
-    id = launch(aws, f"#!/bin/sh\ntouch {tmp_path}/began\n")["InstanceId"]
-    assert state(aws, id) == "pending"
-    aws.client("ec2").terminate_instances(InstanceIds=[id])
-    world.close()
-    assert state(aws, id) == "terminated"
-    assert not (tmp_path / "began").exists() and id not in world.machines
 
 
 def fetch(url: str, token: str | None = None) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import shutil
+import subprocess
 
 import machine_run
 import numpy as np
 import pytest
 import s3_faults
 
-pytest_plugins = ["machine_world"]
-pytestmark = pytest.mark.slow
+from plantdoc.errors import UserError
+from plantdoc.machine import inputs
+from plantdoc.machine.job import Job
+
+pytest_plugins = ["ec2_fixtures", "machine_world"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +31,9 @@ def expected():
     return kept.tobytes()
 
 
-def test_a_machine_trains_tells_and_ends(run, expected):
+@pytest.mark.slow
+def test_a_machine_trains_tells_and_ends(run, network, expected):
+    network.requests.clear()
     machine = run.launch()
     end = run.ended(machine)
     assert (end["state"], end["exit"], machine.why) == ("done", 0, "shutdown"), (end, run.log())
@@ -45,12 +53,12 @@ def test_a_machine_trains_tells_and_ends(run, expected):
     assert re.search(r"\repoch 2/4: +\d+%\|", log), "no bar as on a terminal"
     assert status["log"] == len(run.store.keys(f"{run.id}/1/log/"))
     assert "train: done in" in log.splitlines()[-1], "the last words are missing"
+    check_order([r.key.split(f"{run.id}/", 1)[1] for r in network.requests if r.method == "PUT" and run.id in r.key])
+    check_restart(machine)
 
 
-def test_end_comes_after_all_words_and_the_result_after_all_outputs(run, network):
-    network.requests.clear()
-    run.ended(run.launch())
-    written = [r.key.split(f"{run.id}/", 1)[1] for r in network.requests if r.method == "PUT" and run.id in r.key]
+def check_order(written: list[str]) -> None:
+    """The end comes after all words, the result after all outputs, an epoch after its best weights."""
     assert written[0] == "1/status.json"
     assert written[-1] == "1/end.json"
     assert written[-2] == "1/status.json"
@@ -58,12 +66,32 @@ def test_end_comes_after_all_words_and_the_result_after_all_outputs(run, network
     assert len(outputs) == len(machine_run.OUTPUTS - {"models/detector/config.json"})  # {} is there twice
     assert max(outputs) < written.index("result.json") < written.index("1/end.json")
     checkpoints = [key for key in written if key.startswith("checkpoint/")]
+    assert checkpoints
     for i, key in enumerate(checkpoints):
         if key == "checkpoint/last.npz":
             assert any(earlier.startswith("checkpoint/best-") for earlier in checkpoints[:i])
 
 
-@pytest.mark.parametrize("how", ["killed", "noticed", "terminated"])
+def check_restart(machine) -> None:
+    """What the machine runs after a restart, which no timer survives, ends it."""
+    [script] = (machine.folder / "opt/var/lib/cloud/scripts/per-boot").iterdir()
+    assert os.access(script, os.X_OK)
+    (machine.folder / "said").mkdir()
+    shutdown = machine.folder / "said/shutdown"
+    shutdown.write_text('#!/bin/sh\necho "shutdown $*"\n')
+    shutdown.chmod(0o755)
+    done = subprocess.run([script], env={"PATH": str(shutdown.parent)}, capture_output=True, text=True, check=True)
+    assert done.stdout == "shutdown -P now\n"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("noticed", marks=pytest.mark.slow),
+        pytest.param("killed", marks=pytest.mark.full),
+        pytest.param("terminated", marks=pytest.mark.full),
+    ],
+)
 def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path, expected, how):
     hold = tmp_path / "hold"
     hold.touch()
@@ -93,22 +121,30 @@ def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path
     assert run.store.read(f"{run.id}/result.json")["attempt"] == 2
 
 
-def test_a_failed_training_is_told_in_its_own_words(make_run):
-    run = make_run(AFTER_TWO="sys.exit('train: the loss is not finite at step 7: lower lr')")
+@pytest.mark.slow
+def test_a_failed_training_is_told_in_its_own_words_and_tells_no_secret(make_run, swift):
+    planted = {"AWS_SESSION_TOKEN": "planted-1", "MY_PASSWORD": "planted-2", "WANDB_API_KEY": "planted-3"}
+    reason = "train: the loss is not finite at step 7: lower lr"
+    run = make_run(**planted, AFTER_TWO=f"print(dict(os.environ)); sys.exit({reason!r})")
     machine = run.launch()
     end = run.ended(machine)
-    assert (end["state"], end["exit"], machine.why) == ("failed", 1, "shutdown")
-    assert end["reason"] == "train: the loss is not finite at step 7: lower lr"
-    assert end["reason"] in run.log()
+    assert (end["state"], end["exit"], end["reason"], machine.why) == ("failed", 1, reason, "shutdown")
+    assert reason in run.log() and "'PLANTDOC_RUNNER': 'local'" in run.log()
     assert run.store.has(f"{run.id}/checkpoint/best-2.npz")
+    for key in run.swift.objects(run.bucket, f"runs/{run.id}"):
+        body = run.store.client.get_object(Bucket=run.bucket, Key=key)["Body"].read()
+        for secret in (*planted.values(), swift.secret, "a-session-token"):
+            assert secret.encode() not in body, key
 
 
+@pytest.mark.full
 def test_a_training_that_the_system_kills_is_told_so(make_run):
     run = make_run(AFTER_TWO="os.kill(os.getpid(), signal.SIGKILL)")
     end = run.ended(run.launch())
     assert (end["state"], end["reason"]) == ("failed", "the training was ended by SIGKILL (out of memory?)")
 
 
+@pytest.mark.full
 def test_weights_are_brought_and_checked(make_run, tmp_path, tmp_path_factory):
     weights = tmp_path / "pretrained.weights.h5"
     weights.write_bytes(b"w" * 1000)
@@ -122,10 +158,8 @@ def test_weights_are_brought_and_checked(make_run, tmp_path, tmp_path_factory):
     assert run.outputs()["models/detector/detector.weights.h5"] == w.tobytes()
 
 
-@pytest.mark.parametrize("what", ["data", "listing", "missing", "code", "weights"])
-def test_what_is_damaged_is_not_trained_on(make_run, repository, what):
-    run = make_run()
-    given = {}
+def damage(run, repository, what: str) -> dict[str, str]:
+    """Damage something that a machine reads; returns what user-data is to say otherwise."""
     if what == "data":
         run.put_dvc(b"meta.json" * 1000, body=b"META.json" * 1000)
     elif what == "listing":
@@ -136,17 +170,40 @@ def test_what_is_damaged_is_not_trained_on(make_run, repository, what):
     elif what == "code":
         run.store.put(f"code/{run.code.sha256}.tar.gz", run.code.content[:-1] + b"?")
     else:
-        given = {"weights": "0" * 64}
         run.store.client.put_object(Bucket=run.bucket, Key=f"runs/weights/{'0' * 64}", Body=b"other")
-    machine = run.launch(**given)
+        return {"weights": "0" * 64}
+    return {}
+
+
+DAMAGED = {"data": "damaged", "listing": "damaged", "missing": "dvc push", "weights": "damaged", "code": "SHA-256"}
+
+
+@pytest.mark.parametrize("what", ["data", "listing", "missing", "weights"])
+def test_what_is_damaged_is_refused(run, repository, tmp_path, monkeypatch, what):
+    """By what reads the inputs on a machine, called here."""
+    (tmp_path / "clone").mkdir()
+    for name in ("dvc.yaml", "dvc.lock"):
+        shutil.copy(repository / name, tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    given = damage(run, repository, what)
+    job = Job(run.bucket, run.id, 1, "dvc", given.get("weights", ""), tmp_path / "progress", beat=0.01)
+    with pytest.raises(UserError, match=DAMAGED[what]):
+        inputs.bring(run.store, job)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("what", DAMAGED)
+def test_what_is_damaged_is_not_trained_on(make_run, repository, what):
+    run = make_run()
+    machine = run.launch(**damage(run, repository, what))
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
-    words = {"data": "damaged", "listing": "damaged", "missing": "dvc push", "code": "SHA-256", "weights": "damaged"}
-    assert words[what] in end["reason"]
+    assert DAMAGED[what] in end["reason"]
     assert "the environment:" not in run.log()
     assert not run.store.has(f"{run.id}/result.json")
 
 
+@pytest.mark.full
 def test_other_code_than_asked_for_is_not_trained(run):
     run.id = "0123456789abcdef"
     end = run.ended(run.launch())
@@ -154,17 +211,7 @@ def test_other_code_than_asked_for_is_not_trained(run):
     assert "and not 0123456789abcdef" in end["reason"]
 
 
-def test_no_secret_in_the_log_or_anywhere_in_s3(make_run, swift):
-    planted = {"AWS_SESSION_TOKEN": "planted-1", "MY_PASSWORD": "planted-2", "WANDB_API_KEY": "planted-3"}
-    run = make_run(**planted, AFTER_TWO="raise RuntimeError(dict(os.environ))")
-    assert run.ended(run.launch())["state"] == "failed"
-    assert "'PLANTDOC_RUNNER', 'local'" in run.log()
-    for key in run.swift.objects(run.bucket, f"runs/{run.id}"):
-        body = run.store.client.get_object(Bucket=run.bucket, Key=key)["Body"].read()
-        for secret in (*planted.values(), swift.secret, "a-session-token"):
-            assert secret.encode() not in body, key
-
-
+@pytest.mark.full
 def test_s3_that_errs_now_and_then_changes_nothing(run, network, expected):
     for i, kind in enumerate(s3_faults.KINDS):
         asked = itertools.count()
@@ -177,6 +224,7 @@ def test_s3_that_errs_now_and_then_changes_nothing(run, network, expected):
     assert [int(n) for n in re.findall(r"[\r\n]epoch (\d): box", run.log())] == [1, 2, 3, 4]
 
 
+@pytest.mark.full
 def test_a_machine_gives_way_to_a_later_attempt(make_run, tmp_path):
     hold = tmp_path / "hold"
     hold.touch()
@@ -189,6 +237,7 @@ def test_a_machine_gives_way_to_a_later_attempt(make_run, tmp_path):
     assert not run.store.has(f"{run.id}/result.json")
 
 
+@pytest.mark.full
 def test_a_result_that_is_there_is_not_made_again(run):
     body = {"attempt": 7}
     run.store.put(f"{run.id}/result.json", body)
@@ -197,6 +246,7 @@ def test_a_result_that_is_there_is_not_made_again(run):
     assert run.store.read(f"{run.id}/result.json") == body
 
 
+@pytest.mark.full
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(run, expected):
     place = f"runs/{run.id}/checkpoint/last.npz"
     run.store.client.put_object(Bucket=run.bucket, Key=place, Body=b"?", Metadata={"sha256": "0" * 64})
@@ -205,6 +255,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(run, expected):
     assert run.outputs()["models/detector/detector.weights.h5"] == expected
 
 
+@pytest.mark.full
 def test_a_training_that_prints_without_end_neither_fills_memory_nor_the_log(make_run, expected):
     run = make_run(AFTER_TWO="[sys.stderr.write('x' * 1000 + chr(10)) for _ in range(20_000)]")
     assert run.ended(run.launch())["state"] == "done"

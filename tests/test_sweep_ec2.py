@@ -6,22 +6,24 @@ What EC2 would print and charge is made up by the train stage here; test_ec2.py 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import miniature
 import pytest
-import swift_server
 import tiny
 
 from plantdoc import params, revisions
 from plantdoc.errors import UserError
 from plantdoc.sweep import board, leash, machines, place, snapshot, trial
 
+pytest_plugins = ["ec2_fixtures"]
+BUCKET = "sweep-leaves"
 BASE = params.read(miniature.ROOT / "params.yaml")
 STARTED = "ec2: machine i-1: g5.xlarge in us-east-1a, spot, $36.0000 an hour; ends by itself by 14:00"
 EPOCH = "epoch 2: box 1.234, class 0.567, val mAP 0.1000, mAP@50 0.2500, the best so far"
@@ -39,16 +41,10 @@ COST = (
 
 
 @pytest.fixture(scope="module")
-def swift(tmp_path_factory):
-    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def repository(tmp_path_factory, swift) -> Path:
     """A repository whose training has changed since it ran, with a bucket for a remote."""
     folder = tiny.finished(tmp_path_factory.mktemp("swept") / "repository")
-    bucket = swift.make_bucket("leaves")
+    bucket = swift.make_bucket(BUCKET)
     (folder / ".dvc/config.local").write_text(
         f"['remote \"storage\"']\n    url = s3://{bucket}/dvc\n    endpointurl = {swift.url}\n    region = us-east-1\n"
     )
@@ -73,7 +69,7 @@ def test_where_trials_run_is_no_part_of_them_and_money_stops_new_ones(repository
     # the shared input is in the bucket before the first trial starts
     before = done.stdout.partition("lr-0.2: started")[0]
     assert "pushed" in before and "pushed" not in done.stdout.removeprefix(before)
-    assert any(name.startswith("dvc/files/md5/") for name in swift.objects("leaves"))
+    assert any(name.startswith("dvc/files/md5/") for name in swift.objects(BUCKET))
     # one line for the machine, which tells more as there is more to tell
     lines = [line for line in done.stdout.splitlines() if line.startswith("lr-0.2: ")]
     assert len(lines) > 2, done.stdout
@@ -105,15 +101,36 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_without_a_bucket_nothing_starts(repository, swift):
+@pytest.fixture
+def refused(repository, swift, monkeypatch, capsys):
+    """A function that gives the command words that it refuses, in this process; returns what it says."""
+    spec = importlib.util.spec_from_file_location("sweep_script", miniature.ROOT / "scripts/sweep.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for name, value in miniature.environment(**swift.environment(), AWS_REGION="us-east-1").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(repository)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def refuse(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["sweep.py", *words])
+        with pytest.raises(UserError) as caught:
+            script.main()
+        assert capsys.readouterr().out == "", "something was begun"
+        return str(caught.value)
+
+    yield refuse
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_without_a_bucket_nothing_starts(repository, refused):
     config = repository / ".dvc/config.local"
     kept = config.read_text()
     config.write_text("")
     try:
-        done = sweep(repository, swift, "lr=0.2", "runner.kind=ec2")
+        assert "`make aws BUCKET=" in refused("lr=0.2", "runner.kind=ec2")
     finally:
         config.write_text(kept)
-    assert done.returncode == 1 and "`make aws BUCKET=" in done.stdout and "Running stage" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -128,10 +145,9 @@ def test_without_a_bucket_nothing_starts(repository, swift):
         (["lr=0.2", "runner.kind=ec2", "--max-dollars", "0"], "more than 0"),
     ],
 )
-def test_what_makes_no_sense_is_named_before_anything_runs(repository, swift, arguments, message):
-    done = sweep(repository, swift, *arguments, *([] if "--max-dollars" in arguments else ["runner.region=us-east-1"]))
-    assert done.returncode == 1
-    assert message in done.stdout and len(done.stdout.splitlines()) == 1
+def test_what_makes_no_sense_is_named_before_anything_runs(refused, arguments, message):
+    said = refused(*arguments, *([] if "--max-dollars" in arguments else ["runner.region=us-east-1"]))
+    assert message in said and len(said.splitlines()) == 1
 
 
 def test_lists_of_the_runner_are_one_value():
@@ -255,12 +271,10 @@ FAREWELL = "lambda *_: (pathlib.Path(sys.argv[1] + '.ended').touch(), sys.exit()
 
 @pytest.mark.parametrize(("handler", "grace", "ended"), [("signal.SIG_IGN", 0.2, False), (FAREWELL, 60.0, True)])
 def test_a_command_gets_the_time_that_it_needs_to_end_its_machine(tmp_path, handler, grace, ended):
-    began = time.monotonic()
     with open(tmp_path / "lock", "w") as lock, leash.hold(lock.fileno(), grace) as launch:
         launch([sys.executable, "-c", DEAF.format(handler=handler), str(tmp_path / "begun")])
         while not (tmp_path / "begun").exists():
             os.sched_yield()
-    assert time.monotonic() - began < 30
     assert (tmp_path / "begun.ended").exists() == ended
     assert place.GRACE > leash.GRACE
 
