@@ -77,7 +77,10 @@ def plantdoc_folder() -> Path:
     """A folder with real PlantDoc pictures in the official layout; never part of the repository."""
     folder = ROOT.parent / "shared" / "plantdoc"
     if not (folder / "TRAIN").is_dir():
-        pytest.skip("real PlantDoc pictures are not at ../shared/plantdoc")
+        pytest.skip(
+            "real PlantDoc pictures are not at ../shared/plantdoc: clone "
+            "https://github.com/pratikkayal/PlantDoc-Object-Detection-Dataset to there"
+        )
     return folder
 
 

@@ -19,6 +19,7 @@ SMALL = {
     "augment.copies": 1,
     "augment.workers": 1,
     "train.epochs": 3,
+    "train.half_size": 0.34,  # the first epoch
     "train.plain_epochs": 1,
     "train.warmup_epochs": 0.5,
     "train.batch_size": 8,
