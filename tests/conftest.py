@@ -107,6 +107,17 @@ def keras_cv(tf):
     return keras_cv
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """plantdoc.parallel without processes, which take a second to start; tests/test_parallel.py is about them."""
+    from plantdoc import parallel
+
+    def imap(function, items, workers):
+        yield from map(function, items)
+
+    monkeypatch.setattr(parallel, "imap", imap)
+
+
 @pytest.fixture(scope="module")
 def bench(root):
     """A benchmark's module by name."""

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 # Devices are fixed once TensorFlow has started, so each training has a process of its own.
 TRAIN = """
 import json, sys
