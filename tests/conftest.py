@@ -77,7 +77,10 @@ def plantdoc_folder() -> Path:
     """A folder with real PlantDoc pictures in the official layout; never part of the repository."""
     folder = ROOT.parent / "shared" / "plantdoc"
     if not (folder / "TRAIN").is_dir():
-        pytest.skip("real PlantDoc pictures are not at ../shared/plantdoc")
+        pytest.skip(
+            "real PlantDoc pictures are not at ../shared/plantdoc: clone "
+            "https://github.com/pratikkayal/PlantDoc-Object-Detection-Dataset to there"
+        )
     return folder
 
 
@@ -102,6 +105,17 @@ def keras_cv(tf):
     import keras_cv
 
     return keras_cv
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """plantdoc.parallel without processes, which take a second to start; tests/test_parallel.py is about them."""
+    from plantdoc import parallel
+
+    def imap(function, items, workers):
+        yield from map(function, items)
+
+    monkeypatch.setattr(parallel, "imap", imap)
 
 
 @pytest.fixture(scope="module")

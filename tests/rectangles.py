@@ -1,12 +1,18 @@
-"""A detector whose answers are known: it finds the red, the green and the blue rectangle of a picture."""
+"""A detector whose answers are known: it finds the red, the green and the blue rectangle of a picture.
+
+TensorFlow is imported inside: to collect tests must not start it.
+"""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
@@ -15,12 +21,16 @@ class RectangleDetector:
     """One box around all pixels of each colour, in the form of plantdoc.detector.Detector; one row is unused."""
 
     def __init__(self, size: int = 128):
+        import tensorflow as tf
+
         self.config = SimpleNamespace(
             image_size=size, classes=tuple(COLOURS), max_detections=4, score_floor=0.001, made_from={}
         )
         self.model = SimpleNamespace(variables=[SimpleNamespace(value=tf.Variable([0.9, 0.8, 0.7], name="scores"))])
 
     def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        import tensorflow as tf
+
         colours = tf.constant(list(COLOURS.values()), tf.float32)
         near = tf.reduce_all(tf.abs(images[:, :, :, None, :] - colours) < 90, axis=-1)  # [B, S, S, 3 colours]
         columns, rows = tf.reduce_any(near, axis=1), tf.reduce_any(near, axis=2)

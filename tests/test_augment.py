@@ -37,6 +37,7 @@ def build(raw: Path, folder: Path, root: Path, seed: int = 0, **changes: float) 
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_records_hold_every_picture_once_in_each_copy_and_val_once(raw, tmp_path, root):
     build(raw, tmp_path / "out", root, copies=2)
     about = records.meta(tmp_path / "out")
@@ -50,6 +51,7 @@ def test_records_hold_every_picture_once_in_each_copy_and_val_once(raw, tmp_path
     assert val == [f"val/leaf {i:04}.jpg" for i in range(6)]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_boxes_in_the_records_lie_on_the_painted_shapes(raw, tmp_path, root):
     build(raw, tmp_path / "out", root, copies=2, rotation=0.0, quality=95)
     seen = 0
@@ -63,6 +65,7 @@ def test_boxes_in_the_records_lie_on_the_painted_shapes(raw, tmp_path, root):
     assert seen > 30
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_val_boxes_survive_the_round_trip(raw, tmp_path, root):
     build(raw, tmp_path / "out", root)
     (file,) = records.meta(tmp_path / "out").files["val"]
@@ -73,11 +76,13 @@ def test_val_boxes_survive_the_round_trip(raw, tmp_path, root):
             np.testing.assert_allclose(box.xywh, (x1, y1, x2 - x1, y2 - y1), atol=0.01)
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path, root):
     made = [build(raw, tmp_path / str(n), root, workers=n, hue=0.1, brightness=0.2) for n in (1, 2, 4)]
     assert made[0] == made[1] == made[2]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_bytes_do_not_depend_on_the_order_of_files_and_of_train_annotations(raw, tmp_path, root):
     first = build(raw, tmp_path / "first", root)
     turned = tmp_path / "raw"
@@ -90,6 +95,7 @@ def test_bytes_do_not_depend_on_the_order_of_files_and_of_train_annotations(raw,
     assert build(turned, tmp_path / "second", root) == first
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_another_picture_leaves_the_variants_of_the_others_alone(raw, tmp_path, root):
     more = tmp_path / "raw"
     shutil.copytree(raw, more)
@@ -105,6 +111,7 @@ def test_another_picture_leaves_the_variants_of_the_others_alone(raw, tmp_path, 
     assert variants[0] == variants[1]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_seed_and_copy_change_the_variants(raw, tmp_path, root):
     first = build(raw, tmp_path / "first", root, copies=2)
     second = build(raw, tmp_path / "second", root, copies=2, seed=1)
@@ -113,12 +120,14 @@ def test_seed_and_copy_change_the_variants(raw, tmp_path, root):
     assert first["val-00000.tfrecord"] == second["val-00000.tfrecord"]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_without_val_pictures_there_are_no_val_files(tmp_path, root):
     painted.data_set(tmp_path / "raw", 3, 0)
     build(tmp_path / "raw", tmp_path / "out", root)
     assert records.meta(tmp_path / "out").files["val"] == ()
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("damage", ["cut", "junk", "missing", "other size"])
 def test_a_bad_picture_is_named(raw, tmp_path, root, damage):
     bad = tmp_path / "raw"
@@ -133,9 +142,18 @@ def test_a_bad_picture_is_named(raw, tmp_path, root, damage):
     else:
         Image.new("RGB", (150, 200)).save(path)
     with pytest.raises(UserError, match=r"train/leaf 0013\.jpg.*dvc repro -f fetch"):
+        build(bad, tmp_path / "out", root)
+
+
+def test_a_bad_picture_is_named_by_a_process_too(raw, tmp_path, root):
+    bad = tmp_path / "raw"
+    shutil.copytree(raw, bad)
+    (bad / "train/leaf 0013.jpg").unlink()
+    with pytest.raises(UserError, match=r"train/leaf 0013\.jpg.*dvc repro -f fetch"):
         build(bad, tmp_path / "out", root, workers=2)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_no_pictures_and_no_folder_are_the_users_mistakes(tmp_path, root):
     with pytest.raises(UserError, match="dvc repro fetch"):
         build(tmp_path / "nowhere", tmp_path / "out", root)
@@ -167,6 +185,7 @@ def running(stage: subprocess.Popen) -> bool:
     return stage.returncode is None
 
 
+@pytest.mark.slow
 def test_the_stage_runs_from_the_command_line_and_inspect_shows_what_it_made(root, tmp_path):
     folder = workplace(tmp_path, root, 5, size=64, copies=1)
     stage = start(root, folder)
@@ -197,7 +216,12 @@ def test_inspect_without_records_says_what_to_do(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("moment", "end"), [("starting", signal.SIGINT), ("writing", signal.SIGINT), ("writing", signal.SIGKILL)]
+    ("moment", "end"),
+    [
+        pytest.param("starting", signal.SIGINT, marks=pytest.mark.full),
+        pytest.param("writing", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("writing", signal.SIGKILL, marks=pytest.mark.full),
+    ],
 )
 def test_ended_in_the_middle_it_leaves_no_process_and_the_last_output(root, tmp_path, moment, end):
     folder = workplace(tmp_path, root, 300, copies=50)
@@ -228,7 +252,7 @@ def test_ended_in_the_middle_it_leaves_no_process_and_the_last_output(root, tmp_
     assert end == signal.SIGKILL or not partial.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_data_set(root, tmp_path):
     """The main process and its workers together, at their peak, with 100 pictures and with 1000."""
     once, ten_times = (

@@ -63,6 +63,7 @@ def by_beam(python: Path, *runs: dict, **env: str) -> list[dict[str, str] | str]
     return json.loads(done.stdout)
 
 
+@pytest.mark.full
 def test_shards_are_those_of_the_local_engine_wherever_parts_and_shards_end(python, raw, tmp_path):
     """One shard; several; a square in each. Parts that cut shards, shards that cut parts, and a square in each."""
     painted.data_set(tmp_path / "no val", 5)
@@ -81,6 +82,7 @@ def test_shards_are_those_of_the_local_engine_wherever_parts_and_shards_end(pyth
     assert by_beam(python, *({**case, "out": tmp_path / f"beam {i}"} for i, case in enumerate(cases))) == wanted
 
 
+@pytest.mark.full
 def test_processes_and_a_job_server_make_the_same(python, raw, tmp_path):
     """Beam's own processes; and a pipeline handed to a job server, as it is for Flink and Spark."""
     changes = {"copies": 2, "shard_mb": 0.02}
@@ -108,6 +110,7 @@ def job_server(python: Path, folder: Path) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.full
 def test_pictures_and_shards_in_s3(python, raw, tmp_path, monkeypatch):
     with s3_server.running(monkeypatch) as client:
         client.create_bucket(Bucket="leaves")
@@ -129,6 +132,7 @@ def test_pictures_and_shards_in_s3(python, raw, tmp_path, monkeypatch):
         assert "dvc repro -f fetch" in message
 
 
+@pytest.mark.full
 def test_a_users_mistakes_are_told_as_by_the_local_engine(python, raw, tmp_path):
     bad = tmp_path / "raw"
     shutil.copytree(raw, bad)
@@ -145,6 +149,7 @@ def test_a_users_mistakes_are_told_as_by_the_local_engine(python, raw, tmp_path)
     assert "PLANTDOC_BEAM = '--runner=FlinkRuner'" in unknown and "FlinkRunner" in unknown
 
 
+@pytest.mark.full
 def test_the_stage_replaces_its_output_at_the_end_and_only_then(python, raw, tmp_path):
     shutil.copytree(raw, tmp_path / "data/raw")
     settings = (ROOT / "params.yaml").read_text()

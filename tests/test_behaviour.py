@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 from rectangles import COLOURS, RectangleDetector, picture
 
-from plantdoc import behaviour, probes, serving
+from plantdoc import behaviour, probes
 from plantdoc.coco import Box, Picture, Split
-
-pytestmark = pytest.mark.usefixtures("tf")
 
 LEAST = dict.fromkeys(("mirrored", "light", "shifted", "compressed", "halved", "no_leaf", "two_leaves"), 0.8)
 PLACES = [(20, 12, 60, 40), (90, 40, 50, 60), (8, 70, 70, 40), (60, 20, 64, 48)]
 
 
 @pytest.fixture(scope="module")
-def leaves(tmp_path_factory) -> tuple:
+def leaves(tf, tmp_path_factory) -> tuple:
     """A folder of pictures with one rectangle each, and its split."""
     folder, pictures, names = tmp_path_factory.mktemp("leaves"), [], tuple(COLOURS)
     for number in range(12):
@@ -29,6 +26,8 @@ def leaves(tmp_path_factory) -> tuple:
 
 
 def examined(leaves, detector=None, seed: int = 1, threshold: float = 0.5, **least: float) -> dict:
+    from plantdoc import serving
+
     folder, split = leaves
     server = serving.Server(detector or RectangleDetector())
     return behaviour.examine(server.serve, folder, split, threshold, LEAST | least, seed)
@@ -38,6 +37,8 @@ class Careful(RectangleDetector):
     """Sees rectangles on grey alone: the drawn pictures without a leaf are full of colours."""
 
     def detect(self, images):
+        import tensorflow as tf
+
         corner = images[:, :1, :1]
         grey = tf.reduce_max(corner, axis=-1, keepdims=True) - tf.reduce_min(corner, axis=-1, keepdims=True) < 12
         return super().detect(tf.where(grey, images, 0.0))
@@ -61,6 +62,8 @@ class Blind(RectangleDetector):
         self.kind = kind
 
     def detect(self, images):
+        import tensorflow as tf
+
         if self.kind == "right":
             images = tf.concat([images[:, :, :64], tf.zeros_like(images[:, :, 64:])], axis=2)
         if self.kind == "dark":
@@ -89,7 +92,7 @@ def test_what_a_detector_cannot_see_is_told(leaves, kind, fails):
         assert failed == fails
 
 
-def test_a_detector_that_sees_leaves_everywhere_fails_where_there_is_none(leaves):
+def test_a_detector_that_sees_leaves_everywhere_fails_where_there_is_none(leaves, tf):
     class Everywhere(RectangleDetector):
         def detect(self, images):
             return super().detect(tf.concat([images[:, :120], tf.ones_like(images[:, 120:]) * [230.0, 20, 20]], axis=1))
@@ -98,7 +101,7 @@ def test_a_detector_that_sees_leaves_everywhere_fails_where_there_is_none(leaves
     assert found["no_leaf"] == {"of": 20, "share": 0.0, "least": 0.8, "passed": False}
 
 
-def test_what_was_not_found_to_begin_with_is_not_measured(leaves):
+def test_what_was_not_found_to_begin_with_is_not_measured(leaves, tf):
     class Nothing(RectangleDetector):
         def detect(self, images):
             return super().detect(tf.zeros_like(images))

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_second_trial_uploads_what_changed_and_nothing_new_uploads_nothing(tmp_path):
     repository = tiny.finished(tmp_path / "repository")
     for script in repository.glob("scripts/*.py"):

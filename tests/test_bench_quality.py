@@ -161,7 +161,7 @@ def test_what_params_offer_is_measured(bench, root):
     assert len(set(measured)) == len(measured)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_runs_are_made_once_and_compared(repository, raw):
     quality(repository, raw, "--minutes", "1", "--seeds", "1", "2")
     found = written(repository)
@@ -202,7 +202,7 @@ def test_runs_are_made_once_and_compared(repository, raw):
     assert after["rows"][0]["ours: seeds"] == 1, "the other run had other params"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_over_its_minutes_does_not_count(repository, raw):
     (repository / "benchmarks/quality/0.yaml").write_text("lr: 0.2\n")
     done = quality(repository, raw, "--minutes", "0", "--seeds", "7", "--side", "ours", check=False)
@@ -214,7 +214,7 @@ def test_a_run_over_its_minutes_does_not_count(repository, raw):
     assert found["targets"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_mark_without_params_is_named_before_anything_runs(repository, raw):
     done = quality(repository, raw, "--minutes", "1", "45", check=False)
     assert done.returncode == 1
@@ -222,7 +222,7 @@ def test_a_mark_without_params_is_named_before_anything_runs(repository, raw):
     assert not (repository / "results/benchmarks/quality.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_real_detector_is_trained_and_asked(tmp_path):
     """Our side with the real stages, on drawn pictures of 64 px."""
     folder = miniature.make(tmp_path, fetch__limit=16, train__plain_epochs=0)
@@ -237,7 +237,7 @@ def test_a_real_detector_is_trained_and_asked(tmp_path):
     assert not (folder / "models/detector").exists(), "it trains in a folder of its own"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ultralytics_itself_trains_offline(bench, raw, tmp_path, root):
     if not (root / ".venv-peers/ultralytics/bin/yolo").exists():
         pytest.skip("Ultralytics is not in .venv-peers: `make bench-peers`")

@@ -61,6 +61,7 @@ def untrained(archive, tmp_path_factory) -> Path:
     return folder / "model.tar.gz"
 
 
+@pytest.mark.full
 def test_the_lock_is_for_the_tensorflow_of_the_container(older):
     command = [older, "-c", "from importlib.metadata import version; print(version('tensorflow_cpu'))"]
     installed = subprocess.run(command, capture_output=True, text=True).stdout.strip()
@@ -69,6 +70,7 @@ def test_the_lock_is_for_the_tensorflow_of_the_container(older):
     assert not saved_by.startswith(f"{plan.TENSORFLOW}."), "they are the same by now: this test is not needed"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("kind", "least"), [("archive", [1, 3, 0]), ("untrained", [10, 10, 0])])
 def test_a_bundle_answers_there_as_here(request, older, archive, kind, least):
     packed, answers = request.getfixturevalue(kind), []

@@ -11,18 +11,29 @@ from pathlib import Path
 import numpy as np
 import painted
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 import augment
-from plantdoc import coco, feed, records
+from plantdoc import coco, records
 from plantdoc.errors import UserError
-from plantdoc.mosaic import mosaicked
-
-pytestmark = pytest.mark.usefixtures("tf")
 
 BATCH = 6
 PLAIN = {"seed": 1, "batch_size": BATCH, "flip": 0.0, "mosaic": 0.0}
+
+
+@pytest.fixture(scope="module")
+def feed(tf):
+    """The module, which starts TensorFlow."""
+    from plantdoc import feed
+
+    return feed
+
+
+@pytest.fixture(scope="module")
+def mosaicked(tf):
+    from plantdoc.mosaic import mosaicked
+
+    return mosaicked
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +48,8 @@ def folder(tmp_path_factory, root) -> Path:
 
 
 def digest(folder: Path, epoch: int, **options: float) -> str:
+    from plantdoc import feed
+
     whole = hashlib.sha256()
     for batch in feed.train(folder, epoch, **PLAIN | options):
         for name in ("images", "boxes", "classes"):
@@ -49,7 +62,7 @@ def content(batch: dict) -> set[bytes]:
     return {picture.tobytes() for picture in batch["images"].numpy()}
 
 
-def test_shapes_types_and_padding(folder):
+def test_shapes_types_and_padding(feed, folder):
     epoch = feed.train(folder, 0, **PLAIN | {"flip": 0.5, "mosaic": 0.5})
     # XLA wants to know the shapes beforehand.
     assert {name: spec.shape.as_list() for name, spec in epoch.element_spec.items()} == {
@@ -73,13 +86,13 @@ def test_shapes_types_and_padding(folder):
         assert (np.diff((classes >= 0).astype(int), axis=1) <= 0).all()
 
 
-def test_negatives_pass_through(folder):
+def test_negatives_pass_through(feed, folder):
     counts = [(classes >= 0).sum() for b in feed.train(folder, 0, **PLAIN) for classes in b["classes"].numpy()]
     assert counts.count(0) >= 2
     assert counts.count(1) >= 15
 
 
-def test_an_epoch_shows_each_picture_of_one_copy_at_most_once(folder):
+def test_an_epoch_shows_each_picture_of_one_copy_at_most_once(feed, folder):
     for epoch in (0, 1, 2):
         files = feed.meta(folder).files["train"][epoch % 2]
         there = {record.jpeg for file in files for record in records.read(folder / file)}
@@ -93,14 +106,14 @@ def test_an_epoch_shows_each_picture_of_one_copy_at_most_once(folder):
 @pytest.mark.parametrize(
     "options", [{}, {"flip": 0.5}, {"mosaic": 0.5}, {"half": True}], ids=["order", "flip", "mosaic", "half"]
 )
-def test_an_epoch_is_a_pure_function_of_seed_and_epoch(folder, options):
+def test_an_epoch_is_a_pure_function_of_seed_and_epoch(tf, folder, options):
     assert digest(folder, 0, **options) == digest(folder, 0, **options)
     made = {digest(folder, epoch, seed=seed, **options) for epoch in (0, 1, 2) for seed in (1, 2)}
     assert len(made) == 6
 
 
 @pytest.mark.slow
-def test_a_new_process_goes_on_with_the_very_same_epoch(folder, root):
+def test_a_new_process_goes_on_with_the_very_same_epoch(tf, folder, root):
     """Also with another global seed, other threads, and no epoch before it."""
     code = (
         "import sys; sys.path[:0] = ['src', 'tests']\n"
@@ -114,7 +127,7 @@ def test_a_new_process_goes_on_with_the_very_same_epoch(folder, root):
     assert there.strip() == digest(folder, 3, flip=0.5, mosaic=0.5)
 
 
-def test_boxes_lie_on_the_painted_shapes(folder):
+def test_boxes_lie_on_the_painted_shapes(feed, folder):
     for options in ({}, {"flip": 1.0}, {"flip": 0.5}, {"flip": 0.5, "half": True}):
         seen = 0
         for batch in feed.train(folder, 0, **PLAIN | options):
@@ -135,7 +148,7 @@ def assert_on_shapes(batch: dict, at_most: float) -> int:
     return seen
 
 
-def test_flips_happen_with_the_given_probability(folder):
+def test_flips_happen_with_the_given_probability(feed, folder):
     def pictures(flip: float) -> dict[bytes, np.ndarray]:
         batches = feed.train(folder, 0, **PLAIN | {"flip": flip})
         return [picture for batch in batches for picture in batch["images"].numpy()]
@@ -162,7 +175,7 @@ def six() -> tuple:
 
 
 @pytest.mark.parametrize("draws", range(8))
-def test_mosaics_have_boxes_where_the_shapes_are_and_nowhere_else(six, draws):
+def test_mosaics_have_boxes_where_the_shapes_are_and_nowhere_else(tf, mosaicked, six, draws):
     draw = np.random.default_rng(draws).uniform(size=(6, 14)).astype(np.float32)
     images, boxes, classes = (
         tensor.numpy() for tensor in mosaicked(*map(tf.constant, six), tf.constant([True] * 6), tf.constant(draw))
@@ -185,7 +198,7 @@ def test_mosaics_have_boxes_where_the_shapes_are_and_nowhere_else(six, draws):
             )
 
 
-def test_mosaics_drop_what_remains_of_less_than_a_tenth(six):
+def test_mosaics_drop_what_remains_of_less_than_a_tenth(tf, mosaicked, six):
     images, _, classes = map(tf.constant, six)
     strips = np.full((6, 5, 4), -1, np.float32)
     strips[:, 0] = [0, 0, 120, 120]
@@ -197,7 +210,7 @@ def test_mosaics_drop_what_remains_of_less_than_a_tenth(six):
     np.testing.assert_allclose(boxes.numpy()[0, :3], [[0, 0, 84, 84], [84, 0, 120, 84], [0, 84, 84, 120]], atol=1e-3)
 
 
-def test_pictures_not_chosen_stay_as_they_are(six):
+def test_pictures_not_chosen_stay_as_they_are(tf, mosaicked, six):
     chosen = [True, False, True, False, False, True]
     draw = np.random.default_rng(0).uniform(size=(6, 14)).astype(np.float32)
     made = mosaicked(*map(tf.constant, six), tf.constant(chosen), tf.constant(draw))
@@ -206,7 +219,7 @@ def test_pictures_not_chosen_stay_as_they_are(six):
             assert is_mosaic or (before[i] == after[i].numpy()).all()
 
 
-def test_a_mosaic_of_more_boxes_than_rows_keeps_the_first(six):
+def test_a_mosaic_of_more_boxes_than_rows_keeps_the_first(tf, mosaicked, six):
     images = tf.constant(six[0])
     boxes = tf.tile(tf.constant([[[50.0, 50, 70, 70]]]), [6, 5, 1])
     draw = tf.fill([6, 14], 0.5)
@@ -215,7 +228,7 @@ def test_a_mosaic_of_more_boxes_than_rows_keeps_the_first(six):
     assert (labels.numpy() == 0).all()
 
 
-def test_mosaics_happen_with_the_given_probability(folder):
+def test_mosaics_happen_with_the_given_probability(feed, folder):
     def pictures(mosaic: float) -> list[np.ndarray]:
         batches = feed.train(folder, 0, **PLAIN | {"mosaic": mosaic})
         return [picture for batch in batches for picture in batch["images"].numpy()]
@@ -225,19 +238,19 @@ def test_mosaics_happen_with_the_given_probability(folder):
     assert all((a != b).any() for a, b in zip(plain, every, strict=True))
 
 
-def test_fewer_pictures_than_a_batch_are_repeated(folder):
+def test_fewer_pictures_than_a_batch_are_repeated(feed, folder):
     (batch,) = feed.train(folder, 0, **PLAIN | {"batch_size": 60})
     assert batch["images"].shape[0] == 60
     assert len(content(batch)) == 26
     assert feed.steps(feed.meta(folder), 60) == 1
 
 
-def test_more_boxes_than_rows_are_cut(folder):
+def test_more_boxes_than_rows_are_cut(feed, folder):
     for batch in feed.train(folder, 0, **PLAIN, max_boxes=1):
         assert batch["boxes"].shape == (BATCH, 1, 4)
 
 
-def test_val_is_complete_in_order_and_agrees_with_its_truth(folder):
+def test_val_is_complete_in_order_and_agrees_with_its_truth(feed, folder):
     batches = list(feed.val(folder, 3))
     assert [len(batch["images"]) for batch in batches] == [3, 3, 2]
     ids = [i.decode() for batch in batches for i in batch["source_id"].numpy()]
@@ -254,26 +267,26 @@ def test_val_is_complete_in_order_and_agrees_with_its_truth(folder):
         assert_on_shapes(batch, at_most=0.75)
 
 
-def test_pixels_are_those_that_pillow_decodes(folder):
+def test_pixels_are_those_that_pillow_decodes(feed, folder):
     (file,) = feed.meta(folder).files["val"]
     jpegs = [record.jpeg for record in records.read(folder / file)]
     for jpeg, picture in zip(jpegs, next(iter(feed.val(folder, 8)))["images"].numpy(), strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(jpeg))), picture)
 
 
-def test_without_val_pictures_val_is_empty(tmp_path):
+def test_without_val_pictures_val_is_empty(feed, tmp_path):
     records.Meta(("leaf",), 128, 1, {"train": 1, "val": 0}, {"train": ((),), "val": ()}).save(tmp_path)
     assert list(feed.val(tmp_path, 4)) == []
     assert feed.val_truth(tmp_path) == coco.Split(("leaf",), ())
 
 
-def test_without_records_the_message_says_what_to_do(tmp_path):
+def test_without_records_the_message_says_what_to_do(feed, tmp_path):
     with pytest.raises(UserError, match="dvc repro augment"):
         feed.train(tmp_path, 0, **PLAIN)
 
 
 @pytest.mark.slow
-def test_flip_is_that_of_kerascv(folder, keras_cv):
+def test_flip_is_that_of_kerascv(tf, feed, folder, keras_cv):
     picture = {
         "image": tf.constant(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)),
         "boxes": tf.constant([[10.0, 5, 40, 60], [0, 0, 96, 20]]),

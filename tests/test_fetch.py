@@ -1,7 +1,8 @@
-"""The stage as a person runs it: `python src/fetch.py` in a folder with a params.yaml."""
+"""The fetch stage in a folder with a params.yaml: once as a person runs it, otherwise in this process."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -12,13 +13,17 @@ import zipfile
 from pathlib import Path
 
 import miniature
+import needs
 import pytest
 import s3_server
 import sources
 from PIL import Image
 
+import fetch as stage
 from plantdoc import coco, hashing
+from plantdoc.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 FETCH = miniature.ROOT / "src" / "fetch.py"
 OUTPUTS = ("data/raw", "results/fetch")
 
@@ -33,19 +38,18 @@ def work(tmp_path) -> Path:
     return folder
 
 
-def fetch(work: Path, *before: str, **environment: str) -> str:
-    """Run the stage, which must succeed; returns what it printed."""
-    return miniature.run(work, *before, sys.executable, str(FETCH), **environment).stdout
+def fetch(work: Path) -> None:
+    """Run the stage's work, which must succeed."""
+    with contextlib.chdir(work):
+        stage.main()
 
 
-def refused(work: Path, **environment: str) -> str:
-    """Run the stage, which must end with one message for the user; returns it."""
-    done = miniature.run(work, sys.executable, str(FETCH), check=False, **environment)
-    assert done.returncode == 1 and "Traceback" not in done.stdout, done.stdout
-    assert not list((work / "data").glob(".*")) if (work / "data").exists() else True
-    last = done.stdout.strip().splitlines()[-1]
-    assert last.startswith("fetch: ")
-    return last
+def refused(work: Path) -> str:
+    """Run the stage's work, which must end with one message for the user; returns it."""
+    with pytest.raises(UserError) as raised:
+        fetch(work)
+    assert not list(work.glob("data/.*"))
+    return str(raised.value)
 
 
 def report(work: Path) -> dict:
@@ -58,13 +62,14 @@ def sides(work: Path) -> dict[str, str]:
     return {hashing.of_file(path): path.parent.name for path in files}
 
 
+@pytest.mark.slow
 def test_what_a_folder_becomes(work, tmp_path):
     source = sources.voc(tmp_path / "source", 40, 8)
     # Grey, and with a name that says PNG: it is stored anew.
     grey = sources.encoded(sources.image("grey").convert("L"))
     sources.write_voc(source, "TRAIN/sub/100%20& grey.png", grey, [((5, 5, 60, 60), "Apple leaf")])
     miniature.set_params(work, fetch__licence="CC0-1.0", fetch__attribution="me")
-    fetch(work)
+    assert "fetch: done in" in miniature.run(work, sys.executable, str(FETCH)).stdout
     raw = work / "data/raw"
     splits = {name: coco.load(raw / name) for name in ("train", "val", "test")}
     assert [len(s.pictures) for s in splits.values()] == [report(work)[f"pictures_{s}"] for s in splits]
@@ -98,7 +103,9 @@ def test_what_a_folder_becomes(work, tmp_path):
     assert not list(work.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_from_the_same_pictures_on_one_core_and_on_all(work, tmp_path):
+    pinned = (needs.program("taskset"), "-c", str(min(os.sched_getaffinity(0))))
     sources.voc(tmp_path / "source", 150, 10)
     fetch(work)
     first = {name: hashing.of_files([work / name], work) for name in OUTPUTS}
@@ -109,7 +116,7 @@ def test_the_same_bytes_from_the_same_pictures_on_one_core_and_on_all(work, tmp_
         shutil.copy(path, tmp_path / "source" / path.parent.name)
     (work / "data/.fetch.partial/source").mkdir(parents=True)
     (work / "data/.raw.partial/train").mkdir(parents=True)
-    fetch(work, "taskset", "-c", str(min(os.sched_getaffinity(0))))
+    miniature.run(work, *pinned, sys.executable, str(FETCH))
     assert {name: hashing.of_files([work / name], work) for name in OUTPUTS} == first
 
 
@@ -195,7 +202,11 @@ def test_a_source_that_will_not_do(source, message, work, tmp_path):
 def test_a_test_split_without_boxes(work, tmp_path):
     source = sources.voc(tmp_path / "source", 30, 0)
     sources.write_voc(source, "TEST/a.jpg", sources.encoded(sources.image("a")), [])
-    assert "the test split has 1 pictures and no box on any of them: nothing can be scored" in refused(work)
+    done = miniature.run(work, sys.executable, str(FETCH), check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("fetch: ")
+    assert "the test split has 1 pictures and no box on any of them: nothing can be scored" in last
 
 
 def test_val_too_small_to_hold_a_box(work, tmp_path):
@@ -272,6 +283,7 @@ def test_an_archive_in_s3(work, tmp_path, monkeypatch):
     assert report(work)["pictures_test"] == 4
 
 
+@pytest.mark.slow
 def test_a_full_disk(work, tmp_path):
     sources.voc(tmp_path / "source", 30, 4)
     fetch(work)
@@ -311,7 +323,7 @@ def test_the_sample_says_that_it_is_drawn(work):
     assert found["classes"] >= 6 and found["duplicate_pairs"] == found["pictures_dropped"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_real_pictures(work, plantdoc_folder):
     miniature.set_params(work, fetch__source=str(plantdoc_folder))
     fetch(work)

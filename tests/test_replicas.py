@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 # Devices are fixed once TensorFlow has started, so each training has a process of its own.
 TRAIN = """
 import json, sys
@@ -62,15 +62,15 @@ def losses(root, devices: int, family: str, backbone: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# Devices add up in another order, and each step makes more of the difference: how much, CPUs differ in. Neither the
-# normaliser nor the batch statistics of a device's own half come near: they are off by 1 % and more from the start.
-# Untrained, `compact` says nearly the same of all its points, and the last bit decides which of them learn a leaf: its
-# losses are the same in the first step alone.
+# Devices add up in another order, and each step makes more of the difference: how much, CPUs differ in, so the first
+# steps alone are held against each other. Neither the normaliser nor the batch statistics of a device's own half come
+# near: they are off by 1 % and more from the start. Untrained, `compact` says nearly the same of all its points, and
+# the last bit decides which of them learn a leaf: its losses are the same in the first step alone.
 @pytest.mark.parametrize(
     ("family", "backbone", "bounds"),
     [
-        ("yolov8", "yolov8", [5e-4] * 3 + [5e-3] * 3),
-        ("retinanet", "yolov8", [5e-4] * 3 + [5e-3] * 3),
+        ("yolov8", "yolov8", [5e-4, 2e-3, 5e-3]),
+        ("retinanet", "yolov8", [5e-4, 2e-3, 5e-3]),
         ("compact", "compact", [5e-4]),
     ],
 )

@@ -7,20 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image, ImageOps
 from rectangles import RectangleDetector, picture
 
-from plantdoc import exif, serving
+from plantdoc import exif
 from plantdoc.errors import UserError
-
-pytestmark = pytest.mark.usefixtures("tf")
 
 BOXES = {"red": (30, 10, 50, 30), "green": (80, 50, 40, 20), "blue": (8, 54, 40, 24)}
 
 
 @pytest.fixture(scope="module")
-def server() -> serving.Server:
+def serving(tf):
+    """The module, which starts TensorFlow."""
+    from plantdoc import serving
+
+    return serving
+
+
+@pytest.fixture(scope="module")
+def server(serving):
     return serving.Server(RectangleDetector())
 
 
@@ -36,9 +41,8 @@ def encoded(image: Image.Image, kind: str = "PNG", orientation: int | None = Non
 
 def ask(server, *pictures: bytes) -> list[dict[str, list[float]]]:
     """{class name: [x, y, w, h, score]} per picture; also checks the rows that are not used."""
-    out = server.serve(
-        tf.constant(list(pictures)), tf.constant([exif.orientation(data) for data in pictures], tf.int32)
-    )
+    orientations = np.array([exif.orientation(data) for data in pictures], np.int32)
+    out = server.serve(np.array(pictures, object), orientations)
     out = {key: value.numpy() for key, value in out.items()}
     answers = []
     for boxes, scores, ids, names in zip(
@@ -118,7 +122,7 @@ def test_a_batch_of_mixed_sizes_equals_single_calls(server):
     assert [len(answer) for answer in together] == [3, 1, 0]
 
 
-def test_a_box_in_the_padding_is_no_detection():
+def test_a_box_in_the_padding_is_no_detection(tf, serving):
     class Padding(RectangleDetector):
         def detect(self, images):
             boxes = tf.constant([[[0.0, 100, 50, 120], [0, 10, 50, 30], [0, 0, 0, 0], [0, 0, 0, 0]]])
@@ -133,27 +137,27 @@ def test_a_box_in_the_padding_is_no_detection():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
-def test_png_of_every_kind_decodes_as_pillow_does(mode):
+def test_png_of_every_kind_decodes_as_pillow_does(serving, mode):
     image = _noise(90, 70).convert(mode)
-    decoded = serving.decode(tf.constant(encoded(image))).numpy()
+    decoded = serving.decode(encoded(image)).numpy()
     np.testing.assert_array_equal(decoded, np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}, {"quality": 30}])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_jpeg_decodes_as_pillow_does(mode, options):
+def test_jpeg_decodes_as_pillow_does(serving, mode, options):
     data = encoded(_noise(131, 77).convert(mode), "JPEG", **options)
-    np.testing.assert_array_equal(serving.decode(tf.constant(data)).numpy(), _pillow(data))
+    np.testing.assert_array_equal(serving.decode(data).numpy(), _pillow(data))
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF"])
-def test_other_types_decode_as_pillow_does(kind):
+def test_other_types_decode_as_pillow_does(serving, kind):
     data = encoded(_noise(40, 30), kind)
-    np.testing.assert_array_equal(serving.decode(tf.constant(data)).numpy(), _pillow(data))
+    np.testing.assert_array_equal(serving.decode(data).numpy(), _pillow(data))
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 301), (50, 90), (1024, 33), (128, 128)])
-def test_letterbox_is_pillows_resize_to_one_level(size):
+def test_letterbox_is_pillows_resize_to_one_level(tf, serving, size):
     image = _noise(*size)
     square, wh, scale = serving.letterbox(tf.constant(np.asarray(image)), tf.constant(1), 128)
     fitted = tuple(max(1, round(side * 128 / max(size))) for side in size)
@@ -166,16 +170,16 @@ def test_letterbox_is_pillows_resize_to_one_level(size):
     np.testing.assert_allclose(scale.numpy(), np.divide(fitted, size), rtol=1e-6)
 
 
-def test_real_pictures_decode_as_pillow_does(plantdoc_folder: Path):
+def test_real_pictures_decode_as_pillow_does(serving, plantdoc_folder: Path):
     paths = [p for p in sorted((plantdoc_folder / "TEST").glob("*.jpg")) if Image.open(p).format == "JPEG"]
     paths = [p for p in paths if Image.open(p).mode in ("RGB", "L")][:12]
     assert paths
     for path in paths:
         data = path.read_bytes()
-        np.testing.assert_array_equal(serving.decode(tf.constant(data)).numpy(), _pillow(data), err_msg=path.name)
+        np.testing.assert_array_equal(serving.decode(data).numpy(), _pillow(data), err_msg=path.name)
 
 
-def test_a_saved_model_answers_alike(server, tmp_path):
+def test_a_saved_model_answers_alike(tf, server, tmp_path):
     data = [encoded(picture(126, 84, BOXES)), encoded(picture(60, 160, BOXES), "JPEG", 8)]
     tf.saved_model.save(server, str(tmp_path), signatures={"serving_default": server.serve})
     signature = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
@@ -187,7 +191,7 @@ def test_a_saved_model_answers_alike(server, tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [-1, 0, 9])
-def test_an_orientation_that_makes_no_sense_counts_as_upright(server, orientation):
+def test_an_orientation_that_makes_no_sense_counts_as_upright(tf, server, orientation):
     data = tf.constant([encoded(picture(126, 84, BOXES))])
     expected, got = (server.serve(data, tf.constant([o])) for o in (1, orientation))
     np.testing.assert_array_equal(got["boxes"], expected["boxes"])

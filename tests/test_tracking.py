@@ -335,7 +335,7 @@ def test_online_a_repeated_training_goes_on_in_its_run_and_data_and_model_are_it
         assert json.loads(told.artifacts["tfrecords"]["metadata"])["made_from"] == {"data/raw": "aa11.dir"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_training_gives_the_same_lock_with_it_and_keeps_out_of_the_tree(tmp_path):
     locks, folder = [], miniature.make(tmp_path / "small", train__epochs=2, train__batch_size=16, fetch__limit=12)
     miniature.run(folder, "dvc", "repro", "augment")

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import miniature
@@ -15,23 +15,24 @@ import psutil
 import pytest
 
 from plantdoc import hashing
+from plantdoc.errors import UserError
 
 pytestmark = pytest.mark.slow
-EPOCHS, HALF = 5, 2  # of them, at half the size
+EPOCHS = miniature.SMALL["train.epochs"]  # the first one at half the size
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    """A miniature repository in which fetch and augment have run."""
-    folder = tmp_path_factory.mktemp("prepared") / "repository"
-    return miniature.prepared(folder, train__epochs=EPOCHS, train__half_size=HALF / EPOCHS)
+def trained(tmp_path_factory) -> Path:
+    """A miniature repository, trained without a break."""
+    return miniature.finished(tmp_path_factory.mktemp("trained") / "repository")
 
 
-@pytest.fixture(scope="module")
-def trained(prepared, tmp_path_factory) -> Path:
-    """The same, trained without a break."""
-    folder = copy(prepared, tmp_path_factory.mktemp("trained") / "repository")
-    miniature.run(folder, "dvc", "repro", "train")
+@pytest.fixture
+def untrained(trained, tmp_path) -> Path:
+    """The same before its training: with what fetch and augment made."""
+    folder = copy(trained, tmp_path / "repository")
+    shutil.rmtree(folder / "models")
+    shutil.rmtree(folder / "results/train")
     return folder
 
 
@@ -46,9 +47,9 @@ def outputs(folder: Path) -> dict[str, str]:
 
 
 def start(folder: Path) -> subprocess.Popen:
-    """`dvc repro train` in a process group of its own, as a terminal gives it."""
+    """`dvc repro` of train, whatever the run cache has, in a process group of its own, as a terminal gives it."""
     return subprocess.Popen(
-        ["dvc", "repro", "train"],
+        ["dvc", "repro", "-f", "-s", "train"],
         cwd=folder,
         env=miniature.environment(PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
@@ -80,6 +81,35 @@ def stage_of(process: subprocess.Popen) -> psutil.Process:
     return found[-1]
 
 
+def ctrl_c(process: subprocess.Popen) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def terminate_stage(process: subprocess.Popen) -> None:
+    stage_of(process).terminate()
+
+
+def kill_stage(process: subprocess.Popen) -> None:
+    stage_of(process).kill()
+
+
+def kill_dvc(process: subprocess.Popen) -> None:
+    process.kill()
+
+
+def train_until_ended(folder: Path, epoch: int, end: Callable[[subprocess.Popen], None]) -> None:
+    """Start the training, end it as `end` does when it has finished `epoch`, and wait until all of it is gone."""
+    process = start(folder)
+    seen = wait_for(process, f"epoch {epoch}:")
+    training = stage_of(process)
+    if epoch > 1:
+        assert any(f"going on after epoch {epoch - 1} of" in line for line in seen), seen
+    end(process)
+    process.stdout.close()
+    assert process.wait() != 0
+    training.wait(timeout=120)
+
+
 def test_leaves_a_detector_its_curves_and_its_figures(trained):
     config = json.loads((trained / "models/detector/config.json").read_text())
     assert len(config["classes"]) >= 6
@@ -90,64 +120,42 @@ def test_leaves_a_detector_its_curves_and_its_figures(trained):
     for curve in ("train/box", "train/class", "train/lr", "val/map", "val/map50"):
         rows = (trained / f"results/train/live/plots/metrics/{curve}.tsv").read_text().splitlines()
         assert rows[0].split("\t") == ["step", curve.split("/")[1]]
-        assert len(rows) == 1 + EPOCHS - HALF * curve.startswith("val")
+        assert len(rows) == 1 + EPOCHS - curve.startswith("val")
     assert not list((trained / ".dvc/tmp/plantdoc").glob("*/last.npz"))
 
 
-def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(prepared, trained, tmp_path):
-    folder = copy(prepared, tmp_path / "repository")
+def test_killed_at_half_size_it_goes_on_and_ends_with_the_same_bits(untrained, trained):
+    train_until_ended(untrained, 1, kill_stage)
+    assert f"going on after epoch 1 of {EPOCHS}" in miniature.run(untrained, "python", "src/train.py").stdout
+    assert outputs(untrained) == outputs(trained)
 
-    def ctrl_c(process: subprocess.Popen) -> None:
-        os.killpg(process.pid, signal.SIGINT)
 
-    def terminate_stage(process: subprocess.Popen) -> None:
-        stage_of(process).terminate()
-
-    def kill_stage(process: subprocess.Popen) -> None:
-        stage_of(process).kill()
-
-    def kill_dvc(process: subprocess.Popen) -> None:
-        process.kill()
-
+@pytest.mark.full
+def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(tmp_path):
+    epochs = 5
+    settings = {"train__epochs": epochs, "train__half_size": 0.4}
+    whole = miniature.prepared(tmp_path / "whole", **settings)
+    miniature.run(whole, "dvc", "repro", "train")
+    folder = miniature.prepared(tmp_path / "killed", **settings)
     for epoch, end in enumerate((ctrl_c, terminate_stage, kill_stage, kill_dvc), start=1):
-        process = start(folder)
-        seen = wait_for(process, f"epoch {epoch}:")
-        training = stage_of(process)
-        if epoch > 1:
-            assert any(f"going on after epoch {epoch - 1} of {EPOCHS}" in line for line in seen), seen
-        end(process)
-        process.stdout.close()
-        assert process.wait() != 0
-        training.wait(timeout=120)
+        train_until_ended(folder, epoch, end)
     # After the last epoch, too: its outputs cannot be written while there is a file in their folder's place.
     obstacle = folder / "results/train"
     shutil.rmtree(obstacle, ignore_errors=True)
     obstacle.touch()
     assert miniature.run(folder, "python", "src/train.py", check=False).returncode != 0
     obstacle.unlink()
-    assert f"going on after epoch {EPOCHS} of {EPOCHS}" in miniature.run(folder, "dvc", "repro", "train").stdout
-    assert outputs(folder) == outputs(trained)
+    assert f"going on after epoch {epochs} of {epochs}" in miniature.run(folder, "dvc", "repro", "train").stdout
+    assert outputs(folder) == outputs(whole)
 
 
-def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model(trained, tmp_path):
-    folder = copy(trained, tmp_path / "repository")
-    before = outputs(folder)
-    miniature.set_params(folder, lr=1e9)
-    done = miniature.run(folder, "python", "src/train.py", check=False)
-    assert done.returncode == 1
-    assert "the loss is not finite at step" in done.stdout
-    assert "box = " in done.stdout and "class = " in done.stdout and "lower lr" in done.stdout
-    assert "Traceback" not in done.stdout
-    assert outputs(folder) == before
-
-
-def test_a_second_start_of_the_same_training_is_refused(prepared, tmp_path):
-    folder = copy(prepared, tmp_path / "repository")
-    process = start(folder)
+@pytest.mark.full
+def test_a_second_start_of_the_same_training_is_refused(untrained):
+    process = start(untrained)
     try:
         wait_for(process, "epoch 1:")
         stage_of(process).suspend()  # so that it is not done before the second one asks
-        done = miniature.run(folder, "python", "src/train.py", check=False)
+        done = miniature.run(untrained, "python", "src/train.py", check=False)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
@@ -156,48 +164,67 @@ def test_a_second_start_of_the_same_training_is_refused(prepared, tmp_path):
     assert "already under way in process" in done.stdout
 
 
-def test_starts_from_the_pretrained_mobilenet(prepared, root, tmp_path):
+@pytest.mark.full
+def test_starts_from_the_pretrained_mobilenet(untrained, root):
     weights = root.parent / "shared/weights/mobilenet_v2_1.0_imagenet_notop.weights.h5"
     if not weights.is_file():
-        pytest.skip("pretrained weights are not at ../shared/weights")
-    folder = copy(prepared, tmp_path / "repository")
+        pytest.skip(f"pretrained weights are not at ../shared/weights: save Keras' MobileNetV2 as {weights.name} there")
     miniature.set_params(
-        folder,
+        untrained,
         model__backbone="mobilenet_v2",
         model__weights=str(weights),
         train__epochs=1,
         train__plain_epochs=0,
         train__backbone_lr=0.3,
     )
-    done = miniature.run(folder, "python", "src/train.py")
+    done = miniature.run(untrained, "python", "src/train.py")
     assert "260 of 260 tensors matched" in done.stdout
-    config = json.loads((folder / "models/detector/config.json").read_text())
+    config = json.loads((untrained / "models/detector/config.json").read_text())
     assert config["made_from"]["weights"] == hashing.of_file(weights)
 
 
-def test_a_repository_without_a_commit_is_refused_before_the_training(prepared, tmp_path):
-    folder = copy(prepared, tmp_path / "repository")
-    shutil.rmtree(folder / ".git")
-    miniature.git(folder, "init", "-q")
-    done = miniature.run(folder, "python", "src/train.py", check=False)
-    assert done.returncode == 1
-    assert "has no commit yet" in done.stdout and "epoch" not in done.stdout
+@pytest.fixture
+def main(monkeypatch, tf) -> Callable[[], None]:
+    """The stage in this process, where signals stay as they are."""
+    import train
+
+    for name, value in miniature.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("plantdoc.guard.end_on_terminate", lambda: None)
+    return train.main
 
 
-def test_freezing_random_layers_is_refused(prepared, tmp_path):
-    folder = copy(prepared, tmp_path / "repository")
-    miniature.set_params(folder, train__frozen=0.5)
-    done = miniature.run(folder, "python", "src/train.py", check=False)
-    assert done.returncode == 1
-    assert "would freeze random layers" in done.stdout
+def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model(trained, tmp_path, monkeypatch, main):
+    folder = copy(trained, tmp_path / "repository")
+    before = outputs(folder)
+    miniature.set_params(folder, lr=1e9, train__half_size=0.0)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=r"(?s)the loss is not finite at step.*box = .*class = .*lower lr"):
+        main()
+    assert outputs(folder) == before
 
 
-def test_pictures_that_cannot_be_halved_are_refused(prepared, tmp_path):
-    folder = copy(prepared, tmp_path / "repository")
-    meta = folder / "data/tfrecords/meta.json"
+def test_a_repository_without_a_commit_is_refused_before_the_training(untrained, monkeypatch, main):
+    shutil.rmtree(untrained / ".git")
+    miniature.git(untrained, "init", "-q")
+    monkeypatch.chdir(untrained)
+    with pytest.raises(UserError, match="has no commit yet"):
+        main()
+    assert not (untrained / "models").exists()
+
+
+def test_freezing_random_layers_is_refused(untrained, monkeypatch, main):
+    miniature.set_params(untrained, train__frozen=0.5)
+    monkeypatch.chdir(untrained)
+    with pytest.raises(UserError, match="would freeze random layers"):
+        main()
+
+
+def test_pictures_that_cannot_be_halved_are_refused(untrained, monkeypatch, main):
+    meta = untrained / "data/tfrecords/meta.json"
     text = json.dumps(json.loads(meta.read_text()) | {"size": 96})
     meta.unlink()  # it may be a link into the cache
     meta.write_text(text)
-    done = miniature.run(folder, "python", "src/train.py", check=False)
-    assert done.returncode == 1
-    assert "train.half_size > 0" in done.stdout and "96 px" in done.stdout and "Traceback" not in done.stdout
+    monkeypatch.chdir(untrained)
+    with pytest.raises(UserError, match=r"train.half_size > 0.* 96 px"):
+        main()

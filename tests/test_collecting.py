@@ -1,0 +1,42 @@
+"""Collecting tests is fast: no file here imports, at its top, what takes seconds to start."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import reachable
+
+TESTS = Path(__file__).resolve().parent
+SLOW_TO_START = {"tensorflow", "keras", "keras_cv", "apache_beam", "sagemaker", "gradio", "dvclive"}
+imports = functools.cache(lambda path: set(reachable.imports(path, at_import=True)))
+
+
+@functools.cache
+def ours() -> dict[str, Path]:
+    """Modules that tests import by name: those here, those of src/, scripts/ and benchmarks/."""
+    folders = (reachable.ROOT / "benchmarks", reachable.ROOT / "scripts", TESTS)
+    return {path.stem: path for folder in folders for path in folder.glob("*.py")} | reachable.modules()
+
+
+def loaded(start: Path) -> Iterator[Path]:
+    """`start` and all our files that importing it runs."""
+    seen, todo = {start}, [start]
+    while todo:
+        path = todo.pop()
+        yield path
+        new = {ours()[name] for name in imports(path) if name in ours()} - seen
+        seen |= new
+        todo += new
+
+
+def test_nothing_slow_is_imported_at_the_top():
+    found = {
+        f"tests/{test.name} leads to {path.relative_to(reachable.ROOT)}, which imports {name}"
+        for test in TESTS.glob("*.py")
+        for path in loaded(test)
+        for name in imports(path)
+        if name.partition(".")[0] in SLOW_TO_START
+    }
+    assert not found, "import it inside a function or a fixture; conftest.py has `tf` and `keras_cv`"
