@@ -74,6 +74,12 @@ def clone(elsewhere, tmp_path) -> Path:
     return Path(shutil.copytree(elsewhere[0], tmp_path / "clone", symlinks=True))
 
 
+@pytest.fixture(scope="module")
+def shared(elsewhere, tmp_path_factory) -> Path:
+    """A copy for tests that leave its cache and models as they find them."""
+    return Path(shutil.copytree(elsewhere[0], tmp_path_factory.mktemp("shared") / "clone", symlinks=True))
+
+
 @pytest.mark.slow
 def test_the_first_run_says_what_it_does_and_how_long_it_takes(elsewhere):
     first = " ".join(elsewhere[1].partition("Running stage")[0].split())
@@ -186,15 +192,11 @@ def test_a_signal_ends_dvc_and_no_summary_follows(number, repository, tmp_path):
 class TestRunCache:
     """When dvc.lock is left as it is, and when not."""
 
-    @pytest.fixture(scope="class")
-    def copy(self, elsewhere, tmp_path_factory) -> Path:
-        return Path(shutil.copytree(elsewhere[0], tmp_path_factory.mktemp("copy") / "clone", symlinks=True))
-
     @pytest.fixture
-    def dropped(self, copy) -> Path:
+    def dropped(self, shared) -> Path:
         """The clone with the committed dvc.lock and code, and its own models and cache."""
-        miniature.git(copy, "checkout", "-q", "--", ".")
-        return copy
+        miniature.git(shared, "checkout", "-q", "--", ".")
+        return shared
 
     def test_replaces_the_stage_and_nothing_else(self, dropped):
         theirs = revisions.find("workspace", dropped).lock
