@@ -143,8 +143,13 @@ class Ordeal:
         raise AssertionError(f"{self.name} came to no end in {STARTS} starts: {self.story.errors}")
 
     def _die(self, command: ec2_world.Command, how: str) -> None:
-        """Kill the command at a moment that is drawn, unless it is done before."""
-        until = time.monotonic() + self.draw.uniform(1, 12)
+        """Kill the command at a drawn moment of its stage, unless it is done before.
+
+        Not earlier: DVC itself refuses to run again where it was killed while it wrote `.dvc/tmp/rwlock`.
+        """
+        while "ec2: run " not in command.text and command.process.poll() is None:
+            time.sleep(0.02)
+        until = time.monotonic() + self.draw.uniform(0, 8)
         while time.monotonic() < until and command.process.poll() is None:
             time.sleep(0.02)
         if how == "laptop":

@@ -119,11 +119,11 @@ class World:
         """Machines by one of their tags, oldest first."""
         return [machine for machine in self.machines.instances() if machine.tags.get(key) == value]
 
-    def wait(self, what: Callable[[], object], seconds: float = 300) -> object:
+    def wait(self, what: Callable[[], object], seconds: float = 600) -> object:
         """What `what()` returns as soon as it is true."""
         return self.machines.wait(what, seconds)
 
-    def settled(self, seconds: float = 300) -> None:
+    def settled(self, seconds: float = 600) -> None:
         """Wait until no machine is left, as AWS sees it too."""
         self.wait(lambda: not self.machines.alive(), seconds)
         found = self.aws.client("ec2").describe_instances()["Reservations"]
@@ -182,7 +182,7 @@ def allowed(machine: hypervisor.Machine) -> float:
     return (int(machine.tags["deadline"]) - machine.born) / 60 + 30
 
 
-def until(what: Callable[[], object], seconds: float = 300) -> object:
+def until(what: Callable[[], object], seconds: float = 600) -> object:
     """What `what()` returns as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

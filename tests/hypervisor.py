@@ -113,7 +113,7 @@ class Hypervisor:
         timer.daemon = True
         timer.start()
 
-    def wait(self, what, seconds: float = 300.0) -> object:
+    def wait(self, what, seconds: float = 600.0) -> object:
         """What `what()` returns as soon as it is true; a test fails with the consoles when it takes too long."""
         until = time.monotonic() + seconds
         while not (found := what()):

@@ -40,7 +40,6 @@ def held(world, origin: Path, folder: Path, rates: tuple[str, ...]) -> ec2_world
             command.process.poll() is not None
             or all(re.search(f"^{re.escape(start)}.{told}", command.text, re.MULTILINE) for start in shown)
         ),
-        120,
     )
     assert command.process.poll() is None, command.text
     return command
@@ -66,7 +65,7 @@ def test_interrupted_or_killed_it_leaves_no_machine(world, origin, tmp_path, num
         assert code == 130
         assert command.text.count("its machine is being ended") == 2
         assert command.text.splitlines()[-1] == "sweep: interrupted; nothing of the earlier outputs was lost"
-    world.settled(120)
+    world.settled()
     machines = of(world, tmp_path)
     assert len(machines) == 2
     assert not results(world)
