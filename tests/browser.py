@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import needs
 import served
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -70,24 +70,10 @@ READ = """async (i) => {
 PATIENCE = 30_000  # ms; a busy machine may need so long for what is there at once otherwise
 
 
-def executable() -> str:
-    """Chromium of the machine; that of playwright would be another 400 MB.
-
-    Raises:
-        AssertionError: there is none, with the remedy.
-    """
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert found, (
-        "the tests of the web page need a browser: install Chromium, on Debian by "
-        "`sudo apt-get install --no-install-recommends chromium`"
-    )
-    return found
-
-
 @contextlib.contextmanager
 def running() -> Iterator[Browser]:
     """Chromium without a window, with a profile of its own that is gone afterwards."""
-    path = executable()
+    path = needs.program("chromium")  # that of playwright would be another 400 MB
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS, headless=True)
         try:

@@ -26,7 +26,9 @@ from types import SimpleNamespace
 import api_gateway
 import api_stack
 import aws_server
+import cli
 import miniature
+import needs
 import pytest
 from botocore.credentials import Credentials
 from moto.cloudformation.models import cloudformation_backends
@@ -89,7 +91,7 @@ def clone(tmp_path) -> Path:
 
 
 def api(folder: Path, *words: str, code: int = 0, **extra: str) -> str:
-    done = miniature.run(folder, "python", str(SCRIPT), *words, check=False, **extra)
+    done = cli.run(folder, "python", str(SCRIPT), *words, check=False, **extra)
     assert done.returncode == code, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -145,6 +147,7 @@ def asked(cloud, folder: Path, said: str, **extra: str) -> tuple[dict, dict]:
 
     API Gateway, Lambda and the endpoint are stand-ins; code and settings of the function are what was uploaded.
     """
+    needs.program("curl")
     (line,) = re.findall(r"^  (curl .*)$", said, re.MULTILINE)
     (url,) = re.findall(r"https://\S+\.amazonaws\.com(?=/predict)", line)
     variables = made(cloud)["Environment"]["Variables"]
@@ -223,7 +226,7 @@ def traces(cloud, folder: Path, key: str) -> list[str]:
     return [place for place, text in places.items() if any(each in text for each in looked_for)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_new_key_ends_the_one_before(aws, clone):
     first = api(clone, "create")
     second = api(clone, "create", "--new-key")
@@ -233,7 +236,7 @@ def test_a_new_key_ends_the_one_before(aws, clone):
     assert asked(aws, clone, second.replace(new, old))[0]["error"]["code"] == "key_wrong"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_who_may_ask_is_a_param(aws, clone):
     api(clone, "create")
     miniature.set_params(clone, deploy__api_access="iam", deploy__api_rate=3)
@@ -257,7 +260,7 @@ def test_who_may_ask_is_a_param(aws, clone):
     assert asked(aws, clone, said)[0] == ANSWER
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_dry_run_says_what_create_would_do_and_leaves_nothing_behind(aws, clone):
     before = len(change_sets())
     said = api(clone, "create", "--dry-run")
@@ -273,7 +276,6 @@ def test_a_dry_run_says_what_create_would_do_and_leaves_nothing_behind(aws, clon
     assert found(aws)["StackStatus"] == "CREATE_COMPLETE"
 
 
-@pytest.mark.slow
 def test_delete_takes_it_away_and_says_what_is_left(aws, clone):
     api(clone, "create")
     said = api(clone, "delete")
@@ -289,7 +291,7 @@ def test_delete_takes_it_away_and_says_what_is_left(aws, clone):
     assert "`make api` makes it" in api(clone, "show", code=1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_a_failed_creation_left_is_made_anew(aws, clone):
     api(clone, "create")
     (left,) = [each for each in backend().stacks.values() if each.name == stack.NAME]
@@ -299,7 +301,7 @@ def test_what_a_failed_creation_left_is_made_anew(aws, clone):
     assert asked(aws, clone, said)[0] == ANSWER
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_whoever_interrupts_it_has_the_key_all_the_same(aws, clone):
     arrived, release = threading.Event(), threading.Event()
 
@@ -334,7 +336,6 @@ def test_whoever_interrupts_it_has_the_key_all_the_same(aws, clone):
     assert asked(aws, clone, said, PLANTDOC_API_KEY=key)[0] == ANSWER
 
 
-@pytest.mark.slow
 def test_it_refuses_where_there_is_nothing_to_stand_on(aws, clone):
     endpoints = aws.sagemaker.backend.endpoints
     endpoints[ENDPOINT].endpoint_status = "Failed"

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import cli
 import flask
 import miniature
 import pytest
@@ -84,7 +85,7 @@ def test_create_makes_the_stack_then_sets_the_remote_and_again_changes_nothing(s
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-that-nobody-may-read")
     first = aws(clone, *CREATE)
     assert (clone / ".dvc/config").read_text() == S3_REMOTE
-    assert f"s3://{BUCKET}/dvc" in miniature.run(clone, "dvc", "remote", "list").stdout
+    assert f"s3://{BUCKET}/dvc" in cli.run(clone, "dvc", "remote", "list").stdout
     assert s3.get_bucket_location(Bucket=BUCKET)["LocationConstraint"] == REGION
     assert "AES256" in json.dumps(s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"])
     tag = {"Key": "project", "Value": "plant-disease-detector"}
@@ -440,7 +441,7 @@ class Expired(ServiceException):
 
 
 def aws(folder: Path, *arguments: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
-    return miniature.run(folder, "python", str(SCRIPT), *arguments, check=check, **extra)
+    return cli.run(folder, "python", str(SCRIPT), *arguments, check=check, **extra)
 
 
 def refuses(folder: Path, message: str, *arguments: str, **extra: str) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import cli
 import miniature
 import psutil
 import pytest
@@ -26,7 +27,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def cleanup(clone: Path, *flags: str) -> subprocess.CompletedProcess:
-    return miniature.run(clone, *CLEANUP, *flags, check=False)
+    return cli.run(clone, *CLEANUP, *flags, check=False)
 
 
 def objects(folder: Path) -> dict[str, int]:
@@ -46,7 +47,7 @@ def checks_out(clone: Path, *names: str) -> bool:
         miniature.git(clone, "checkout", "-q", name)
         shutil.rmtree(clone / "models")
         shutil.rmtree(clone / "data")
-        miniature.run(clone, "dvc", "checkout")
+        cli.run(clone, "dvc", "checkout")
         if not (clone / "models/bundle/model.tar.gz").exists() or not (clone / "data/raw/train/a.jpg").exists():
             return False
     return True
@@ -215,7 +216,7 @@ def test_the_remote_storage_keeps_what_branches_and_experiments_of_others_need(c
     miniature.git(tmp_path, "clone", "-q", "origin.git", "other")
     for name in ("main", "theirs"):
         miniature.git(tmp_path / "other", "checkout", "-q", name)
-        miniature.run(tmp_path / "other", "dvc", "pull")
+        cli.run(tmp_path / "other", "dvc", "pull")
         assert (tmp_path / "other/models/bundle/model.tar.gz").exists()
 
 

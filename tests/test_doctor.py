@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import boto3
+import cli
 import miniature
 import pytest
 import s3_server
@@ -51,9 +52,9 @@ def aws(monkeypatch):
         yield s3
 
 
-def page(repository: Path, *words: str, **environment: str) -> tuple[dict[str, tuple[str, str]], int, str]:
+def page(repository: Path, *words: str, run=cli.run, **environment: str) -> tuple[dict[str, tuple[str, str]], int, str]:
     """State and text of each line by its name, the exit code, and the page as it was printed."""
-    done = miniature.run(repository, "python", "scripts/doctor.py", *words, check=False, **environment)
+    done = run(repository, "python", "scripts/doctor.py", *words, check=False, **environment)
     lines, name = {}, ""
     for line in done.stdout.split("\n\n")[0].splitlines():
         state, new, text = line[:12].strip(), line[12:25].strip(), line[25:]
@@ -68,7 +69,9 @@ def on_s3(repository: Path, bucket: str) -> None:
 
 
 def test_a_clean_clone_is_ready_to_run_the_pipeline(repository):
-    lines, code, text = page(repository, WANDB_MODE="disabled", PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    lines, code, text = page(
+        repository, run=miniature.run, WANDB_MODE="disabled", PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    )
     assert code == 0 and text.endswith("\nready for repro\n")
     assert lines["Python"][1].startswith(".".join(map(str, sys.version_info[:3])))
     assert lines["environment"][1].startswith("as requirements.txt says")
@@ -111,7 +114,7 @@ def test_what_differs_from_the_lock_is_named_and_markers_are_honoured(repository
 
 def test_a_package_that_is_missing_spoils_its_own_check_alone(repository):
     (repository / "src/pydantic.py").write_text("raise ImportError('No module named pydantic')")
-    lines, code, _ = page(repository)
+    lines, code, _ = page(repository, run=miniature.run)
     assert code == 1
     assert lines["params"] == ("not ready", "No module named pydantic: `make setup`")
     assert lines["git"][0] == lines["disk"][0] == "ready"
@@ -356,7 +359,7 @@ def test_ec2_wants_a_bucket(repository, aws):
 
 
 def test_an_unknown_job_lists_the_known_ones(repository):
-    done = miniature.run(repository, "python", "scripts/doctor.py", "fly", check=False)
+    done = cli.run(repository, "python", "scripts/doctor.py", "fly", check=False)
     assert done.returncode == 2 and "repro" in done.stdout and "sagemaker" not in done.stdout
 
 

@@ -6,12 +6,10 @@ import json
 
 import endpoint_world
 import pytest
-from endpoint_world import MACHINES, NAME
+from endpoint_world import MACHINES, NAME, SERVERLESS
 
 from plantdoc.endpoint import flow, gate, listing, removal
 from plantdoc.errors import UserError
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +29,7 @@ def world(account, stock, tmp_path, monkeypatch):
         yield world
 
 
+@pytest.mark.slow
 def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_end(world):
     first = world.deploy(world.stock.good)
     assert first["smoke"]["differences"] == 0 and first["smoke"]["pictures"] == 3
@@ -43,17 +42,23 @@ def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_en
     assert world.answered_by() == second["version"]
     kept = world.present()
     assert len(kept["configs"]) == len(kept["models"]) == 2, "the wrong one's are gone"
-    assert removal.remove(world.ground(), NAME) == []
+    world.holds(world.stock.variant("poor", map50=0.1, map50_low=0.05, map50_high=0.15))
+    assert "deploy.min_map50 asks for 0.2" in world.run("deploy", code=3)
+    assert flow.rollback(world.ground(), world.settings(**SERVERLESS)).version == first["version"]
+    assert world.answered_by() == first["version"]
+    assert f"nothing is left of {NAME}" in world.run("undeploy")
     assert world.present() == {}
     assert not (world.folder / "results/deploy/endpoint.json").exists()
 
 
+@pytest.mark.full
 def test_a_first_one_that_answers_wrongly_is_taken_away_again(world):
     with pytest.raises(UserError, match="nothing was served before, so the endpoint was deleted"):
         world.deploy(world.stock.wrong())
     assert world.present() == {}
 
 
+@pytest.mark.full
 def test_the_version_before_can_be_put_back_and_the_one_before_that(world):
     first, second = (world.deploy(archive) for archive in (world.stock.good, world.stock.better()))
     good, better = first["version"], second["version"]
@@ -71,6 +76,7 @@ def test_the_version_before_can_be_put_back_and_the_one_before_that(world):
     assert len(world.asked("CreateEndpoint")) == 1
 
 
+@pytest.mark.full
 def test_as_many_versions_are_kept_as_the_param_says(world):
     for memory in (1024, 2048, 3072, 4096):
         world.deploy(world.stock.good, memory_mb=memory, keep_versions=2)
@@ -82,6 +88,7 @@ def test_as_many_versions_are_kept_as_the_param_says(world):
     assert len(world.present()["models"]) == 1, "they serve one model"
 
 
+@pytest.mark.full
 def test_what_is_there_is_left_and_what_is_gone_is_put_back(world):
     world.deploy(world.stock.good, **MACHINES)
     there, calls = world.present(), len(world.aws.calls)
@@ -106,6 +113,7 @@ def test_what_is_there_is_left_and_what_is_gone_is_put_back(world):
     assert world.present() == there and world.answered_by().startswith("bundle-")
 
 
+@pytest.mark.full
 def test_an_endpoint_with_machines_is_scaled_watched_and_captured(world):
     world.deploy(
         world.stock.good, **MACHINES, min_instances=2, max_instances=5, invocations_per_instance=90, capture_percent=20
@@ -138,6 +146,7 @@ def test_an_endpoint_with_machines_is_scaled_watched_and_captured(world):
     assert removal.remove(world.ground(), NAME) == [] and world.present() == {}
 
 
+@pytest.mark.full
 def test_an_alarm_undoes_an_update_and_one_that_was_on_before_does_not(world):
     good = world.deploy(world.stock.good, **MACHINES)["version"]
     world.aws.sagemaker.before_the_end = lambda: world.alarm("ALARM")
@@ -150,6 +159,7 @@ def test_an_alarm_undoes_an_update_and_one_that_was_on_before_does_not(world):
     assert "AutoRollbackConfiguration" not in world.asked("UpdateEndpoint")[-1]["DeploymentConfig"]
 
 
+@pytest.mark.full
 def test_serverless_becomes_real_time_and_the_way_back_is_asked_for(world):
     good = world.deploy(world.stock.good)["version"]
     made = world.deploy(world.stock.better(), **MACHINES)
@@ -166,6 +176,7 @@ def test_serverless_becomes_real_time_and_the_way_back_is_asked_for(world):
         world.deploy(capture_percent=5)
 
 
+@pytest.mark.full
 def test_code_that_does_not_start_leaves_what_was_served(world):
     with pytest.raises(UserError, match=r"(?s)could not start .*no_such_module.*the endpoint was deleted"):
         world.deploy(world.stock.dead())
@@ -176,6 +187,7 @@ def test_code_that_does_not_start_leaves_what_was_served(world):
     assert world.answered_by() == good and len(world.present()["models"]) == 1
 
 
+@pytest.mark.full
 def test_what_is_not_ours_is_left_alone(world):
     client = world.sagemaker
     world.deploy(world.stock.good)
@@ -198,6 +210,7 @@ def test_what_is_not_ours_is_left_alone(world):
     assert world.present()["configs"] == [f"{NAME}-of-others"]
 
 
+@pytest.mark.full
 def test_the_gate_refuses_with_a_code_of_its_own_and_can_be_passed(world):
     poor = world.stock.variant("poor", map50=0.1, map50_low=0.05, map50_high=0.15)
     world.holds(poor)
@@ -214,6 +227,7 @@ def test_the_gate_refuses_with_a_code_of_its_own_and_can_be_passed(world):
     assert world.deploy(world.stock.good, memory_mb=1024)["scores"]["map50"] == 0.9, "the intervals explain that"
 
 
+@pytest.mark.full
 def test_busy_servers_are_asked_again_and_limits_are_told(world):
     good = world.deploy(world.stock.good)
     world.aws.sagemaker.unavailable = 2
@@ -224,6 +238,7 @@ def test_busy_servers_are_asked_again_and_limits_are_told(world):
     assert world.answered_by() == good["version"]
 
 
+@pytest.mark.full
 def test_killed_in_the_middle_the_next_run_takes_it_up(world):
     world.aws.sagemaker.frozen = True
     process = world.start("deploy")
@@ -245,6 +260,7 @@ def test_killed_in_the_middle_the_next_run_takes_it_up(world):
     assert "no endpoint in eu-central-1" in world.run("endpoints")
 
 
+@pytest.mark.full
 def test_a_rollback_that_was_interrupted_goes_no_further_back(world):
     for memory in (1024, 2048, 3072):
         last = world.deploy(memory_mb=memory)
@@ -261,6 +277,7 @@ def test_a_rollback_that_was_interrupted_goes_no_further_back(world):
     assert len(world.asked("UpdateEndpoint")) == 3
 
 
+@pytest.mark.full
 def test_a_registered_version_is_brought_by_dvc_with_what_it_is_held_against(world, monkeypatch):
     # A repository whose tag has the bundle; the workspace has another one, and no predictions.
     endpoint_world.register(world, "detector@v1.2.0")
@@ -284,6 +301,7 @@ def test_a_registered_version_is_brought_by_dvc_with_what_it_is_held_against(wor
     assert "nothing is left" in world.run("undeploy"), "a second time it finds nothing to do"
 
 
+@pytest.mark.full
 def test_the_trial_on_aws_leaves_nothing_but_what_was_there(world):
     world.deploy(world.stock.good)
     there = world.present()
@@ -302,6 +320,7 @@ def test_the_trial_on_aws_leaves_nothing_but_what_was_there(world):
     assert world.present() == there
 
 
+@pytest.mark.full
 def test_ctrl_c_while_waiting_is_taken_up_too(world):
     world.aws.sagemaker.frozen = True
     process = world.start("deploy")

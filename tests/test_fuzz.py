@@ -1,4 +1,4 @@
-"""Ten thousand bodies that nobody would think of: the server answers each of them, and none with 5xx."""
+"""Bodies that nobody would think of: the server answers each of them, and none with 5xx."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import served
 from hypothesis import strategies as st
 from PIL import Image
 
-pytestmark = pytest.mark.slow
-EXAMPLES, BODIES = 500, 20  # bodies in an example: hypothesis's own work is by example
+EXAMPLES, BODIES = 5, 20  # bodies in an example: hypothesis's own work is by example
 CLIENTS = 4
 GROWTH = 300_000_000  # bytes; a picture of the largest size allowed takes twice as much
 
@@ -150,14 +149,16 @@ def server(tmp_path_factory):
         yield process
 
 
-def test_ten_thousand_mutated_bodies(server):
+@pytest.mark.slow
+@pytest.mark.large
+def test_mutated_bodies(server, times):
     clients = Clients(server)
     clients.send([(picture, kind, "") for picture in PICTURES for kind in PICTURE_TYPES])
     before = server.forget_peak()
     clients.statuses.clear()
 
     @hypothesis.settings(
-        max_examples=EXAMPLES,
+        max_examples=EXAMPLES * times,
         derandomize=True,
         database=None,
         deadline=None,
@@ -170,9 +171,9 @@ def test_ten_thousand_mutated_bodies(server):
 
     fuzz()
     clients.stop()
-    assert len(clients.statuses) >= EXAMPLES * BODIES
+    assert len(clients.statuses) >= EXAMPLES * BODIES * times
     assert set(clients.statuses) >= {200, 400, 415, 422}, "each kind of answer was reached"
-    assert clients.statuses.count(200) > 2000, "the model was reached"
+    assert clients.statuses.count(200) > len(clients.statuses) / 5, "the model was reached"
     assert server.peak() - before < GROWTH
     assert server.ask(PICTURES[0]).json()["detections"]
     assert server.client.get("/ping").status_code == 200

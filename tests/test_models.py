@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cli
 import miniature
 import pytest
 import trials
@@ -26,16 +27,16 @@ def tag(clone: Path, name: str, experiment: str) -> None:
 
 
 def test_without_versions_it_says_how_to_get_one(clone):
-    done = miniature.run(clone, *MODELS)
+    done = cli.run(clone, *MODELS)
     assert "no version is registered yet" in done.stdout
     assert "make promote" in done.stdout
-    assert json.loads(miniature.run(clone, *MODELS, "--json").stdout.partition("models: done")[0]) == []
+    assert json.loads(cli.run(clone, *MODELS, "--json").stdout.partition("models: done")[0]) == []
 
 
 def test_the_table_has_a_line_per_version_oldest_first(clone):
     tag(clone, "detector@v1.10.0", "lr-0.3")
     tag(clone, "detector@v1.9.0", "lr-0.2")
-    header, first, second, *_ = miniature.run(clone, *MODELS).stdout.splitlines()
+    header, first, second, *_ = cli.run(clone, *MODELS).stdout.splitlines()
     best = revisions.find("lr-0.2", clone)
     date = miniature.git(clone, "tag", "--format=%(creatordate:short)").split()[0]
     assert header.split("  ")[0] == "version"
@@ -50,10 +51,10 @@ def test_the_table_has_a_line_per_version_oldest_first(clone):
 def test_only_params_that_differ_are_shown_and_lr_always(clone):
     trials.forge(clone, "longer", train__epochs=9)
     tag(clone, "detector@v1.0.0", "HEAD")
-    rows = json.loads(miniature.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
+    rows = json.loads(cli.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
     assert [row["params"] for row in rows] == [{"lr": 0.1}]
     tag(clone, "detector@v1.1.0", "longer")
-    rows = json.loads(miniature.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
+    rows = json.loads(cli.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
     assert [row["params"] for row in rows] == [{"lr": 0.1, "train.epochs": 3}, {"lr": 0.1, "train.epochs": 9}]
     assert rows[0]["raw"] == revisions.find("HEAD", clone).md5("data/raw")
     assert "remote" not in rows[0]
@@ -63,18 +64,18 @@ def test_only_params_that_differ_are_shown_and_lr_always(clone):
 def test_it_says_whether_outputs_are_in_the_cache_and_with_remote_in_the_remote_storage(clone):
     tag(clone, "detector@v1.0.0", "HEAD")
     tag(clone, "detector@v1.1.0", "lr-0.2")
-    miniature.run(clone, "dvc", "push")
+    cli.run(clone, "dvc", "push")
     md5 = revisions.find("HEAD", clone).md5("models/detector")
     (clone / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
-    _, first, second, *_ = miniature.run(clone, *MODELS, "--remote").stdout.splitlines()
+    _, first, second, *_ = cli.run(clone, *MODELS, "--remote").stdout.splitlines()
     assert first.split()[-2:] == ["no", "yes"]
     assert second.split()[-2:] == ["yes", "no"]
 
 
 def test_a_repository_without_a_remote_storage_is_told_so(clone):
     tag(clone, "detector@v1.0.0", "HEAD")
-    miniature.run(clone, "dvc", "remote", "remove", "storage")
-    done = miniature.run(clone, *MODELS, "--remote", check=False)
+    cli.run(clone, "dvc", "remote", "remove", "storage")
+    done = cli.run(clone, *MODELS, "--remote", check=False)
     assert done.returncode == 1
     assert "DVC has no default remote" in done.stdout
     assert "Traceback" not in done.stdout

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import browser
 import bundles
+import needs
 import numpy as np
 import pytest
 import served
 from browser import PATIENCE, Visit
 from PIL import Image
 from playwright.sync_api import expect
-
-pytestmark = pytest.mark.slow
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}  # as in rectangles.py
 DRAWN = {"red": (213, 94, 0), "green": (86, 180, 233), "blue": (240, 228, 66)}  # plantdoc.drawing's first three
@@ -155,7 +154,11 @@ def paste(visit: Visit, file: Path) -> None:
     visit.page.keyboard.press("Control+V")
 
 
-@pytest.mark.parametrize("way", [choose, drop, paste])
+FULL = pytest.mark.full
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [choose, pytest.param(drop, marks=FULL), pytest.param(paste, marks=FULL)])
 def test_a_picture_comes_in_and_its_boxes_are_drawn_where_they_are(visit, three, way):
     way(visit, three)
     expect(visit.page.locator("#verdict")).to_have_text("3 possible leaves", timeout=PATIENCE)
@@ -172,6 +175,7 @@ def test_a_picture_comes_in_and_its_boxes_are_drawn_where_they_are(visit, three,
         assert visit.sent() == three.read_bytes()  # as it is, not encoded anew
 
 
+@pytest.mark.slow
 def test_the_slider_chooses_among_what_came_without_asking_again(visit, three):
     visit.show(three)
     assert visit.page.locator("#threshold").input_value() == "0.5"  # the model's own
@@ -190,6 +194,7 @@ def test_the_slider_chooses_among_what_came_without_asking_again(visit, three):
     assert len(visit.asked) == 1
 
 
+@pytest.mark.full
 def test_a_picture_without_leaves_is_said_to_have_none(visit, three, tmp_path):
     Image.new("RGB", SIZE, (60, 60, 60)).save(tmp_path / "path.jpg")
     visit.show(tmp_path / "path.jpg")
@@ -205,6 +210,7 @@ def test_a_picture_without_leaves_is_said_to_have_none(visit, three, tmp_path):
     assert seen(canvas(visit)) == set()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_picture_is_refused_in_words_and_not_sent(visit, three, tmp_path):
     visit.show(three)
     (tmp_path / "notes.txt").write_text("Leaves: brown.")
@@ -218,6 +224,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_not_sent(visit, three
     expect(visit.page.get_by_role("alert")).to_be_hidden()
 
 
+@pytest.mark.full
 def test_what_the_server_refuses_is_shown_in_its_words(visit, tmp_path):
     Image.new("RGB", (9, 40)).save(tmp_path / "tiny.png")
     visit.show(tmp_path / "tiny.png")
@@ -228,27 +235,25 @@ def test_what_the_server_refuses_is_shown_in_its_words(visit, tmp_path):
     visit.problems.clear()  # the browser notes every refused request
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
+@pytest.mark.slow
+def test_a_server_that_fails_is_explained(visit, three):
+    for answer, words in (
         (lambda route: route.abort(), "The server cannot be reached"),
         (lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), "could not reach the model"),
         (lambda route: route.fulfill(status=418, body="{}"), "The server answered with error 418."),
         (lambda route: route.fulfill(status=200, body="<h1>Log in</h1>"), "answer cannot be read"),
-    ],
-    ids=["gone", "gateway", "strange", "another server"],
-)
-def test_a_server_that_fails_is_explained(visit, three, answer, words):
-    visit.page.route("**/invocations*", answer)
-    visit.show(three)
-    assert words in visit.text("#error")
+    ):
+        visit.page.route("**/invocations*", answer)
+        visit.show(three)
+        assert words in visit.text("#error")
+        visit.page.unroute("**/invocations*")
     assert all("Failed to load resource" in line for line in visit.problems)
     visit.problems.clear()
-    visit.page.unroute("**/invocations*")
     visit.show(three)  # and the page lives on
     assert len(names(visit)) == 3
 
 
+@pytest.mark.full
 def test_only_the_last_of_many_quick_pictures_is_shown(visit, three, tmp_path):
     held = []
 
@@ -267,6 +272,7 @@ def test_only_the_last_of_many_quick_pictures_is_shown(visit, three, tmp_path):
     assert (names(visit), visit.text("#caption")) == (["blue"], "late.png · 640 × 480 px")
 
 
+@pytest.mark.full
 def test_the_last_wins_although_the_pictures_before_take_longer_to_read(visit, three, tmp_path):
     picture(factor=6).save(tmp_path / "large.png")
     picture(boxes={"blue": BOXES["blue"]}).save(tmp_path / "late.png")
@@ -287,8 +293,14 @@ def turned(file: Path, orientation: int) -> Path:
     return file
 
 
-@pytest.mark.parametrize("orientation", [3, 5, 6, 8])
-@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize(
+    ("ending", "orientation"),
+    [
+        pytest.param(ending, way, marks=pytest.mark.slow if (ending, way) == ("jpg", 6) else FULL)
+        for ending in ("jpg", "png")
+        for way in (3, 5, 6, 8)
+    ],
+)
 def test_a_turned_photo_is_upright_with_its_boxes(visit, tmp_path, orientation, ending):
     file = turned(tmp_path / f"turned.{ending}", orientation)
     visit.show(file)
@@ -297,6 +309,7 @@ def test_a_turned_photo_is_upright_with_its_boxes(visit, tmp_path, orientation, 
     assert_boxes(canvas(visit), BOXES, SIZE, within=GRAIN)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_a_turned_webp_has_its_boxes_where_they_are_seen(visit, tmp_path, orientation):
     """Chromium does not turn a WebP; the server does. What is seen counts."""
@@ -311,6 +324,7 @@ def test_a_turned_webp_has_its_boxes_where_they_are_seen(visit, tmp_path, orient
     assert_boxes(pixels, places, (width, height), within=2 * GRAIN)  # the lines cover the edges of the rectangles
 
 
+@pytest.mark.full
 def test_a_photo_that_is_too_large_is_sent_smaller_and_its_boxes_are_right(visit, tmp_path):
     factor = 10
     picture(factor=factor).save(tmp_path / "large.jpg", quality=80)
@@ -330,6 +344,7 @@ def test_a_photo_that_is_too_large_is_sent_smaller_and_its_boxes_are_right(visit
     assert Image.open(download.value.path()).size == (4096, 3072)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("limit", [{"max_bytes": 60_000}, {"max_pixels": 100_000}], ids=["bytes", "pixels"])
 def test_a_picture_beyond_what_the_server_takes_is_made_to_fit(chromium, server, tmp_path, limit):
     noise = np.random.Generator(np.random.PCG64(1)).integers(0, 50, (480, 640, 3), np.uint8)
@@ -350,6 +365,7 @@ def test_a_picture_beyond_what_the_server_takes_is_made_to_fit(chromium, server,
     visit.page.close()
 
 
+@pytest.mark.full
 def test_a_format_that_the_server_does_not_take_is_converted(visit, tmp_path):
     picture().save(tmp_path / "old.gif")
     visit.show(tmp_path / "old.gif")
@@ -357,6 +373,7 @@ def test_a_format_that_the_server_does_not_take_is_converted(visit, tmp_path):
     assert_boxes(canvas(visit), BOXES, SIZE, within=GRAIN)
 
 
+@pytest.mark.slow
 def test_what_is_seen_can_be_saved(visit, three):
     visit.show(three)
     visit.move_slider(0.75)
@@ -379,6 +396,7 @@ def test_what_is_seen_can_be_saved(visit, three):
     assert_boxes(pixels, {one["class_name"]: one["box"] for one in answer["detections"][:2]}, SIZE, within=0)
 
 
+@pytest.mark.full
 def test_examples_are_there_to_click(visit):
     buttons = visit.page.locator("#examples button")
     assert buttons.count() == 2
@@ -392,6 +410,7 @@ def test_examples_are_there_to_click(visit):
         assert shown.evaluate("(image) => image.naturalWidth") > 0
 
 
+@pytest.mark.full
 def test_the_page_says_what_answers(visit, server):
     info = visit.page.request.get(f"{server}/info").json()
     about = visit.text("#about")
@@ -404,6 +423,7 @@ def test_the_page_says_what_answers(visit, server):
     assert "no diagnosis" in visit.text("footer") and "plant doctor" in visit.text("footer")
 
 
+@pytest.mark.full
 def test_a_server_that_tells_less_is_enough(chromium, server, three):
     visit = Visit(chromium.new_page())
     visit.page.route("**/info", lambda route: route.fulfill(json={"model": "m", "threshold": 0.3725, "scores": None}))
@@ -416,6 +436,7 @@ def test_a_server_that_tells_less_is_enough(chromium, server, three):
     visit.page.close()
 
 
+@pytest.mark.slow
 def test_the_keyboard_is_enough(visit):
     def tab_to(wanted: str) -> None:
         for _ in range(40):
@@ -445,6 +466,7 @@ def test_the_keyboard_is_enough(visit):
         visit.page.keyboard.press("Enter")
 
 
+@pytest.mark.full
 def test_pointing_at_a_row_or_a_box_points_out_both(visit, three):
     visit.show(three)
     visit.page.locator("tbody tr").nth(2).hover()
@@ -457,6 +479,7 @@ def test_pointing_at_a_row_or_a_box_points_out_both(visit, three):
     assert seen(canvas(visit)) == {"red", "green", "blue"}
 
 
+@pytest.mark.slow
 def test_a_small_phone_shows_everything_without_scrolling_sideways(phone, server, tmp_path):
     phone.page.set_viewport_size({"width": 360, "height": 560})  # the least that is left between a browser's bars
     with phone.page.expect_file_chooser():
@@ -476,6 +499,7 @@ def test_a_small_phone_shows_everything_without_scrolling_sideways(phone, server
         assert phone.page.evaluate("() => document.documentElement.scrollWidth") == 360
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everything_can_be_read_by_day_and_by_night(chromium, server, three, tmp_path, scheme):
     visit = Visit(chromium.new_page(color_scheme=scheme))
@@ -500,6 +524,7 @@ def test_everything_can_be_read_by_day_and_by_night(chromium, server, three, tmp
     visit.page.close()
 
 
+@pytest.mark.full
 def test_labels_never_cover_each_other_nor_leave_the_picture(visit):
     draw = random.Random(7)
     wanted = []
@@ -518,6 +543,7 @@ def test_labels_never_cover_each_other_nor_leave_the_picture(visit):
             assert apart or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
 
 
+@pytest.mark.slow
 def test_names_are_text_and_nothing_else(visit, tmp_path):
     evil = "<img src=x onerror=alert(1)>"
     picture().save(tmp_path / "<b>bold<i>.png")
@@ -531,6 +557,7 @@ def test_names_are_text_and_nothing_else(visit, tmp_path):
     assert visit.page.locator("main b, main img[src=x]").count() == 0
 
 
+@pytest.mark.full
 def test_what_browser_and_server_turn_differently_is_shown_as_the_browser_shows_it(visit, three):
     """The first answer has width and height the other way round: the page sends what it shows instead."""
     turned = {"model": "m", "milliseconds": 1, "threshold": 0, "width": 480, "height": 640, "detections": []}
@@ -540,8 +567,10 @@ def test_what_browser_and_server_turn_differently_is_shown_as_the_browser_shows_
     assert_boxes(canvas(visit), BOXES, SIZE, within=GRAIN)
 
 
+@pytest.mark.full
 def test_the_documentation_is_right(visit, server, tmp_path):
     """Its addresses answer, and its curl lines do what it says."""
+    needs.program("curl")
     visit.page.goto(f"{server}/docs")
     for link in visit.page.locator("a").all():
         address = link.evaluate("(a) => a.href")

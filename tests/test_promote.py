@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import cli
 import miniature
 import psutil
 import pytest
@@ -25,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def promote(clone: Path, *flags: str, command: tuple = PROMOTE) -> subprocess.CompletedProcess:
-    return miniature.run(clone, *command, *flags, check=False)
+    return cli.run(clone, *command, *flags, check=False)
 
 
 def state(clone: Path) -> dict[str, object]:
@@ -97,9 +98,9 @@ def test_others_fetch_a_version_after_the_printed_commands(clone, tmp_path):
     done = promote(clone)
     assert "git push -u origin main --follow-tags" in done.stdout
     miniature.git(clone, "push", "-q", "-u", "origin", "main", "--follow-tags")
-    miniature.run(clone, "dvc", "push")
+    cli.run(clone, "dvc", "push")
     miniature.git(tmp_path, "clone", "-q", "origin.git", "other")
-    got = miniature.run(tmp_path / "other", "dvc", "artifacts", "get", ".", "detector", "--rev", "v1.0.0", "-o", "got")
+    got = cli.run(tmp_path / "other", "dvc", "artifacts", "get", ".", "detector", "--rev", "v1.0.0", "-o", "got")
     assert "Downloaded 2 file(s)" in got.stdout
     for name in ("detector.weights.h5", "config.json"):
         assert (tmp_path / "other/got" / name).read_bytes() == (clone / "models/detector" / name).read_bytes()
@@ -191,7 +192,7 @@ def test_a_tag_made_in_between_takes_the_commit_back(clone):
 @pytest.mark.parametrize("name", ["pre-commit", "post-commit"])
 def test_killed_before_or_after_the_commit_the_same_command_goes_on(clone, name):
     killing = hook(clone, name, f"echo $PPID > .git/killed; {KILL}; exit 1")
-    assert promote(clone).returncode == -9
+    assert miniature.run(clone, *PROMOTE, check=False).returncode == -9
     git = int((clone / ".git/killed").read_text())
     if psutil.pid_exists(git):
         psutil.wait_procs([psutil.Process(git)], timeout=30)
@@ -206,7 +207,7 @@ def test_killed_before_or_after_the_commit_the_same_command_goes_on(clone, name)
 def test_an_interruption_takes_all_back(clone):
     hook(clone, "pre-commit", "kill -INT $(awk '{print $4}' /proc/$PPID/stat); exit 1")
     before = state(clone)
-    done = promote(clone)
+    done = miniature.run(clone, *PROMOTE, check=False)
     assert done.returncode == 130, done.stdout
     assert state(clone) == before
 

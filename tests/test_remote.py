@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cli
 import miniature
 import pytest
 import swift_server
@@ -61,39 +62,41 @@ def same(one: Path, other: Path, *paths: str) -> bool:
     return all(filecmp.cmp(one / path, other / path, shallow=False) for path in paths)
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_pulls_from_s3_what_another_pushed_byte_for_byte(swift, origin, tmp_path, request):
     url = f"s3://{bucket(swift, request)}/dvc"
-    miniature.run(origin, "dvc", "remote", "modify", "--local", "storage", "url", url)
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, "dvc", "remote", "modify", "--local", "storage", "url", url)
+    cli.run(origin, *PUSH, **swift.environment())
     fresh = clone(origin, tmp_path / "fresh", url)
-    miniature.run(fresh, *PULL, **swift.environment())
+    cli.run(fresh, *PULL, **swift.environment())
     assert same(origin, fresh, *MODELS)
     assert not (fresh / "data/raw").exists()
     assert miniature.git(fresh, "status", "--porcelain") == ""
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_run_cache_goes_through_s3_so_that_a_stage_need_not_run_a_second_time(swift, origin, tmp_path, request):
     url = f"s3://{bucket(swift, request)}/dvc"
     point(origin, url)
     miniature.set_params(origin, augment__size=96)
-    miniature.run(origin, "dvc", "repro", "augment")
-    miniature.run(origin, *PUSH, "--run-cache", **swift.environment())
+    cli.run(origin, "dvc", "repro", "augment")
+    cli.run(origin, *PUSH, "--run-cache", **swift.environment())
     fresh = clone(origin, tmp_path / "fresh", url)  # knows nothing of the other size: it was not committed
     miniature.run(fresh, "dvc", "pull", "fetch", **swift.environment())
     miniature.run(fresh, "dvc", "fetch", "--run-cache", **swift.environment())
     miniature.set_params(fresh, augment__size=96)
-    miniature.run(fresh, "dvc", "repro", "--pull", "augment", **swift.environment(), TINY_LOG=str(tmp_path / "stages"))
+    cli.run(fresh, "dvc", "repro", "--pull", "augment", **swift.environment(), TINY_LOG=str(tmp_path / "stages"))
     assert not (tmp_path / "stages").exists()
     assert same(origin, fresh, "data/tfrecords/train-00000.tfrecord", "data/tfrecords/meta.json")
 
 
+@pytest.mark.slow
 def test_a_push_of_an_unchanged_repository_moves_nothing(swift, origin, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, *PUSH, **swift.environment())
     objects, requests = swift.objects(name), len(swift.requests())
-    done = miniature.run(origin, *PUSH, **swift.environment())
+    done = cli.run(origin, *PUSH, **swift.environment())
     assert "Everything is up to date" in done.stdout
     asked = swift.requests()[requests:]
     assert {each.method for each in asked} <= {"HEAD", "GET"}
@@ -102,15 +105,15 @@ def test_a_push_of_an_unchanged_repository_moves_nothing(swift, origin, request)
     assert swift.objects(name) == objects
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_push_of_a_second_trial_moves_its_own_model_and_results_alone(swift, origin, tmp_path, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, *PUSH, **swift.environment())
     before, requests = swift.objects(name), len(swift.requests())
     first = shutil.copytree(origin, tmp_path / "first", symlinks=True)
-    miniature.run(origin, "dvc", "exp", "run", "-S", "lr=0.2")
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, "dvc", "exp", "run", "-S", "lr=0.2")
+    cli.run(origin, *PUSH, **swift.environment())
     new = {key: size for key, size in swift.objects(name).items() if key not in before}
 
     outputs = ("data", "models", "results/fetch", "results/evaluate/pictures", "results/evaluate/predictions.json")
@@ -136,7 +139,7 @@ def test_damaged_and_lost_objects_are_noticed_named_and_can_be_sent_again(swift,
     url = f"s3://{name}/dvc"
     point(origin, url)
     others = set(swift.files())
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, *PUSH, **swift.environment())
     keys = {path: key_of(origin / path) for path in MODELS}
     weights, config, archive = MODELS
     swift.client().put_object(Bucket=name, Key=keys[weights], Body=b"other bytes of another model")
@@ -146,18 +149,18 @@ def test_damaged_and_lost_objects_are_noticed_named_and_can_be_sent_again(swift,
     swift.client().delete_object(Bucket=name, Key=keys[archive])
 
     fresh = clone(origin, tmp_path / "fresh", url)
-    failed = miniature.run(fresh, *PULL, check=False, **swift.environment())
+    failed = cli.run(fresh, *PULL, check=False, **swift.environment())
     said = failed.stdout.splitlines()[-1]
     assert failed.returncode == 1
     assert f"{weights} is corrupted" in said and f"{archive} is missing" in said and f"{config} is" in said
     assert "`python scripts/remote.py repair` in a clone that has it" in said
     assert not any((fresh / path).exists() for path in MODELS)
 
-    assert "up to date" in miniature.run(origin, *PUSH, **swift.environment()).stdout  # DVC sees no cause to
-    done = miniature.run(origin, "python", "scripts/remote.py", "repair", **swift.environment())
+    assert "up to date" in cli.run(origin, *PUSH, **swift.environment()).stdout  # DVC sees no cause to
+    done = cli.run(origin, "python", "scripts/remote.py", "repair", **swift.environment())
     assert f"{archive} was missing: sent again" in done.stdout
     assert f"{weights} was corrupted: sent again" in done.stdout
-    miniature.run(fresh, *PULL, **swift.environment())
+    cli.run(fresh, *PULL, **swift.environment())
     assert same(origin, fresh, *MODELS)
 
 
@@ -166,9 +169,10 @@ def key_of(path: Path) -> str:
     return f"dvc/files/md5/{md5[:2]}/{md5[2:]}"
 
 
+@pytest.mark.slow
 def test_what_was_never_pushed_is_asked_for_where_it_was_made(swift, origin, tmp_path, request):
     fresh = clone(origin, tmp_path / "fresh", f"s3://{bucket(swift, request)}/dvc")
-    failed = miniature.run(fresh, *PULL, check=False, **swift.environment())
+    failed = cli.run(fresh, *PULL, check=False, **swift.environment())
     assert failed.returncode == 1
     assert "was it pushed? Run `make push` in the clone that made it" in failed.stdout
 
@@ -208,7 +212,7 @@ def pushed(swift, finished, tmp_path_factory) -> Path:
     repository = Path(shutil.copytree(finished, tmp_path_factory.mktemp("pushed") / "repository", symlinks=True))
     swift.make_bucket("shown", public=True)
     point(repository, f"s3://{swift.make_bucket('kept')}/dvc")
-    miniature.run(repository, *PUSH, **swift.environment())
+    cli.run(repository, *PUSH, **swift.environment())
     return repository
 
 
@@ -224,8 +228,10 @@ REFUSALS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize(
+    "refusal",
+    [pytest.param(name, marks=pytest.mark.slow if name == "wrong secret" else pytest.mark.full) for name in REFUSALS],
+)
 def test_a_refused_push_says_why_loses_nothing_and_works_once_the_cause_is_gone(refusal, swift, pushed, expired):
     name, user, changes, message = REFUSALS[refusal]
     environment = swift.environment(user) | changes
@@ -233,27 +239,27 @@ def test_a_refused_push_says_why_loses_nothing_and_works_once_the_cause_is_gone(
         environment["AWS_ENDPOINT_URL_S3"] = expired
     point(pushed, f"s3://{name}/dvc")
     objects = swift.objects("kept")
-    failed = miniature.run(pushed, *PUSH, check=False, **environment)
+    failed = cli.run(pushed, *PUSH, check=False, **environment)
     said = failed.stdout.splitlines()[-1]
     assert failed.returncode == 1
     assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and message in said
     assert "s3cret" not in failed.stdout
     assert swift.objects("kept") == objects
     if name != "nowhere":
-        miniature.run(pushed, *PUSH, **swift.environment())
+        cli.run(pushed, *PUSH, **swift.environment())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_pull_with_the_wrong_secret_says_so_and_the_right_one_brings_the_data(swift, pushed, tmp_path):
     fresh = clone(pushed, tmp_path / "fresh", "s3://kept/dvc")
-    failed = miniature.run(fresh, *PULL, check=False, **swift.environment() | {"AWS_SECRET_ACCESS_KEY": "wrong"})
+    failed = cli.run(fresh, *PULL, check=False, **swift.environment() | {"AWS_SECRET_ACCESS_KEY": "wrong"})
     assert failed.returncode == 1
     assert "check AWS_SECRET_ACCESS_KEY" in failed.stdout.splitlines()[-1]
-    miniature.run(fresh, *PULL, **swift.environment())
+    cli.run(fresh, *PULL, **swift.environment())
     assert same(pushed, fresh, *MODELS)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift, origin, tmp_path, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
@@ -261,7 +267,7 @@ def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift,
     many.mkdir()
     for number in range(120):
         (many / f"{number}.txt").write_text(f"{number}\n" * 2000)
-    miniature.run(origin, "dvc", "add", "data/many")
+    cli.run(origin, "dvc", "add", "data/many")
     log = tmp_path / "push.log"
     with open(log, "w") as file:
         environment = miniature.environment(**swift.environment())
@@ -280,7 +286,7 @@ def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift,
     said = log.read_text().splitlines()[-1]
     assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and "cannot be reached" in said
     half = swift.objects(name)
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, *PUSH, **swift.environment())
     whole = swift.objects(name)
     assert 0 < len(half) < len(whole)
     assert half.items() <= whole.items()
@@ -290,7 +296,7 @@ def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift,
     assert same(origin, fresh, *MODELS, *(f"data/many/{number}.txt" for number in range(120)))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_file_of_over_100_mb_goes_through_s3_in_parts(swift, origin, tmp_path, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
@@ -298,8 +304,8 @@ def test_a_file_of_over_100_mb_goes_through_s3_in_parts(swift, origin, tmp_path,
     with open(origin / "data/big", "wb") as file:
         for number in range(101):
             file.write(block[number:] + block[:number])
-    miniature.run(origin, "dvc", "add", "data/big")
-    miniature.run(origin, *PUSH, "data/big", **swift.environment())
+    cli.run(origin, "dvc", "add", "data/big")
+    cli.run(origin, *PUSH, "data/big", **swift.environment())
     head = swift.client().head_object(Bucket=name, Key=key_of(origin / "data/big"))
     assert head["ETag"].strip('"').endswith("-3")  # S3's mark of an object in three parts
     fresh = clone(origin, tmp_path / "fresh", f"s3://{name}/dvc")
@@ -308,7 +314,7 @@ def test_a_file_of_over_100_mb_goes_through_s3_in_parts(swift, origin, tmp_path,
     assert same(origin, fresh, "data/big")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_credentials_region_and_endpoint_may_come_from_a_profile(swift, origin, tmp_path, request):
     point(origin, f"s3://{bucket(swift, request)}/dvc")
     profile = f"""
@@ -331,49 +337,52 @@ aws_secret_access_key = {swift.secret}
     assert "aws configure list-profiles" in wrong.stdout
 
 
+@pytest.mark.slow
 def test_without_aws_the_remote_is_a_folder_beside_the_clone(origin, tmp_path):
-    miniature.run(origin, *PUSH)
+    cli.run(origin, *PUSH)
     assert (tmp_path / "plant-disease-storage/files/md5").is_dir()
     fresh = clone(origin, tmp_path / "fresh")
-    miniature.run(fresh, *PULL)
+    cli.run(fresh, *PULL)
     assert same(origin, fresh, *MODELS)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_comes_from_the_remote_is_hashed_again_in_a_folder_as_well(origin, tmp_path):
-    miniature.run(origin, *PUSH)
+    cli.run(origin, *PUSH)
     damaged = tmp_path / "plant-disease-storage" / key_of(origin / MODELS[0]).removeprefix("dvc/")
     damaged.chmod(0o644)
     damaged.write_bytes(b"?" * damaged.stat().st_size)
     fresh = clone(origin, tmp_path / "fresh")
-    failed = miniature.run(fresh, *PULL, check=False)
+    failed = cli.run(fresh, *PULL, check=False)
     assert failed.returncode == 1
     assert f"{MODELS[0]} is corrupted" in failed.stdout
-    miniature.run(origin, "python", "scripts/remote.py", "repair")
-    miniature.run(fresh, *PULL)
+    cli.run(origin, "python", "scripts/remote.py", "repair")
+    cli.run(fresh, *PULL)
     assert same(origin, fresh, *MODELS)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there_or_is_none_is_said_with_the_remedy(origin, tmp_path):
     fresh = clone(origin, tmp_path / "fresh")
-    failed = miniature.run(fresh, *PULL, check=False)
+    failed = cli.run(fresh, *PULL, check=False)
     assert failed.returncode == 1
     assert "not there: `make push` in the clone that has the data makes it" in failed.stdout
     (tmp_path / "plant-disease-storage").write_text("a file")
-    failed = miniature.run(origin, *PUSH, check=False)
+    failed = cli.run(origin, *PUSH, check=False)
     assert failed.returncode == 1
     assert "choose another folder with `dvc remote modify --local storage url FOLDER`" in failed.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_experiment_in_a_copy_runs_with_the_remote_in_the_settings_and_is_pushed_from_the_main_one(origin, tmp_path):
-    miniature.run(origin, "dvc", "exp", "run", "--temp", "-S", "lr=0.2", "-n", "other")
-    miniature.run(origin, "dvc", "exp", "apply", "other")
-    miniature.run(origin, *PUSH)
+    cli.run(origin, "dvc", "exp", "run", "--temp", "-S", "lr=0.2", "-n", "other")
+    cli.run(origin, "dvc", "exp", "apply", "other")
+    cli.run(origin, *PUSH)
     stored = tmp_path / "plant-disease-storage" / key_of(origin / MODELS[0]).removeprefix("dvc/")
     assert filecmp.cmp(stored, origin / MODELS[0], shallow=False)
 
 
+@pytest.mark.slow
 def test_a_push_that_is_interrupted_ends_in_one_line(origin, swift):
     point(origin, "s3://plants/dvc")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -400,22 +409,19 @@ def test_a_push_that_is_interrupted_ends_in_one_line(origin, swift):
     assert "remote: interrupted" in said and "Traceback" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_predictions_of_a_pulled_detector_are_those_of_the_one_that_was_pushed(swift, tmp_path, request):
     """The real stages: a minute of training, then evaluate again where nothing but git and the remote are."""
-    origin = miniature.make(tmp_path / "origin")
-    miniature.run(origin, "dvc", "repro")
-    miniature.git(origin, "add", "-A")
-    miniature.git(origin, "commit", "-q", "-m", "results")
+    origin = miniature.finished(tmp_path / "origin")
     url = f"s3://{bucket(swift, request)}/dvc"
     point(origin, url)
-    miniature.run(origin, *PUSH, **swift.environment())
+    cli.run(origin, *PUSH, **swift.environment())
     fresh = clone(origin, tmp_path / "fresh", url)
-    miniature.run(fresh, *PULL, **swift.environment())
-    traced = miniature.run(fresh, "python", "scripts/trace.py", "models/detector", "--check")
+    cli.run(fresh, *PULL, **swift.environment())
+    traced = cli.run(fresh, "python", "scripts/trace.py", "models/detector", "--check")
     assert miniature.git(fresh, "rev-parse", "--short", "HEAD").strip() in traced.stdout
     miniature.run(fresh, "dvc", "pull", "fetch", **swift.environment())
-    miniature.run(fresh, "dvc", "repro", "--force", "--single-item", "evaluate")
+    cli.run(fresh, "dvc", "repro", "--force", "--single-item", "evaluate")
     assert same(origin, fresh, "dvc.lock", "results/evaluate/predictions.json", "results/evaluate/metrics.json")
 
 

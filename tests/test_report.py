@@ -9,6 +9,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import cli
 import miniature
 import pytest
 import tiny
@@ -60,9 +61,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny.finished(folder)
     data = {"better": (), "more-train": ("-S", "fetch.limit=25"), "other": ("-S", "seed=7", "-S", "fetch.source=mine")}
     for name, changed in data.items():
-        miniature.run(folder, "dvc", "exp", "run", "-n", name, "-S", "lr=0.2", *changed)
+        cli.run(folder, "dvc", "exp", "run", "-n", name, "-S", "lr=0.2", *changed)
     miniature.git(folder, "checkout", "-q", "-f", "main")
-    miniature.run(folder, "dvc", "checkout", "-q")
+    cli.run(folder, "dvc", "checkout", "-q")
     return folder
 
 
@@ -94,7 +95,7 @@ def report(folder: Path, *arguments: str, **environment: str) -> str:
 def ended(folder: Path, *arguments: str, code: int = 1, **environment: str) -> str:
     """What the script printed; it ended with `code` and without a traceback."""
     outside = {"GITHUB_REPOSITORY": "", "GITHUB_EVENT_PATH": "", "GITHUB_SERVER_URL": "https://github.com"}
-    done = miniature.run(folder, "python", "scripts/report.py", *arguments, check=False, **outside | environment)
+    done = cli.run(folder, "python", "scripts/report.py", *arguments, check=False, **outside | environment)
     assert done.returncode == code, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -178,7 +179,7 @@ def test_six_pictures_show_truth_before_and_after(compared):
 def test_the_same_report_again_is_the_same_to_the_byte_and_comes_from_the_remote_where_the_cache_is_empty(
     compared, copy
 ):
-    miniature.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
+    cli.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
     cache = copy / ".dvc/cache"
     # A folder remote is laid out as the cache is.
     shutil.move(cache, copy.parent / "storage")
@@ -268,7 +269,7 @@ def test_nothing_changed_says_so(copy):
 def test_code_that_changed_is_named(copy):
     with open("src/deploy.py", "a") as file:
         file.write("\n# another line\n")
-    miniature.run(copy, "dvc", "repro", "deploy")
+    cli.run(copy, "dvc", "repro", "deploy")
     assert changes.code(*pair()) == ["Code of the pipeline that changed: `src/deploy.py`.", ""]
 
 

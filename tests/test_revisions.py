@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cli
 import miniature
 import pytest
 import tiny
@@ -115,7 +116,7 @@ def test_of_two_experiments_with_one_name_elsewhere_the_commit_has_to_be_given(r
 def test_a_removed_experiment_is_gone(repository):
     experiment(repository, "kept", lr=0.2)
     experiment(repository, "removed", lr=0.3)
-    miniature.run(repository, "dvc", "exp", "remove", "removed")
+    cli.run(repository, "dvc", "exp", "remove", "removed")
     assert [each.name for each in revisions.experiments(repository)] == ["kept"]
     with pytest.raises(UserError, match="removed is no commit, branch, tag or experiment here"):
         revisions.find("removed", repository)

@@ -176,14 +176,6 @@ def test_with_a_model_elsewhere_tensorflow_is_not_loaded(tmp_path):
     assert "tensorflow" not in loaded and "PIL" in loaded
 
 
-def test_the_help_loads_nothing_heavy():
-    script = served.ROOT / "scripts/serve.py"
-    done = subprocess.run([sys.executable, "-X", "importtime", script, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "detector@v1.2.0" in done.stdout
-    for heavy in ("tensorflow", "fastapi", "uvicorn", "boto3", "numpy", "prometheus_client", "pydantic"):
-        assert f" {heavy}\n" not in done.stderr
-
-
 @pytest.mark.parametrize(
     "wrong",
     [["--port", "x"], ["--port", "65536"], ["--max-batch", "0"], ["a", "--api", "http://x"], ["--threads", "-1"]],

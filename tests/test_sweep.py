@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cli
 import miniature
 import psutil
 import pytest
@@ -48,6 +49,12 @@ def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, list[str
 
 def sweep(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess:
     return miniature.run(folder, "python", "scripts/sweep.py", *arguments, check=False, **extra)
+
+
+def refuses(folder: Path, message: str, *arguments: str, **extra: str) -> None:
+    """It ends with this message before anything runs."""
+    done = cli.run(folder, "python", "scripts/sweep.py", *arguments, check=False, **extra)
+    assert done.returncode == 1 and message in done.stdout.splitlines()[-1], done.stdout
 
 
 def begin(folder: Path, *arguments: str, **extra: str) -> subprocess.Popen:
@@ -133,7 +140,7 @@ def test_each_trial_has_its_lines(swept):
 def test_the_experiments_are_those_of_dvc_and_the_workspace_is_left_alone(swept):
     folder = swept[0]
     best = table(folder)[0]["experiment"]
-    assert best in miniature.run(folder, "dvc", "exp", "list").stdout
+    assert best in cli.run(folder, "dvc", "exp", "list").stdout
     assert revisions.find(best, folder).params["lr"] == 0.2
     assert revisions.find(root=folder).params["lr"] == 0.1
     assert miniature.git(folder, "branch", "--show-current").strip() == "main"
@@ -151,7 +158,7 @@ def test_a_second_run_runs_nothing(swept, tmp_path):
     assert [row["state"] for row in table(folder)] == ["done", "done"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_after_kill_9_nothing_goes_on_and_the_same_command_finishes_the_rest(repository, tmp_path):
     log, hold = tmp_path / "log", tmp_path / "hold"
     hold.mkdir()
@@ -188,7 +195,7 @@ def test_ctrl_c_ends_the_trials_with_one_line(repository, tmp_path):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_trials_have_the_changes_of_the_beginning_and_not_those_made_meanwhile(repository, tmp_path):
     log, hold = tmp_path / "log", tmp_path / "hold"
     hold.mkdir()
@@ -218,7 +225,7 @@ def test_trials_have_the_changes_of_the_beginning_and_not_those_made_meanwhile(r
     assert revisions.find(root=repository).params["train.epochs"] == 7
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_new_commit_has_its_own_trials_and_a_restored_one_no_minutes(swept, tmp_path):
     folder = shutil.copytree(swept[0], tmp_path / "repository", symlinks=True)
     miniature.git(folder, "add", "dvc.lock", "results/fetch", "results/cost.json")
@@ -230,7 +237,7 @@ def test_a_new_commit_has_its_own_trials_and_a_restored_one_no_minutes(swept, tm
     assert [each.name for each in revisions.experiments(folder) if each.base == head] == ["lr-0.2"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_param_of_fetch_is_run_by_the_trial_itself_and_text_may_hold_any_character(repository, tmp_path):
     licence = "CC (by) = ? ~ 'x' é"
     done = sweep(repository, f"fetch.licence={licence}", TINY_LOG=str(tmp_path / "log"))
@@ -240,6 +247,7 @@ def test_a_param_of_fetch_is_run_by_the_trial_itself_and_text_may_hold_any_chara
     assert "fetch" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.full
 def test_an_experiment_of_that_name_with_other_params_is_not_taken_for_the_trial(repository):
     head = miniature.git(repository, "rev-parse", "HEAD").strip()
     miniature.git(repository, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/lr-0.2", head)
@@ -261,7 +269,7 @@ def test_an_experiment_of_that_name_with_other_params_is_not_taken_for_the_trial
     ],
 )
 def test_what_cannot_be_swept_is_named_before_anything_runs(finished, arguments, message):
-    done = sweep(finished, *arguments)
+    done = cli.run(finished, "python", "scripts/sweep.py", *arguments, check=False)
     assert done.returncode == 1
     assert message in done.stdout and len(done.stdout.splitlines()) == 1
 
@@ -271,15 +279,12 @@ def test_without_git_or_a_commit_or_dvc_the_remedy_is_named(tmp_path, repository
     shutil.copytree(repository / "src", tmp_path / "bare/src")
     shutil.copy(repository / "scripts/sweep.py", tmp_path / "bare/scripts")
     shutil.copy(repository / "params.yaml", tmp_path / "bare")
-    assert "is not the root of a git repository" in sweep(tmp_path / "bare", "lr=0.1").stdout
+    refuses(tmp_path / "bare", "is not the root of a git repository", "lr=0.1")
     miniature.git(tmp_path / "bare", "init", "-q")
-    assert "has no commit yet: make one" in sweep(tmp_path / "bare", "lr=0.1").stdout
+    refuses(tmp_path / "bare", "has no commit yet: make one", "lr=0.1")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/git").symlink_to(shutil.which("git"))
-    done = miniature.run(
-        repository, sys.executable, "scripts/sweep.py", "lr=0.1", check=False, PATH=str(tmp_path / "bin")
-    )
-    assert done.returncode == 1 and "dvc is not on PATH" in done.stdout
+    refuses(repository, "dvc is not on PATH", "lr=0.1", PATH=str(tmp_path / "bin"))
 
 
 def test_a_merge_conflict_is_named(repository):
@@ -290,10 +295,10 @@ def test_a_merge_conflict_is_named(repository):
     miniature.set_params(repository, lr=0.4)
     miniature.git(repository, "commit", "-q", "-am", "ours")
     miniature.run(repository, "git", "merge", "other", check=False)
-    done = sweep(repository, "lr=0.1")
-    assert done.returncode == 1 and "there is a merge conflict in params.yaml" in done.stdout
+    refuses(repository, "there is a merge conflict in params.yaml", "lr=0.1")
 
 
+@pytest.mark.slow
 def test_when_fetch_fails_no_trial_starts(repository):
     (repository / "src/fetch.py").write_text("raise SystemExit('fetch: the source is empty')")
     done = sweep(repository, "lr=0.2")
@@ -425,7 +430,7 @@ def test_every_kind_of_sweep_has_a_plot(trials, failed, tmp_path):
         assert len(picture.convert("L").getcolors(256)) > 10
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_real_training_that_diverges_fails_alone(tmp_path):
     folder = miniature.make(tmp_path / "repository", train__epochs=1, train__plain_epochs=0, train__batch_size=2)
     done = sweep(folder, "lr=0.2,1e9", "--jobs", "2")

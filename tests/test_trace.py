@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cli
 import miniature
 import pytest
 import tiny
@@ -41,7 +42,7 @@ def commit(folder: Path, message: str) -> str:
 
 def trace(folder: Path, *arguments: str | Path, check: bool = True) -> str:
     """What trace.py prints; `check=False` expects it to refuse."""
-    done = miniature.run(folder, "python", "scripts/trace.py", *map(str, arguments), check=check)
+    done = cli.run(folder, "python", "scripts/trace.py", *map(str, arguments), check=check)
     assert done.returncode == (0 if check else 1), done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -65,15 +66,15 @@ def history(tmp_path_factory) -> Path:
         path.write_text(path.read_text() + more)
     (folder / ".dvc/config").write_text("[cache]\n    type = copy\n")
     commit(folder, "record what a model is made from")
-    miniature.run(folder, "dvc", "repro")
+    cli.run(folder, "dvc", "repro")
     commit(folder, "first results")
     miniature.git(folder, "tag", "-a", "detector@v1.0.0", "-m", "first")
     shutil.copytree(folder / "models/detector", folder.with_name("first"))
     (folder / "NOTES").write_text("nothing of the model\n")
     commit(folder, "a note")
-    miniature.run(folder, "dvc", "exp", "run", "--temp", "-n", "fast", "-S", "lr=0.2")
+    cli.run(folder, "dvc", "exp", "run", "--temp", "-n", "fast", "-S", "lr=0.2")
     miniature.set_params(folder, lr=0.3)
-    miniature.run(folder, "dvc", "repro")
+    cli.run(folder, "dvc", "repro")
     commit(folder, "another rate")
     return folder
 
@@ -89,7 +90,7 @@ def lately(history) -> Path:
     """A copy with a model at lr = 0.7, made and not committed."""
     folder = shutil.copytree(history, history.with_name("lately"), symlinks=True)
     miniature.set_params(folder, lr=0.7)
-    miniature.run(folder, "dvc", "repro")
+    cli.run(folder, "dvc", "repro")
     return folder
 
 
@@ -122,7 +123,7 @@ def test_a_folder_with_folders_and_odd_names_has_the_hash_that_dvc_gives_it(repo
     for name in ("b/deep/x", "a", "b.txt", "Übung 1", "b-1"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    miniature.run(repository, "dvc", "add", "models/odd")
+    cli.run(repository, "dvc", "add", "models/odd")
     assert f"md5: {dvc_hash.of(folder)}\n" in (repository / "models/odd.dvc").read_text()
 
 
@@ -160,11 +161,11 @@ def test_a_model_of_the_workspace_that_is_committed_is_said_to_be_in_both(histor
 
 def test_an_experiment_is_found_by_its_model_and_makes_it_again(repository):
     base = commits(repository)["a note"]
-    miniature.run(repository, "dvc", "exp", "apply", "fast")
+    cli.run(repository, "dvc", "exp", "apply", "fast")
     copy = shutil.copytree(repository / "models/detector", repository / "copy")
     wanted = dvc_hash.of(copy)
     miniature.git(repository, "checkout", "-q", "-f", "main")
-    miniature.run(repository, "dvc", "checkout")
+    cli.run(repository, "dvc", "checkout")
     text = trace(repository, "copy", "--check")
     assert lines(text, "made by")[0].startswith("experiment fast (")
     assert lines(text, "also in") == []
@@ -217,12 +218,12 @@ def test_check_holds_an_older_model_against_its_own_commit(repository, first):
 
 def test_a_fresh_clone_with_the_pulled_model_is_enough(repository, tmp_path):
     storage = tmp_path / "storage"
-    miniature.run(repository, "dvc", "remote", "add", "-d", "storage", str(storage))
+    cli.run(repository, "dvc", "remote", "add", "-d", "storage", str(storage))
     commit(repository, "a remote")
-    miniature.run(repository, "dvc", "push")
+    cli.run(repository, "dvc", "push")
     miniature.git(tmp_path, "clone", "-q", str(repository), "clone")
     clone = tmp_path / "clone"
-    miniature.run(clone, "dvc", "pull", "train", "deploy")
+    cli.run(clone, "dvc", "pull", "train", "deploy")
     for model in ("models/detector", "models/bundle"):
         text = trace(clone, model, "--check")
         assert "another rate" in lines(text, "made by")[0]
@@ -233,7 +234,7 @@ def test_a_fresh_clone_with_the_pulled_model_is_enough(repository, tmp_path):
 
 def test_data_of_another_revision_is_not_taken_for_the_models_own(repository, first):
     miniature.set_params(repository, augment__size=96)
-    miniature.run(repository, "dvc", "repro", "augment")
+    cli.run(repository, "dvc", "repro", "augment")
     verdicts = lines(trace(repository, first, "--check"), "check")
     assert "not checked: data/tfrecords here is that of another revision" in verdicts
 
@@ -265,7 +266,7 @@ def test_check_fails_where_the_commit_has_other_code_than_the_model(retrained):
 def test_check_fails_where_stages_of_the_lock_do_not_fit_together(history, tmp_path):
     folder = shutil.copytree(history, tmp_path / "alone", symlinks=True)
     miniature.set_params(folder, augment__size=96)
-    miniature.run(folder, "dvc", "repro", "augment")
+    cli.run(folder, "dvc", "repro", "augment")
     shutil.rmtree(folder / ".git")
     miniature.git(folder, "init", "-q", "-b", "main")
     commit(folder, "records of one size, a model of another")
@@ -285,7 +286,7 @@ def test_a_changed_byte_is_noticed_and_its_file_named(repository, name):
         assert f"{name} differs" in told
         assert "another rate" in told
         assert "dvc checkout models/detector" in told
-    miniature.run(repository, "dvc", "checkout", "--force", "models/detector")
+    cli.run(repository, "dvc", "checkout", "--force", "models/detector")
     trace(repository, "models/detector", "--check")
 
 

@@ -75,7 +75,7 @@ def test_zizmor_finds_nothing_and_nothing_is_hidden_from_it():
     assert not list((ROOT / ".github").glob("**/zizmor.y*ml"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_actionlint_finds_nothing(tmp_path):
     actionlint = environments.actionlint()
     done = subprocess.run([actionlint, f"{ROOT}/.github/workflows/*.yaml"], capture_output=True, text=True)

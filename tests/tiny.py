@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import cli
 import miniature
 import templates
 from ruamel.yaml import YAML
@@ -125,7 +126,7 @@ def finished(folder: Path, **overrides: object) -> Path:
 
     def build(new: Path) -> None:
         make(new, **overrides)
-        miniature.run(new, "dvc", "repro")
+        cli.run(new, "dvc", "repro")
         miniature.git(new, "add", "-A")
         miniature.git(new, "commit", "-q", "-m", "results")
 

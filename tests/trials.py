@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cli
 import miniature
 import templates
 import tiny
@@ -16,7 +17,9 @@ RATES = (0.05, 0.2, 0.3)
 def _build(folder: Path) -> None:
     tiny.finished(folder)
     for rate in RATES:
-        miniature.run(folder, "dvc", "exp", "run", "--temp", "-n", f"lr-{rate}", "-S", f"lr={rate}")
+        cli.run(folder, "dvc", "exp", "run", "-n", f"lr-{rate}", "-S", f"lr={rate}")
+    miniature.git(folder, "checkout", "-q", "-f", "main")
+    cli.run(folder, "dvc", "checkout", "-q")
 
 
 def copy(folder: Path) -> Path:
