@@ -7,6 +7,7 @@ comments of one pull request in a file, as far as scripts/comment.py needs it, a
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,7 @@ class PullRequest:
         miniature.git(self.clone, "init", "-q", "-b", "main")
         miniature.git(self.clone, "commit", "-q", "--allow-empty", "-m", "a change")
         for name in ("git", "env"):
-            (self.programs / name).symlink_to(f"/usr/bin/{name}")
+            (self.programs / name).symlink_to(shutil.which(name))
 
     def install(self, **programs: str) -> None:
         for name, text in programs.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 import shutil
 import subprocess
-import sys
 
+import cli
 import pytest
 
 from plantdoc import params
@@ -27,8 +27,7 @@ def run(root, tmp_path):
     shutil.copy(root / "params.yaml", tmp_path)
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(root / "scripts" / "recipe.py"), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return cli.run(tmp_path, "python", root / "scripts" / "recipe.py", *arguments, check=False)
 
     return run
 
@@ -71,7 +70,7 @@ def test_the_laptop_trains_what_was_measured(recipe, root):
 def test_a_recipe_goes_in_and_comes_out_without_a_trace(run, root, tmp_path, name):
     before = (root / "params.yaml").read_bytes()
     done = run(name)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout
     lines = (tmp_path / "params.yaml").read_text().splitlines()
     changed = [line for line, old in zip(lines, before.decode().splitlines(), strict=True) if line != old]
     assert all(" # " in line for line in changed), "comments stay on their lines"
@@ -85,7 +84,7 @@ def test_a_recipe_goes_in_and_comes_out_without_a_trace(run, root, tmp_path, nam
 def test_changes_of_ones_own_go_on_top(run, root, tmp_path):
     source = "../a folder/x: y"
     done = run("plantdoc-laptop", "train.epochs=3", "lr=1e-5", f"fetch.source={source}", "fetch.keep_negatives=false")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout
     loaded = params.load(tmp_path / "params.yaml")
     assert (loaded.train.epochs, loaded.lr, loaded.fetch.source) == (3, 1e-5, source)
     assert loaded.fetch.keep_negatives is False
@@ -107,8 +106,8 @@ def test_changes_of_ones_own_go_on_top(run, root, tmp_path):
 def test_a_mistake_is_one_line_and_changes_nothing(run, root, tmp_path, arguments, said):
     done = run(*arguments)
     assert done.returncode == 1
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert said in done.stdout
+    assert done.stdout.count("\n") == 1
     assert (tmp_path / "params.yaml").read_bytes() == (root / "params.yaml").read_bytes()
 
 
@@ -116,7 +115,7 @@ def test_without_params_it_says_where_to_run_it(run, tmp_path):
     (tmp_path / "params.yaml").unlink()
     done = run("sample")
     assert done.returncode == 1
-    assert "params.yaml is not there: run this from the repository's root" in done.stderr
+    assert "params.yaml is not there: run this from the repository's root" in done.stdout
 
 
 def test_alone_it_lists_them_all(run):

@@ -11,8 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cli
 import environments
 import miniature
+import needs
 import pytest
 import tiny
 from reachable import ROOT
@@ -194,11 +196,10 @@ def test_what_is_trained_is_a_branch_of_this_repository_with_the_label(event, tr
         f"const github = {json.dumps(github)}; const contains = (list, item) => list.includes(item);"
         f"console.log(Boolean({condition}))"
     )
-    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([needs.program("node"), "-e", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(trained).lower()
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed; it works out the expression here")
 @pytest.mark.parametrize(
     ("inputs", "labels", "runner"),
     [
@@ -218,7 +219,7 @@ def test_a_machine_on_ec2_trains_when_it_is_asked_for_and_is_looked_for_first(in
         f"const github = {json.dumps(github)}, inputs = {json.dumps(inputs)};"
         f"const contains = (all, part) => (all || '').includes(part); console.log({expression})"
     )
-    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([needs.program("node"), "-e", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == runner
     (look,) = [step for step in job["steps"] if step.get("run") == "make doctor FOR=ec2"]
     assert look["if"] == "${{ env.RUNNER == 'ec2' }}"
@@ -261,8 +262,7 @@ def test_targets_scripts_and_dvcs_commands_are_there():
                 name = variable.partition("=")[0]
                 assert name in VARIABLES and f"$({name}" in makefile, f"make {words[1]} does not know {name}"
         elif words[0].endswith(("python", "python3")):
-            done = subprocess.run([sys.executable, ROOT / words[1], "--help"], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
+            done = cli.run(ROOT, "python", words[1], "--help")
             if words[1] == "scripts/remote.py":  # hands its words on to DVC
                 get_main_parser().parse_args(words[2:])
             else:
