@@ -21,6 +21,9 @@ from unittest import mock
 
 import miniature
 
+SERVER = logging.getLogger("werkzeug")  # of moto, in another thread of this process
+SERVER.addHandler(logging.NullHandler())  # else it makes one that writes to the script's output
+
 
 def run(folder: Path, *command: str | Path, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
     """Run `python scripts/NAME.py …` or `dvc …` in `folder`; the same arguments and answer as `miniature.run`.
@@ -99,8 +102,9 @@ def _as_a_process_of_its_own(folder: Path, words: list[str], output, environment
             mock.patch.object(sys, "stdout", output),
             mock.patch.object(sys, "stderr", output),
             mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch.object(SERVER, "disabled", True),
             warnings.catch_warnings(),
-            _without_sessions(),
+            _without_memory(),
         ):
             warnings.simplefilter("ignore", DeprecationWarning)  # Python's default
             yield
@@ -116,12 +120,19 @@ def _as_a_process_of_its_own(folder: Path, words: list[str], output, environment
 
 
 @contextlib.contextmanager
-def _without_sessions() -> Iterator[None]:
-    """Forget boto3's session before and after: it keeps the credentials of the environment that it was made in."""
-    import boto3
-
-    boto3.DEFAULT_SESSION = None
+def _without_memory() -> Iterator[None]:
+    """Forget before and after what depends on folder and environment: boto3's session, and our cached functions."""
+    _forget()
     try:
         yield
     finally:
+        _forget()
+
+
+def _forget() -> None:
+    if boto3 := sys.modules.get("boto3"):
         boto3.DEFAULT_SESSION = None
+    for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "plantdoc"]:
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
