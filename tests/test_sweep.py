@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,8 @@ def test_each_trial_has_its_lines(swept):
         line.removeprefix(f"{best}: ").split(" in ")[0] for line in done.stdout.splitlines() if line.startswith(best)
     ]
     assert said == ["started", "train", "evaluate", "deploy", "done"]
-    assert f"{best}: done in 0." in done.stdout and "val mAP@50 0.6000, test mAP@50 0.5400" in done.stdout
+    score = r"val mAP@50 0\.6000, test mAP@50 0\.5400"
+    assert re.search(rf"^{best}: done in \d+\.\d min: {score}", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.slow
