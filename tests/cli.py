@@ -6,6 +6,7 @@ Signals, terminals, standard input, and what a process loads are tested with `mi
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import runpy
@@ -19,8 +20,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import botocore.loaders
+import botocore.session
 import miniature
 
+LOADER = functools.cache(botocore.loaders.create_loader)  # it reads the descriptions of AWS's services, once
 SERVER = logging.getLogger("werkzeug")  # of moto, in another thread of this process
 SERVER.addHandler(logging.NullHandler())  # else it makes one that writes to the script's output
 
@@ -103,6 +107,7 @@ def _as_a_process_of_its_own(folder: Path, words: list[str], output, environment
             mock.patch.object(sys, "stderr", output),
             mock.patch.dict(os.environ, environment, clear=True),
             mock.patch.object(SERVER, "disabled", True),
+            mock.patch.object(botocore.session, "create_loader", LOADER),
             warnings.catch_warnings(),
             _without_memory(),
         ):

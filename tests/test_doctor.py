@@ -313,6 +313,7 @@ def ready(repository, aws, quotas) -> Path:
     return repository
 
 
+@pytest.mark.slow
 def test_ec2_wants_a_quota_for_one_of_the_instance_types_on_one_of_the_markets(ready, quotas):
     lines, code, text = page(ready, "ec2")
     assert code == 1 and lines["quota"][0] == "not ready" and text.endswith("not ready for ec2: quota\n")
@@ -334,6 +335,7 @@ def test_the_wanted_instance_types_and_region_come_from_the_params(repository, a
     assert lines["quota"] == ("ready", "eu-west-1: p4d.24xlarge takes 96 vCPUs of 0 spot, 96 on demand")
 
 
+@pytest.mark.slow
 def test_ec2_wants_what_make_aws_has_made_and_an_image(ready, aws):
     lines, _, _ = page(ready, "ec2")
     state, said = lines["machines"]

@@ -31,6 +31,7 @@ def resources() -> dict:
     return template["Resources"]
 
 
+@pytest.mark.slow
 def test_templates_pass_cfn_lint_in_both_kinds_of_region():
     done = subprocess.run(
         [
