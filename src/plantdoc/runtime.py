@@ -6,18 +6,18 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-HAS_NVIDIA = Path("/dev/nvidiactl").exists()
+from plantdoc import tf_environment
+from plantdoc.tf_environment import HAS_NVIDIA
 
 
 def configure(threads: int, seed: int) -> None:
     """Pin CPU threads, seed everything and ask for deterministic ops; call before TensorFlow is imported.
 
     The order in which floats are summed depends on the number of threads, so `threads` is part of what makes a result.
+    What the shell says to TensorFlow and Keras is not: see `tf_environment`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if HAS_NVIDIA else "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    tf_environment.clean()
     with _muted():
         import keras
         import tensorflow as tf

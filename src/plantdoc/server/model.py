@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
-from plantdoc import photo, runtime
+from plantdoc import photo, runtime, tf_environment
 from plantdoc.errors import UserError
 from plantdoc.photo import Photo, Refused
 from plantdoc.server.blank import blank
@@ -24,7 +23,7 @@ class Model:
     """
 
     def __init__(self, folder: Path, threads: int):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        tf_environment.clean()
         with runtime._muted():
             import tensorflow as tf
 
