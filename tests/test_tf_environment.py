@@ -66,6 +66,11 @@ OTHERS = {
     "TF_USE_LEGACY_KERAS": "1",
     "XLA_FLAGS": "--xla_cpu_enable_fast_math=true",
 }
+# Read when a process starts, and so not to be removed.
+LATE = {
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA",
+    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX2 FMA3",
+}
 
 
 def trained(root, home, how: str = "shielded", **variables: str) -> tuple[dict, str]:
@@ -74,10 +79,51 @@ def trained(root, home, how: str = "shielded", **variables: str) -> tuple[dict, 
     for name in tf_environment.SET:
         clean.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(root), how],
+        [sys.executable, "-W", "ignore", "-c", TRAIN, str(root), how],
         env=clean | {"HOME": str(home)} | variables,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_all_that_steers_is_removed_and_named_once_and_the_rest_stays(monkeypatch, caplog):
+    """M4, M8: by the beginnings of names, so that variables nobody thought of are among them."""
+    for name in tf_environment.found():
+        monkeypatch.delenv(name)
+    steering = CHANGING | {name: value for name, value in OTHERS.items() if not name.startswith("OPENBLAS")}
+    steering |= {"TF_NEW_IN_NEXT_VERSION": "1", "KERAS_BACKEND": "torch", "KERAS_MAX_EPOCHS": "1"}
+    harmless = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_FORCE_GPU_ALLOW_GROWTH": "true", "CUDA_VISIBLE_DEVICES": "0"}
+    harmless |= {"TF_VAR_region": "eu-central-1", "NVIDIA_VISIBLE_DEVICES": "all", "LD_LIBRARY_PATH": "/opt/cuda"}
+    for name, value in (steering | harmless).items():
+        monkeypatch.setenv(name, value)
+    assert tf_environment.found() == sorted(steering)
+    with caplog.at_level(logging.INFO, "plantdoc"):
+        tf_environment.clean()
+        tf_environment.clean()
+    assert [record.message for record in caplog.records] == [
+        f"ignored, since they could change the result: {', '.join(sorted(steering))}"
+    ]
+    assert not {name for name in steering if os.environ.get(name) == steering[name]}
+    assert {name: os.environ[name] for name in harmless} == harmless
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    # Keras reads no file of a person's, and leaves none behind.
+    assert not os.path.exists(os.path.join(os.environ["KERAS_HOME"], "keras.json"))
+
+
+@pytest.mark.full
+def test_with_another_projects_settings_the_weights_are_the_same(root, tmp_path):
+    """M4, M8: and without the removal they are not."""
+    home = tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    other = {"floatx": "float16", "backend": "torch", "image_data_format": "channels_first", "epsilon": 0.1}
+    (home / ".keras/keras.json").write_text(json.dumps(other))
+    plain, said = trained(root, tmp_path)
+    assert plain["floatx"] == "float32" and "ignored" not in said
+    for variables in (CHANGING | {"KERAS_BACKEND": "torch"}, OTHERS | LATE):
+        found, said = trained(root, home, **variables)
+        assert found == plain
+        assert all(name in said for name in variables if name.startswith(tuple(tf_environment.STEERING)))
+    bare, _ = trained(root, tmp_path, "bare", TF_ENABLE_ONEDNN_OPTS="0")
+    assert bare["weights"] != plain["weights"], "the training is too short to tell"

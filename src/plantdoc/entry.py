@@ -42,6 +42,7 @@ _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE has ended
 
 _caller: str | None = None
+dropped: list[str] = []  # variables of git's that this process was started with
 
 
 def start(program: str) -> str:
@@ -51,8 +52,7 @@ def start(program: str) -> str:
     folder, which is `src` for a stage.
     """
     global _caller
-    for name in GIT_LOCAL:
-        os.environ.pop(name, None)
+    dropped[:] = [name for name in GIT_LOCAL if os.environ.pop(name, None) is not None]
     _caller = os.getcwd()
     folder = Path(os.path.abspath(program)).parent
     if folder.name in _WITH_ROOT:
@@ -71,10 +71,9 @@ def given(path: str | Path) -> Path:
     return Path(os.path.relpath(os.path.join(_caller, path)))
 
 
-def given_or_name(text: str) -> str:
-    """The same for what can be a path or the name of something else, like a version or a stage."""
-    path = given(text)
-    return str(path) if path.exists() else text
+def given_or_name(text: str | None) -> str | None:
+    """The same for what can be a path or the name of something else, like a version or a stage, or be left out."""
+    return str(path) if text and (path := given(text)).exists() else text
 
 
 @contextlib.contextmanager

@@ -36,14 +36,19 @@ def refuse_foreign() -> None:
     Raises:
         UserError: it names the packages, where they are, and what brings them in.
     """
-    if not (found := foreign()):
-        return
+    if found := foreign():
+        raise UserError(explained(found))
+
+
+def explained(found: dict[str, str]) -> str:
+    """What to tell a person of packages that are `foreign`."""
     names = list(found)
     few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    raise UserError(
-        f"{few} would be imported from {found[names[0]]} in place of this environment's own: "
-        f"{'PYTHONPATH' if os.environ.get('PYTHONPATH') else 'a .pth file or sitecustomize'} puts it there; run it "
-        "again with `env -u PYTHONPATH`, or by make, which leaves that variable out"
+    by_variable = bool(os.environ.get("PYTHONPATH"))
+    return (
+        f"{few} would be imported from {found[names[0]]} in place of this environment's own, as "
+        f"{'PYTHONPATH' if by_variable else 'a .pth file or sitecustomize'} has it: "
+        + ("`unset PYTHONPATH`, or use make, which leaves it out" if by_variable else "remove that file")
     )
 
 
@@ -56,11 +61,8 @@ def _names(folder: str) -> set[str]:
     found = set()
     for entry in entries:
         name, _, rest = entry.name.partition(".")
-        if name.isidentifier() and name != "__pycache__":
-            if rest and Path(entry.name).suffix in _SUFFIXES:
-                found.add(name)
-            elif not rest and entry.is_dir() and _holds_code(entry.path):
-                found.add(name)
+        if Path(entry.name).suffix in _SUFFIXES if rest else entry.is_dir() and _holds_code(entry.path):
+            found.add(name)
     return found
 
 

@@ -17,7 +17,7 @@ from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
 RESTORE = "`git checkout -- dvc.lock results && dvc checkout`"
-OUT_OF_MEMORY = "this machine, or this shell's limit (`ulimit -v`), has too little memory for it: free some, or raise it"
+OUT_OF_MEMORY = "out of memory: free some, or raise the limit of this shell (`ulimit -v`) or container"
 
 
 def run(main: Callable[[], None]) -> None:
@@ -64,7 +64,10 @@ def _lost() -> str:
     """
     if "DVC_STAGE" not in os.environ or workspace.main_root() != Path.cwd():
         return ""
-    return f"; DVC had removed the earlier outputs: {RESTORE} brings back those of the last commit"
+    return (
+        f"; DVC had removed this stage's earlier outputs. {RESTORE} brings back those of the last commit; to have "
+        "those of a later run, undo the change and run `dvc repro`, which takes them from DVC's cache"
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from plantdoc import photo, runtime, tf_environment
+from plantdoc import photo, runtime
 from plantdoc.errors import UserError
 from plantdoc.photo import Photo, Refused
 from plantdoc.server.blank import blank
@@ -23,8 +23,7 @@ class Model:
     """
 
     def __init__(self, folder: Path, threads: int):
-        tf_environment.clean()
-        with runtime._muted():
+        with runtime.starting():
             import tensorflow as tf
 
             tf.config.threading.set_intra_op_parallelism_threads(threads)
