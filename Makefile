@@ -108,7 +108,7 @@ setup: $(STAMP)  ## make .venv from the lock; GPU=1 adds CUDA, BEAM=1 Apache Bea
 train-environment: $(TRAIN)
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed; TARGETS=augment up to a stage
-	@$(IN_VENV) python scripts/repro.py $(TARGETS)
+	@$(IN_VENV) python scripts/repro.py $(call each,$(TARGETS))
 
 experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try; RUNNER=ec2
 	@$(IN_VENV) dvc exp run $(call option,name,$(NAME)) $(call option,set-param,$(addprefix runner.kind=,$(RUNNER))) \

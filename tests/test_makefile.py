@@ -28,7 +28,7 @@ def make(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.Com
 
 def shown(*words: str, **environment: str) -> str:
     """What `make -n` would run."""
-    done = make("-n", "--old-file=.venv/installed-requirements.txt", *words, **environment)
+    done = make("-n", "--old-file=.venv/installed/requirements.txt", *words, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -113,7 +113,7 @@ def test_settings_of_other_projects_are_left_out_and_doctor_hears_which(stubbed)
     """M2, M5, M14: search paths, pip's and uv's settings, and the repository of a git hook."""
     reach = REACH | {"GIT_SSH_COMMAND": "ssh -i key", "PYTHONUNBUFFERED": "1"}
     for target in ("doctor", "push"):
-        done = make("-o", ".venv/installed-requirements.txt", target, folder=stubbed, **OTHERS, **reach)
+        done = make("-o", ".venv/installed/requirements.txt", target, folder=stubbed, **OTHERS, **reach)
         assert done.returncode == 0, done.stderr
         got = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
         assert not {name for name in OTHERS if got.get(name) == OTHERS[name]}

@@ -441,6 +441,7 @@ def test_too_little_memory_is_a_reason(run_stage):
     assert (done.returncode, done.stderr.partition(": free")[0]) == (1, "paint: out of memory")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["print('a line\\n' * 100_000)", "print('one line')"])
 def test_a_reader_that_goes_away_ends_a_program_quietly(run_stage, body):
     """M16: `make models | head -0`; in the middle of the output, and at its very end."""

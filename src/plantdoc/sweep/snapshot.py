@@ -79,7 +79,7 @@ def take(root: Path) -> Snapshot:
     """The repository as it is now. Untracked files are left out, except for a new dvc.lock."""
     commit = git(root, "rev-parse", "HEAD").strip()
     with tempfile.TemporaryDirectory(dir=root / ".dvc/tmp") as scratch:
-        # With its time: git looks again into files that were changed in the moment of the index, and into no older ones.
+        # With its time: git looks into files once more that were changed in the moment of the index, and in no other.
         index = {"GIT_INDEX_FILE": shutil.copy2(root / git(root, "rev-parse", "--git-path", "index").strip(), scratch)}
         git(root, "add", "--update", **index)
         if (root / "dvc.lock").exists():
