@@ -285,14 +285,9 @@ def make_experiment(repository: Path, **given: str) -> subprocess.CompletedProce
     (step,) = [step for step in steps() if step.get("id") == "train"]
     assert step["run"].startswith("make experiment ")
     # -o: the environment is as new as it has to be.
-<<<<<<< HEAD
-    command = ("make", "-o", ".venv/installed/requirements.txt", "experiment")
-    return miniature.run(repository, *command, check=False, **environment)
-=======
     line = step["run"].replace("make ", "make -o .venv/installed/requirements.txt ", 1)
     empty = dict.fromkeys(re.findall(r"\$([A-Z]+)", line), "")
     return miniature.run(repository, "bash", "-euc", line, check=False, **empty | given)
->>>>>>> 2c41391 (Stages depend on what keeps other projects' settings away)
 
 
 @pytest.mark.slow
