@@ -1,5 +1,38 @@
 # `make` alone lists what there is. Needs make and Python 3.11.4 to 3.13; everything else comes from the lock.
 
+# Options stand on make's command line: make gc YES=1. What a shell exports under such a name (WSL has NAME, others HOST,
+# PORT or GPU) is neither an option nor handed on. Values are taken as they are: make expands nothing in them.
+SWITCHES := ALLOW_WORSE BEAM DRY_RUN FORCE GPU MIN NEW_KEY PUBLISH REAPER REMOTE REPLACE SPOT UPGRADE YES
+OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT FOR FROM HOST IMAGE JOBS KEEP LR MAX_DOLLARS MODEL \
+	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET TARGETS TESTS TO TYPE VERSION
+$(foreach name,$(OPTIONS),$(if $(filter command override,$(firstword $(origin $(name)))),\
+	$(eval override $(name) := $$(value $(name))),$(eval override undefine $(name))))
+# A switch is on, off, or not given, which is off but for REAPER.
+ON := 1 yes true on
+OFF := 0 no false off
+$(foreach name,$(SWITCHES),$(if $(filter-out $(ON) $(OFF),$($(name)))$(word 2,$($(name))),\
+	$(error $(name)=$($(name)) is neither yes nor no: write $(name)=1 or $(name)=0)))
+NO_REAPER := $(filter $(OFF),$(REAPER))
+$(foreach name,$(SWITCHES),$(eval override $(name) := $(filter $(ON),$($(name)))))
+
+# What a shell sets for other projects does not reach ours: search paths of Python, settings of pip and uv that change
+# what is installed and where, and the repository in which a git hook runs. How packages are reached (index, proxy,
+# certificates, cache) stays. `make doctor` names what is left out.
+OTHERS := PIP_% PYTHON% UV_% $(addprefix GIT_,ALTERNATE_OBJECT_DIRECTORIES ATTR_SOURCE COMMON_DIR CONFIG DIR EXTERNAL_DIFF \
+	GRAFT_FILE IMPLICIT_WORK_TREE INDEX_FILE INTERNAL_SUPER_PREFIX NAMESPACE NO_REPLACE_OBJECTS OBJECT_DIRECTORY PREFIX \
+	QUARANTINE_PATH REPLACE_REF_BASE SHALLOW_FILE WORK_TREE)
+KEPT := $(addprefix PIP_,CACHE_DIR CERT CLIENT_CERT CONFIG_FILE DEFAULT_TIMEOUT DISABLE_PIP_VERSION_CHECK EXTRA_INDEX_URL \
+	FIND_LINKS INDEX_URL KEYRING_PROVIDER NO_INDEX PROXY RETRIES TIMEOUT TRUSTED_HOST) \
+	$(addprefix UV_,CACHE_DIR CONCURRENT_% DEFAULT_INDEX EXTRA_INDEX_URL FIND_LINKS HTTP_% INDEX INDEX_% INSECURE_HOST \
+	KEYRING_PROVIDER LINK_MODE NATIVE_TLS NO_CACHE NO_INDEX NO_PROGRESS OFFLINE REQUEST_TIMEOUT SYSTEM_CERTS) \
+	PYTHON $(addprefix PYTHON,DONTWRITEBYTECODE FAULTHANDLER PYCACHEPREFIX UNBUFFERED)
+LEFT_OUT := $(filter-out $(KEPT),$(filter $(OTHERS),$(.VARIABLES)))
+unexport $(LEFT_OUT)
+# The same settings in pip.conf and uv.toml.
+export PIP_USER := 0
+export PIP_ONLY_BINARY := :all:
+export UV_NO_CONFIG := 1
+
 # One file for each lock that .venv holds. What was installed on top of requirements.txt stays until `make clean`: GPU=1
 # adds the CUDA libraries, BEAM=1 Apache Beam, DEV what tests and linters need. So no target removes what another needs.
 INSTALLED := .venv/installed
@@ -10,14 +43,17 @@ TRAIN := $(INSTALLED)/requirements-train.txt $(if $(GPU),$(INSTALLED)/requiremen
 # Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
 PYTHON ?= python3.12 python3.11 python3.13 python3
 # Python 3.11.0 to 3.11.3 cannot unpack archives safely.
-FITS := -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info[:3] < (3, 14))'
+FITS := -c 'import sys; v = sys.version_info[:3]; print("is %d.%d.%d" % v); sys.exit(not (3, 11, 4) <= v < (3, 14))'
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-header
 UPGRADED := $(if $(UPGRADE),--upgrade)
 EVERYWHERE := --universal --python-version 3.11
 # Linux and Python of the container that serves on AWS.
 CONTAINER := --python-version 3.12 --python-platform x86_64-manylinux_2_28 -c requirements.txt
-option = $(if $(2),--$(1) $(2))
+# A value as one word of the shell, each of several values, and an option with its value where it has one.
+quoted = '$(subst ','\'',$(1))'
+each = $(foreach word,$(1),$(call quoted,$(word)))
+option = $(if $(2),--$(1)=$(call quoted,$(2)))
 COMMA := ,
 SPACE := $(subst ,, )
 TESTS ?=
@@ -61,6 +97,9 @@ development  make setup, test-all, test-rest, test-large, lint, format, lock, cl
              make bench, bench-peers  measure against what people would use instead
 endef
 
+# Targets run one after another, whatever MAKEFLAGS says: they share .venv and DVC's lock.
+.NOTPARALLEL:
+
 help:  ## list the targets
 	$(info $(HELP))@:
 
@@ -69,47 +108,48 @@ setup: $(STAMP)  ## make .venv from the lock; GPU=1 adds CUDA, BEAM=1 Apache Bea
 train-environment: $(TRAIN)
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed; TARGETS=augment up to a stage
-	@$(IN_VENV) python scripts/repro.py $(TARGETS)
+	@$(IN_VENV) python scripts/repro.py $(call each,$(TARGETS))
 
 experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try; RUNNER=ec2
-	@set -f; set -- $${RUNNER:+-S "runner.kind=$$RUNNER"}; for change in $$SET; do set -- "$$@" -S "$$change"; done; \
-	$(IN_VENV) dvc exp run $${NAME:+--name "$$NAME"} "$$@"
+	@$(IN_VENV) dvc exp run $(call option,name,$(NAME)) $(call option,set-param,$(addprefix runner.kind=,$(RUNNER))) \
+	$(foreach change,$(SET),$(call option,set-param,$(change)))
 
 serve: $(STAMP)  ## serve the web page and the API here; MODEL=detector@v1.2.0 PORT=8080, or what is on AWS: ENDPOINT=name, API=url
-	@$(IN_VENV) python scripts/serve.py $(MODEL) $(call option,port,$(PORT)) $(call option,host,$(HOST)) \
+	@$(IN_VENV) python scripts/serve.py $(if $(MODEL),$(call quoted,$(MODEL))) $(call option,port,$(PORT)) $(call option,host,$(HOST)) \
 	$(call option,endpoint,$(ENDPOINT)) $(call option,api,$(API)) $(call option,region,$(REGION))
 
+doctor: export PLANTDOC_LEFT_OUT := $(LEFT_OUT)
 doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or deploy
-	@$(IN_VENV) python scripts/doctor.py $(FOR)
+	@$(IN_VENV) python scripts/doctor.py $(call quoted,$(FOR))
 
 push: $(STAMP)  ## send data and models of this revision to the remote
-	@$(IN_VENV) python scripts/remote.py push $(TARGETS)
+	@$(IN_VENV) python scripts/remote.py push $(call each,$(TARGETS))
 
 pull: $(STAMP)  ## bring data and models of this revision from the remote; TARGETS="train deploy" for some
-	@$(IN_VENV) python scripts/remote.py pull $(TARGETS)
+	@$(IN_VENV) python scripts/remote.py pull $(call each,$(TARGETS))
 
 repair: $(STAMP)  ## send again what the remote has lost or has damaged
-	@$(IN_VENV) python scripts/remote.py repair $(TARGETS)
+	@$(IN_VENV) python scripts/remote.py repair $(call each,$(TARGETS))
 
 sweep: $(STAMP)  ## try several values: make sweep LR="0.05 0.1 0.2" JOBS=2; other params: PARAMS="train.epochs=10,20"; MAX_DOLLARS=20
-	@$(IN_VENV) python scripts/sweep.py $(if $(LR),lr=$(subst $(SPACE),$(COMMA),$(strip $(LR)))) $(PARAMS) --jobs $(JOBS) $(call option,max-dollars,$(MAX_DOLLARS))
+	@$(IN_VENV) python scripts/sweep.py $(if $(LR),$(call quoted,lr=$(subst $(SPACE),$(COMMA),$(strip $(LR))))) $(call each,$(PARAMS)) $(call option,jobs,$(JOBS)) $(call option,max-dollars,$(MAX_DOLLARS))
 
 promote: $(STAMP)  ## make the best experiment a version of the detector; BY=train:val_map50
-	@$(IN_VENV) python scripts/promote.py $(BY) $(if $(MIN),--min) $(call option,bump,$(BUMP)) $(if $(ALLOW_WORSE),--allow-worse)
+	@$(IN_VENV) python scripts/promote.py $(call quoted,$(BY)) $(if $(MIN),--min) $(call option,bump,$(BUMP)) $(if $(ALLOW_WORSE),--allow-worse)
 
 models: $(STAMP)  ## list the versions of the detector
 	@$(IN_VENV) python scripts/models.py
 
 gc: $(STAMP)  ## remove what no branch, tag or version needs; shows it and asks first
-	@$(IN_VENV) python scripts/cleanup.py $(if $(YES),--yes) $(if $(REMOTE),--remote) $(call option,keep,$(KEEP))
+	@$(IN_VENV) python scripts/cleanup.py $(if $(YES),--yes) $(if $(REMOTE),--remote) $(if $(KEEP),--keep $(call each,$(KEEP)))
 
 report: $(STAMP)  ## write results/report.md, which compares two revisions; FROM=main TO=workspace
-	@$(IN_VENV) python scripts/report.py $(FROM) $(TO) $(if $(PUBLISH),--publish)
+	@$(IN_VENV) python scripts/report.py $(call quoted,$(FROM)) $(call quoted,$(TO)) $(if $(PUBLISH),--publish)
 
 aws: $(STAMP)  ## make bucket, roles and budget: make aws BUCKET=name REGION=eu-central-1 EMAIL=me@example.org
 	@$(IN_VENV) python scripts/aws.py create $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
 	$(call option,email,$(EMAIL)) $(call option,budget,$(BUDGET)) $(call option,repository,$(REPOSITORY)) \
-	$(if $(filter 0 no false,$(REAPER)),--no-reaper) $(if $(DRY_RUN),--dry-run)
+	$(if $(NO_REAPER),--no-reaper) $(if $(DRY_RUN),--dry-run)
 
 aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, unless FORCE=1
 	@$(IN_VENV) python scripts/aws.py delete $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
@@ -119,7 +159,7 @@ ec2-smoke: $(STAMP)  ## try training on EC2 with a tiny one on a small machine, 
 	@$(IN_VENV) python scripts/ec2_smoke.py $(call option,type,$(TYPE)) $(if $(SPOT),--spot) $(call option,image,$(IMAGE)) $(call option,disk,$(DISK))
 
 deploy: $(STAMP)  ## serve the workspace's bundle, or VERSION=detector@v1.2.0, on SageMaker; FORCE=1 past the gate
-	@$(IN_VENV) python scripts/deploy.py deploy $(VERSION) $(if $(FORCE),--force) $(if $(REPLACE),--replace)
+	@$(IN_VENV) python scripts/deploy.py deploy $(if $(VERSION),$(call quoted,$(VERSION))) $(if $(FORCE),--force) $(if $(REPLACE),--replace)
 
 rollback: $(STAMP)  ## serve the version before again
 	@$(IN_VENV) python scripts/deploy.py rollback $(if $(REPLACE),--replace)
@@ -137,7 +177,7 @@ api-delete: $(STAMP)  ## take the public API away; the endpoint stays
 	@$(IN_VENV) python scripts/api.py delete $(if $(DRY_RUN),--dry-run)
 
 sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of its own (expected: less than a cent)
-	@$(IN_VENV) python scripts/sagemaker_smoke.py $(VERSION)
+	@$(IN_VENV) python scripts/sagemaker_smoke.py $(if $(VERSION),$(call quoted,$(VERSION)))
 
 # What takes minutes; the training for quality takes hours: python benchmarks/quality.py --help
 BENCHMARKS := augment input train serve load overheads growth
@@ -209,8 +249,11 @@ clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
 # uv installs itself: its own lines of the lock go to pip, hashes and all.
 $(INSTALLED)/%.txt: %.txt
 	@if ! { .venv/bin/python -c '' && .venv/bin/uv --version; } >/dev/null 2>&1; then \
-		for python in $(PYTHON); do $$python $(FITS) 2>/dev/null && break; python=; done; \
-		test -n "$$python" || { echo "Python 3.11.4 to 3.13 is needed, and none was found (tried: $(PYTHON)): install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }; \
+		seen=; for python in $(PYTHON); do \
+			said=$$($$python $(FITS) 2>&1) && break; \
+			command -v $$python >/dev/null && seen="$$seen; $$python $$(printf '%s' "$$said" | grep -m 1 .)"; python=; \
+		done; \
+		test -n "$$python" || { echo "Python 3.11.4 to 3.13 is needed, and none of $(PYTHON) is one$${seen:-; none of them is there}: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }; \
 		$$python -c 'import ensurepip' 2>/dev/null || { echo "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
 		echo "making .venv with $$($$python --version)"; \
 		$$python -m venv --clear .venv && \

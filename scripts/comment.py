@@ -27,6 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from plantdoc import entry
 from plantdoc.errors import UserError
 
 MARKER = "<!-- plant-disease-report -->"
@@ -47,7 +48,7 @@ def main() -> None:
         "--pull-request", default=os.environ.get("PULL_REQUEST"), metavar="NUMBER", help="default: of this commit"
     )
     arguments = parser.parse_args()
-    text = compose(arguments.report)
+    text = compose(entry.given(arguments.report))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:
             file.write(f"{text}\n")
@@ -169,8 +170,10 @@ def call(*command: str, stdin: str | None = None) -> str:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    entry.start(__file__)
     try:
-        main()
+        with entry.whole_output():
+            main()
     except UserError as error:
         sys.exit(f"comment: {error}")
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage, table
+from plantdoc import entry, stage, table
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -76,7 +76,8 @@ def deploy(there, arguments: argparse.Namespace) -> None:
     from plantdoc import params
     from plantdoc.endpoint import flow
 
-    made = flow.deploy(there, params.load(), arguments.bundle, force=arguments.force, replace=arguments.replace)
+    bundle = entry.given_or_name(arguments.bundle)
+    made = flow.deploy(there, params.load(), bundle, force=arguments.force, replace=arguments.replace)
     smoke = made["smoke"]
     print(
         f"deploy: {made['name']} serves {made['version']} ({made['kind']}, {made['region']}); {smoke['pictures']} test "

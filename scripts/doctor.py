@@ -20,7 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc.doctor import checks, checks_aws
+from plantdoc import entry
+from plantdoc.doctor import checks, checks_aws, checks_shell
 from plantdoc.errors import UserError
 
 ALL = JOBS = ("repro", "push", "ec2", "deploy")
@@ -28,6 +29,9 @@ ALL = JOBS = ("repro", "push", "ec2", "deploy")
 CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("Python", checks.python, ALL),
     ("environment", checks.environment, ALL),
+    ("imports", checks_shell.imports, ALL),
+    ("shell", checks_shell.shell, ALL),
+    ("checkout", checks_shell.checkout, ALL),
     ("git", checks.git, ALL),
     ("DVC", checks.dvc, ALL),
     ("params", checks.params, ("repro", "ec2", "deploy")),
@@ -83,8 +87,11 @@ def line(state: str, name: str, text: str) -> str:
 
 
 if __name__ == "__main__":
+    entry.start(__file__)
     try:
-        sys.exit(main())
+        with entry.whole_output():
+            code = main()
+        sys.exit(code)
     except KeyboardInterrupt:
         print("doctor: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
+from plantdoc import entry, stage
 from plantdoc.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def main() -> None:
     arguments = parser().parse_args()
     from plantdoc import drawing, records  # not for --help
 
-    files = arguments.files or sorted(Path("data/tfrecords").glob("*.tfrecord"))
+    files = [entry.given(file) for file in arguments.files] or sorted(Path("data/tfrecords").glob("*.tfrecord"))
     if not files:
         raise UserError("data/tfrecords holds no .tfrecord files: make them with `dvc repro augment`, or name some")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    out = entry.given(arguments.out) if arguments.out else Path("results/inspect")
+    out.mkdir(parents=True, exist_ok=True)
     found = ((file, record) for file in files for record in records.read(file))
     cells = []
     print(f"{'source_id':40}  {'px':>4}  {'boxes':>5}  {'bytes':>7}  classes")
@@ -43,10 +44,10 @@ def main() -> None:
         name = record.source_id if len(record.source_id) <= 40 else record.source_id[:37] + "..."
         print(f"{name:40}  {record.size:4}  {len(record.boxes):5}  {len(record.jpeg):7}  {', '.join(classes) or '-'}")
         picture = drawn(record, names)
-        picture.save(arguments.out / f"{i:04}.png")
+        picture.save(out / f"{i:04}.png")
         cells.append((picture, record.source_id))
-    drawing.contact_sheet(cells, 4, (320, 320)).save(arguments.out / "sheet.jpg", quality=90)
-    print(f"{len(cells)} pictures are in {arguments.out}")
+    drawing.contact_sheet(cells, 4, (320, 320)).save(out / "sheet.jpg", quality=90)
+    print(f"{len(cells)} pictures are in {out}")
 
 
 def drawn(record: records.Record, names: tuple[str, ...]) -> Image.Image:
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parsed.add_argument("files", nargs="*", type=Path, help="TFRecord files; without any, all of data/tfrecords")
     parsed.add_argument("--records", type=int, default=12, help="how many records, from the first on (default: 12)")
-    parsed.add_argument("--out", type=Path, default=Path("results/inspect"), help="folder (default: results/inspect)")
+    parsed.add_argument("--out", type=Path, help="folder (default: results/inspect)")
     return parsed
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from plantdoc import entry
+
 
 def main() -> int:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
@@ -23,4 +25,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    entry.start(__file__)
     sys.exit(main())

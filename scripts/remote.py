@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
+from plantdoc import commands, entry, stage
 from plantdoc.errors import UserError
 from plantdoc.storage import damage, outputs, remote
 
@@ -29,10 +29,12 @@ def main() -> None:
     parser.add_argument("action", choices=["push", "pull", "repair"])
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="targets and options", help="as DVC takes them")
     arguments = parser.parse_args()
+    commands.repository()
+    rest = [entry.given_or_name(word) for word in arguments.rest]
     if arguments.action == "repair":
-        repair(arguments.rest)
-    elif dvc(arguments.action, *arguments.rest):
-        diagnose(arguments.action, targets=[word for word in arguments.rest if not word.startswith("-")])
+        repair(rest)
+    elif dvc(arguments.action, *rest):
+        diagnose(arguments.action, targets=[word for word in rest if not word.startswith("-")])
 
 
 def dvc(*words: str) -> int:

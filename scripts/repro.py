@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import revisions
+from plantdoc import entry, revisions
 from plantdoc.errors import UserError
 from plantdoc.repro import run_cache, summary
 
@@ -35,6 +35,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     _, arguments = parser.parse_known_args()
+    arguments = [entry.given_or_name(word) for word in arguments]
     before(arguments)
     costs = summary.costs_of(revisions.find())
     code = dvc_repro(arguments)
@@ -91,7 +92,10 @@ def after(costs: dict[str, dict]) -> None:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        entry.start(__file__)
+        with entry.whole_output():
+            code = main()
+        sys.exit(code)
     except KeyboardInterrupt:  # before dvc has started
         print("repro: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
+from plantdoc import entry, stage
 from plantdoc.errors import UserError
 
 MEMORY_MB = 3072
@@ -46,7 +46,7 @@ def main() -> None:
         there = ground.find()
         try:
             # The gate is for what people get to see.
-            made = flow.deploy(there, settings, arguments.bundle, force=True, record=None)
+            made = flow.deploy(there, settings, entry.given_or_name(arguments.bundle), force=True, record=None)
             dollars = prices.serverless(arguments.memory, made["smoke"]["seconds"], 0)
             print(f"sagemaker_smoke: {told(made)}, at most ${max(dollars, 0.0001):.4f} (prices of {prices.TABLE_DATE})")
         finally:

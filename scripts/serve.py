@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import guard, stage
+from plantdoc import entry, guard, stage
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -112,7 +112,7 @@ def local(arguments: argparse.Namespace, limits, metrics):
     from plantdoc.server.local import Local
     from plantdoc.server.model import Model
 
-    bundle = bundles.find(arguments.model or "models/bundle")
+    bundle = bundles.find(entry.given_or_name(arguments.model) or "models/bundle")
     log.info("serve: loading %s", bundle.version)
     model = Model(bundle.model, arguments.threads)
     model.warm(arguments.max_batch)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import guard, params, revisions, stage
+from plantdoc import commands, guard, params, revisions, stage
 from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash, place, pool, snapshot, standings, trial
 
@@ -85,10 +85,10 @@ def refuse_unready(root: Path) -> None:
     """Stop where no experiment can run."""
     if not shutil.which("dvc"):
         raise UserError("dvc is not on PATH: activate the environment first, with `. .venv/bin/activate`")
-    if not (root / ".git").exists():
-        raise UserError(f"{root} is not the root of a git repository: experiments are kept in git")
+    commands.repository(root)
     if not snapshot.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
         raise UserError("this git repository has no commit yet: make one, for experiments start from a commit")
+    commands.identity(root)
     if unmerged := snapshot.git(root, "diff", "--name-only", "--diff-filter=U").splitlines():
         raise UserError(f"there is a merge conflict in {', '.join(unmerged)}: resolve it and run this again")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import revisions, stage
+from plantdoc import entry, revisions, stage
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("model", help="folder of a detector or a bundle, or a model.tar.gz")
     parser.add_argument("--check", action="store_true", help="verify the hashes; exit code 1 where one differs")
     arguments = parser.parse_args()
-    model = shipped.read(arguments.model)
+    model = shipped.read(str(entry.given(arguments.model)))
     root = origin.root()
     found = origin.holders(model.md5, root)
     if not found:

@@ -174,7 +174,10 @@ def epochs(
 
 def refuse_without_commit() -> None:
     """Stop where DVCLive would, but before the training and not after it: in a git repository with no commit."""
-    inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True).returncode == 0
+    asked = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, text=True)
+    if "safe.directory" in asked.stderr:  # the repository of another user: git says so, and what to do
+        raise UserError(asked.stderr.strip())
+    inside = asked.returncode == 0
     if inside and subprocess.run(["git", "rev-parse", "-q", "--verify", "HEAD"], capture_output=True).returncode:
         raise UserError("this git repository has no commit yet: make one, so that results can be told apart")
 

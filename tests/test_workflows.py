@@ -27,10 +27,10 @@ PERMISSIONS = {
     "train.comment": {"contents": "read", "pull-requests": "write"},
     "deploy.bundle": {"contents": "read", "id-token": "write"},
 }
-# Single commands, nothing for a shell to join, redirect or expand but "$NAME".
+# Single commands, nothing for a shell to join, redirect or expand but one variable.
 COMMAND = r"make [a-z-]+|(\.venv/bin/python|python3) scripts/[a-z_]+\.py|\.venv/bin/dvc [a-z]+|gh auth setup-git"
-WORDS = r'( [\w./=-]+| \w+="\$NAME"| "\$NAME")*'
-VARIABLES = {"FOR", "FROM", "TO", "PUBLISH", "VERSION"}
+WORDS = r'( [\w./=-]+| \w+="\$[A-Z]+"| "\$NAME")*'
+VARIABLES = {"FOR", "FROM", "NAME", "PUBLISH", "PYTHON", "RUNNER", "SET", "TO", "VERSION"}
 
 
 def load(path: Path) -> dict:
@@ -278,10 +278,14 @@ def repository(tmp_path_factory) -> Path:
     return folder
 
 
-def make_experiment(repository: Path, **environment: str) -> subprocess.CompletedProcess:
+def make_experiment(repository: Path, **given: str) -> subprocess.CompletedProcess:
+    """Run the workflow's own line, in a shell that has these variables."""
+    (step,) = [step for step in steps() if step.get("id") == "train"]
+    assert step["run"].startswith("make experiment ")
     # -o: the environment is as new as it has to be.
-    command = ("make", "-o", ".venv/installed/requirements.txt", "experiment")
-    return miniature.run(repository, *command, check=False, **environment)
+    line = step["run"].replace("make ", "make -o .venv/installed/requirements.txt ", 1)
+    empty = dict.fromkeys(re.findall(r"\$([A-Z]+)", line), "")
+    return miniature.run(repository, "bash", "-euc", line, check=False, **empty | given)
 
 
 @pytest.mark.slow

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-HAS_NVIDIA = Path("/dev/nvidiactl").exists()
+from plantdoc import tf_environment
+from plantdoc.errors import UserError
+from plantdoc.tf_environment import HAS_NVIDIA
+
+LEAST_MEMORY = 2.2e9  # bytes of address space: with 2.0e9 serve breaks off, with 2.2e9 it does not
 
 
 def configure(threads: int, seed: int) -> None:
     """Pin CPU threads, seed everything and ask for deterministic ops; call before TensorFlow is imported.
 
     The order in which floats are summed depends on the number of threads, so `threads` is part of what makes a result.
+    What the shell says to TensorFlow and Keras is not: see `tf_environment`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if HAS_NVIDIA else "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _muted():
+    with starting():
         import keras
         import tensorflow as tf
 
@@ -40,6 +43,25 @@ def devices(precision: str):
     if precision == "auto":
         precision = "mixed_float16" if gpus else "float32"
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy(), precision
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Have TensorFlow imported and started inside: with no settings of the shell's, in silence, and with room for it.
+
+    Raises:
+        UserError: this process may not take as much memory as TensorFlow takes for itself alone.
+    """
+    tf_environment.clean()
+    # Checked here, since the libraries under TensorFlow end the process in the middle of a word when memory runs out.
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+        raise UserError(
+            f"this shell lets a process have {limit / 1e9:.1f} GB of memory, and TensorFlow does not start in less "
+            f"than {LEAST_MEMORY / 1e9:.1f} GB: raise the limit with `ulimit -v unlimited`, or in what has set it"
+        )
+    with _muted():
+        yield
 
 
 @contextlib.contextmanager

@@ -5,39 +5,69 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from plantdoc import guard
+from plantdoc import entry, guard, imports, workspace
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
+RESTORE = "`git checkout -- dvc.lock results && dvc checkout`"
+OUT_OF_MEMORY = "out of memory: free some, or raise the limit of this shell (`ulimit -v`) or container"
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main` and end the process: 0 when done, 1 with one message on a user's mistake, 130 on Ctrl-C.
+    """Run the `main` of a stage or script and end the process.
 
-    A stage whose dvc is killed ends too.
+    The exit code is 0 when done, 1 with one message on a user's mistake, 130 on Ctrl-C. The current folder is then the
+    root of the tree that the script is in; see `entry` for paths that a person types. A stage whose dvc is killed ends
+    too.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     name = Path(sys.argv[0]).stem
     started = time.monotonic()
+    folder = entry.start(sys.modules[main.__module__].__file__)
     guard.die_with_dvc()
     try:
-        main()
+        with entry.whole_output():
+            if folder == "src":
+                imports.refuse_foreign()
+            main()
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; nothing of the earlier outputs was lost", file=sys.stderr)
+        print(f"{name}: interrupted{_lost()}", file=sys.stderr)
         sys.exit(130)
+    except MemoryError:
+        sys.exit(f"{name}: {OUT_OF_MEMORY}{_lost()}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno == errno.ENOMEM:
+            sys.exit(f"{name}: {OUT_OF_MEMORY}{_lost()}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "while writing"
+            sys.exit(f"{name}: the disk is full ({where}): free some space and run it again{_lost()}")
+        if not (why := entry.unwritable(error)):
             raise
-        sys.exit(f"{name}: the disk is full ({error.filename or 'while writing'}): free some space and run it again")
+        sys.exit(f"{name}: {why}")
     log.info("%s: done in %.0f s", name, time.monotonic() - started)
+
+
+def _lost() -> str:
+    """What became of a stage's earlier outputs, and how to have them back.
+
+    DVC deletes them before it starts the stage. In one of DVC's copies (`--temp`, `--queue`) nothing of a person's is
+    lost.
+    """
+    if "DVC_STAGE" not in os.environ or workspace.main_root() != Path.cwd():
+        return ""
+    return (
+        f"; DVC had removed this stage's earlier outputs. {RESTORE} brings back those of the last commit; to have "
+        "those of a later run, undo the change and run `dvc repro`, which takes them from DVC's cache"
+    )
 
 
 @contextlib.contextmanager

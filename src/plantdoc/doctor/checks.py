@@ -48,6 +48,8 @@ def git(job: str) -> str:
     """This is a git repository with a commit; what is unusual about it is told."""
     from plantdoc import commands
 
+    commands.repository()
+    commands.identity()
     lines = commands.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", timeout=PATIENCE).splitlines()
     about = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
     changed = sum(not line.startswith("#") for line in lines)
@@ -58,6 +60,8 @@ def git(job: str) -> str:
         found.append("on no branch (`git switch BRANCH` before you commit)")
     else:
         found.append(f"on {about['head']}")
+    if commands.git("rev-parse", "--is-shallow-repository", timeout=PATIENCE) == "true":
+        found.append("a shallow clone without the older commits (`git fetch --unshallow`)")
     if changed:
         found.append(f"{changed} changed file{'s' * (changed > 1)} not committed")
     if "origin" not in commands.git("remote", timeout=PATIENCE).split():

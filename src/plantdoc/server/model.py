@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from plantdoc import photo, runtime
@@ -24,8 +23,7 @@ class Model:
     """
 
     def __init__(self, folder: Path, threads: int):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with runtime._muted():
+        with runtime.starting():
             import tensorflow as tf
 
             tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -54,6 +54,9 @@ class Snapshot:
         """
         with workspace.scratch(folder):
             git(self.root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", str(self.root), str(folder))
+            # A clone of a shallow clone is no shared one, and lacks what no branch holds: the tree with the changes.
+            objects = self.root / git(self.root, "rev-parse", "--git-path", "objects").strip()
+            (folder / ".git/objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
             git(folder, "update-ref", "--no-deref", "HEAD", self.commit)
             git(folder, "read-tree", "-u", "--reset", self.tree)
             for line in git(self.root, "config", "--local", "--get-regexp", "^user[.]", check=False).splitlines():
@@ -76,7 +79,8 @@ def take(root: Path) -> Snapshot:
     """The repository as it is now. Untracked files are left out, except for a new dvc.lock."""
     commit = git(root, "rev-parse", "HEAD").strip()
     with tempfile.TemporaryDirectory(dir=root / ".dvc/tmp") as scratch:
-        index = {"GIT_INDEX_FILE": shutil.copy(root / git(root, "rev-parse", "--git-path", "index").strip(), scratch)}
+        # With its time: git looks into files once more that were changed in the moment of the index, and in no other.
+        index = {"GIT_INDEX_FILE": shutil.copy2(root / git(root, "rev-parse", "--git-path", "index").strip(), scratch)}
         git(root, "add", "--update", **index)
         if (root / "dvc.lock").exists():
             git(root, "add", "dvc.lock", **index)

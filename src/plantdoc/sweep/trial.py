@@ -13,6 +13,7 @@ from plantdoc.sweep.snapshot import Snapshot, git
 
 COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
 LOGS = Path(".dvc/tmp/plantdoc/sweep")
+_NO_REASON = ("ERROR: failed to reproduce", "Having any troubles?")
 _RESTORED = "Stage 'train' is cached"
 
 
@@ -55,9 +56,7 @@ def run(
                     say("train: the run cache has it")
                 elif re.match(r"epoch \d+: |ec2: ", line):
                     say(line)
-                # What a stage says last is the reason; DVC's own error after it only names the stage.
-                if line and not line.startswith("ERROR: failed to reproduce"):
-                    reason = line
+                reason = latest(line, reason)
             if process.wait():
                 return reason
             ref = f"refs/exps/{start.commit[:2]}/{start.commit[2:]}/{name}"
@@ -65,6 +64,14 @@ def run(
     except (UserError, OSError) as error:
         return str(error)
     return None
+
+
+def latest(line: str, reason: str) -> str:
+    """The reason of a failure after another line of the output.
+
+    It is what a stage says last: DVC's own error after that only names the stage, and its footer is the same for all.
+    """
+    return line if line and not line.startswith(_NO_REASON) else reason
 
 
 def log(root: Path, name: str) -> Path:

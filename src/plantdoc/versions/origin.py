@@ -30,6 +30,8 @@ def root() -> Path:
         UserError: it is in none.
     """
     done = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+    if "safe.directory" in done.stderr:  # the repository of another user: git says so, and what to do
+        raise UserError(done.stderr.strip())
     if done.returncode:
         raise UserError(f"{Path.cwd()} is in no git repository, and the history is what is searched: run it in a clone")
     return Path(done.stdout.strip())
