@@ -6,7 +6,6 @@ import fnmatch
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -165,7 +164,6 @@ def test_each_job_can_take_its_own_role_and_not_the_others(name, ref):
         assert taken == (owner == name), (name, role, trusted(role))
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed; it works out the condition here")
 @pytest.mark.parametrize(
     ("event", "trained"),
     [
