@@ -168,7 +168,7 @@ def test_what_the_message_of_an_interrupted_stage_names_brings_all_outputs_back(
     folder = tiny.make(tmp_path / "repository")
     body = textwrap.indent(tiny.COMMON + tiny.STAGES["fetch"], "    ")
     (folder / "src/fetch.py").write_text(HELD.format(hold=str(hold), body=body))
-    miniature.run(folder, "dvc", "repro", "fetch")
+    miniature.run(folder, "dvc", "repro")
     miniature.git(folder, "add", "-A")
     miniature.git(folder, "commit", "-q", "-m", "results")
 
