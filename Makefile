@@ -6,7 +6,8 @@ SWITCHES := ALLOW_WORSE BEAM DRY_RUN FORCE GPU MIN NEW_KEY PUBLISH REAPER REMOTE
 OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT FOR FROM HOST IMAGE JOBS KEEP LR MAX_DOLLARS MODEL \
 	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET TARGETS TESTS TO TYPE VERSION
 $(foreach name,$(OPTIONS),$(if $(filter command override,$(firstword $(origin $(name)))),\
-	$(eval override $(name) := $$(value $(name))),$(eval override undefine $(name))))
+	$(eval override $(name) := $$(value $(name))),$(eval override $(name) :=)))
+unexport $(OPTIONS)
 # A switch is on, off, or not given, which is off but for REAPER.
 ON := 1 yes true on
 OFF := 0 no false off
@@ -41,7 +42,7 @@ DEV := $(STAMP) $(INSTALLED)/requirements-dev.txt
 # What a machine on EC2 installs in place of these, see infra/machine/bootstrap.sh.
 TRAIN := $(INSTALLED)/requirements-train.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt)
 # Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
-PYTHON ?= python3.12 python3.11 python3.13 python3
+override PYTHON := $(or $(PYTHON),python3.12 python3.11 python3.13 python3)
 # Python 3.11.0 to 3.11.3 cannot unpack archives safely.
 FITS := -c 'import sys; v = sys.version_info[:3]; print("is %d.%d.%d" % v); sys.exit(not (3, 11, 4) <= v < (3, 14))'
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -56,12 +57,11 @@ each = $(foreach word,$(1),$(call quoted,$(word)))
 option = $(if $(2),--$(1)=$(call quoted,$(2)))
 COMMA := ,
 SPACE := $(subst ,, )
-TESTS ?=
-FOR ?= repro
-JOBS ?= 2
-BY ?= train:val_map50
-FROM ?= main
-TO ?= workspace
+override FOR := $(or $(FOR),repro)
+override JOBS := $(or $(JOBS),2)
+override BY := $(or $(BY),train:val_map50)
+override FROM := $(or $(FROM),main)
+override TO := $(or $(TO),workspace)
 
 .PHONY: help setup repro experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
 	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test test-all test-rest test-large \
@@ -93,8 +93,8 @@ AWS          make aws           make bucket, roles and budget: BUCKET=name REGIO
              make undeploy      remove endpoint and API; the others: make api-delete, aws-delete
              make ec2-smoke     try a training on EC2 for some cents; make sagemaker-smoke: serving
 
-development  make setup, test-all, test-rest, test-large, lint, format, lock, clean
-             make bench, bench-peers  measure against what people would use instead
+development  make lint, format, test-all, test-rest, test-large, test-environments, lock, clean
+             make setup, bench, bench-peers  set up (GPU=1 adds CUDA); measure against others
 endef
 
 # Targets run one after another, whatever MAKEFLAGS says: they share .venv and DVC's lock.

@@ -28,7 +28,15 @@ PERMISSIONS = {
     "deploy.bundle": {"contents": "read", "id-token": "write"},
 }
 # Single commands, nothing for a shell to join, redirect or expand but one variable.
-COMMAND = r"make [a-z-]+|(\.venv/bin/python|python3) scripts/[a-z_]+\.py|\.venv/bin/dvc [a-z]+|gh auth setup-git"
+COMMAND = "|".join(
+    (
+        r"make [a-z-]+",
+        r"bash \.ci/run",
+        r"(\.venv/bin/python|python3) scripts/[a-z_]+\.py",
+        r"\.venv/bin/dvc [a-z]+",
+        "gh auth setup-git",
+    )
+)
 WORDS = r'( [\w./=-]+| \w+="\$[A-Z]+"| "\$NAME")*'
 VARIABLES = {"FOR", "FROM", "NAME", "PUBLISH", "PYTHON", "RUNNER", "SET", "TO", "VERSION"}
 
