@@ -31,6 +31,8 @@ class Repository:
         self.folder, self.wheels = folder, folder / "wheels"
         self.wheels.mkdir()
         shutil.copy(root / "Makefile", folder)
+        (folder / "scripts").mkdir()
+        (folder / "scripts/repro.py").touch()  # runs nothing: what it wants installed is what is looked at
         for lock, packages in LOCKS.items():
             self.write(lock, packages)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
