@@ -12,9 +12,11 @@ import miniature
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
+import train
 from plantdoc import cost, hashing, lineage, locks, params
 from plantdoc.ec2 import instance_types
 from plantdoc.errors import UserError
+from plantdoc.machine import inputs
 from plantdoc.versions import origin
 
 NVIDIA_SMI = """#!/bin/sh
@@ -133,6 +135,24 @@ def test_a_run_on_mixed_types_is_refused_before_aws_is_asked(repository, root, m
     monkeypatch.syspath_prepend(root / "scripts")
     with pytest.raises(UserError, match=r"mixes types with a GPU \(g5\.xlarge\) and without one \(c7i\.xlarge\)"):
         importlib.import_module("ec2").run(None, None)  # no account to ask
+
+
+def test_a_machine_without_a_gpu_refuses_a_run_for_one(repository, monkeypatch):
+    monkeypatch.setattr(cost, "gpus", list)
+    here, there = record(gpu=False), record(gpu=True)
+    assert inputs.check(SimpleNamespace(run_id=hashing.of_value(here)[:16]), None) == here
+    with pytest.raises(UserError, match=r"is for machines with an NVIDIA GPU, and this one has none, or no driver"):
+        inputs.check(SimpleNamespace(run_id=hashing.of_value(there)[:16]), None)
+    with pytest.raises(UserError, match=r"its code, data, params, locks or weights are not those"):
+        inputs.check(SimpleNamespace(run_id="0123456789abcdef"), None)
+
+
+def test_a_training_whose_tensorflow_does_not_see_the_machines_gpu_stops(monkeypatch):
+    train.refuse_other_run("a", gpu=False)  # a computer of one's own has no run to train
+    monkeypatch.setenv("PLANTDOC_RUN_ID", "a")
+    train.refuse_other_run("a", gpu=True)
+    with pytest.raises(UserError, match=r"started for run a and would train b: TensorFlow sees no GPU"):
+        train.refuse_other_run("b", gpu=False)
 
 
 def test_gpus_are_those_of_the_driver(tmp_path, monkeypatch):

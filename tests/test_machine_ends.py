@@ -108,6 +108,13 @@ def test_an_environment_that_cannot_be_made_ends_it(make_run, changed):
 
 
 @pytest.mark.full
+def test_a_machine_with_a_gpu_ends_before_it_installs_anything_for_a_run_without(make_run):
+    run = make_run()
+    end = run.ended(run.launch(gpu=False))
+    assert end["state"] == "failed"
+    assert "this machine has an NVIDIA GPU, and the run is for machines without one" in end["reason"]
+
+
 def test_the_death_of_the_agent_ends_it(make_run, tmp_path):
     (tmp_path / "hold").touch()
     run = make_run(HOLD=str(tmp_path / "hold"))
