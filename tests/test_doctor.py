@@ -132,7 +132,7 @@ def test_what_is_unusual_about_git_is_told_and_stops_nothing(repository):
 
 def test_without_a_commit_or_a_repository_the_remedy_is_said(repository):
     shutil.rmtree(repository / ".git")
-    assert "not a git repository" in page(repository)[0]["git"][1]
+    assert "not the root of a git repository" in page(repository)[0]["git"][1]
     miniature.git(repository, "init", "-q")
     lines, code, _ = page(repository)
     assert code == 1

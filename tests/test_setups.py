@@ -277,10 +277,11 @@ def test_doctor_names_files_with_crlf(here):
 def test_a_program_goes_to_its_own_root_and_takes_paths_from_where_it_was_called(tmp_path, monkeypatch, dropped):
     """M7: also in DVC's copies of the tree, whose root is their own."""
     for root in (tmp_path / "repository", tmp_path / "repository/.dvc/tmp/exps/standalone/x"):
-        for name in ("scripts/deeper", "src/plantdoc"):
+        for name in ("scripts/deeper", "src/.dvc"):  # a .dvc as an earlier version of a script left it there
             (root / name).mkdir(parents=True)
+        (root / "dvc.yaml").touch()
         (root / "src/bundle.gz").touch()
-        for caller in (root, root / "src", root / "scripts/deeper", tmp_path):
+        for caller in (root, root / "src", root / "scripts/deeper"):
             monkeypatch.chdir(caller)
             assert entry.start(os.path.relpath(root / "scripts/any.py")) == "scripts"
             assert Path.cwd() == root
@@ -290,6 +291,19 @@ def test_a_program_goes_to_its_own_root_and_takes_paths_from_where_it_was_called
         monkeypatch.chdir(root / "src")
         entry.start("../scripts/any.py")
         assert entry.given_or_name("bundle.gz") == "src/bundle.gz" and entry.given_or_name(None) is None
+
+
+def test_a_program_of_another_tree_works_on_a_root_and_in_no_sub_folder(tmp_path, monkeypatch, dropped):
+    """M7: else it would make files there that belong into the root."""
+    other = tmp_path / "other"
+    (other / "src").mkdir(parents=True)
+    (other / "dvc.yaml").touch()
+    monkeypatch.chdir(other)
+    entry.start(str(tmp_path / "repository/scripts/report.py"))
+    assert Path.cwd() == other
+    monkeypatch.chdir(other / "src")
+    with pytest.raises(SystemExit, match=f"report: {other}/src is inside another repository, {other}: run this there"):
+        entry.start(str(tmp_path / "repository/scripts/report.py"))
 
 
 def test_every_program_starts_by_going_to_its_root():

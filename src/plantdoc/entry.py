@@ -48,20 +48,29 @@ dropped: list[str] = []  # variables of git's that this process was started with
 def start(program: str) -> str:
     """Prepare this process for `program`, the path of a script or stage: environment, current folder and output.
 
-    A copy of the tree, like those of `dvc exp run --temp`, is a root of its own. Returns the name of the program's
-    folder, which is `src` for a stage.
+    From a sub-folder of the program's own tree it goes to the root of that tree; a copy of the tree, like those of
+    `dvc exp run --temp`, is a tree of its own. From elsewhere it works on the current folder, which has to be a root
+    too: in a sub-folder of another repository the program ends. Returns the name of the program's folder, which is
+    `src` for a stage.
     """
     global _caller
     dropped[:] = [name for name in GIT_LOCAL if os.environ.pop(name, None) is not None]
     _caller = os.getcwd()
     folder = Path(os.path.abspath(program)).parent
-    if folder.name in _WITH_ROOT:
-        os.chdir(folder.parent)
+    if folder.name in _WITH_ROOT and not _is_root(here := Path(_caller).resolve()):
+        if here.is_relative_to(folder.parent.resolve()):
+            os.chdir(folder.parent)
+        elif other := next(filter(_is_root, here.parents), None):
+            sys.exit(f"{Path(program).stem}: {here} is inside another repository, {other}: run this there")
     if sys.stdout is None:  # closed, as by `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     with contextlib.suppress(AttributeError):  # a stand-in for the output has no encoding
         sys.stdout.reconfigure(errors="replace")
     return folder.name
+
+
+def _is_root(folder: Path) -> bool:
+    return (folder / "dvc.yaml").is_file()
 
 
 def given(path: str | Path) -> Path:

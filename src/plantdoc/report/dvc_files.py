@@ -77,7 +77,7 @@ def _get(revision: Revision, path: str, to: Path) -> None:
         raise UserError(f"{path} of {revision.name} did not come from the remote in {_PATIENCE} s") from None
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if line.startswith("ERROR: ")), done.stderr)
-        if "No such file" not in said:  # the remote was not asked, or gave no answer
+        if "[Errno 2]" not in said:  # the remote was not asked, or gave no answer
             why = said.strip().removeprefix("ERROR: ")
             raise UserError(f"{path} of {revision.name} is not in the cache and did not come from the remote: {why}")
         raise UserError(
