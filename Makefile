@@ -93,8 +93,8 @@ AWS          make aws           make bucket, roles and budget: BUCKET=name REGIO
              make undeploy      remove endpoint and API; the others: make api-delete, aws-delete
              make ec2-smoke     try a training on EC2 for some cents; make sagemaker-smoke: serving
 
-development  make setup, test-all, test-rest, test-large, lint, format, lock, clean
-             make bench, bench-peers  measure against what people would use instead
+development  make test-all, test-rest, test-large, test-environments, lint, format
+             make setup, lock, clean, bench, bench-peers
 endef
 
 # Targets run one after another, whatever MAKEFLAGS says: they share .venv and DVC's lock.
