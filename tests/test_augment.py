@@ -145,6 +145,7 @@ def test_a_bad_picture_is_named(raw, tmp_path, root, damage):
         build(bad, tmp_path / "out", root)
 
 
+@pytest.mark.slow
 def test_a_bad_picture_is_named_by_a_process_too(raw, tmp_path, root):
     bad = tmp_path / "raw"
     shutil.copytree(raw, bad)
