@@ -49,12 +49,13 @@ def write_split(folder: Path, count: int, seed: int) -> Split:
 
 
 def make(folder: Path, **overrides: object) -> Path:
-    """Everything evaluate reads but the detector: data/raw/{val,test}, source.json, params.yaml with `overrides`."""
+    """Everything evaluate reads but the detector: data/raw/{val,test}, source.json, src/, params.yaml."""
     write_split(folder / "data/raw/val", 6, seed=1)
     write_split(folder / "data/raw/test", 10, seed=2)
     (folder / "data/raw/source.json").write_text(json.dumps(SOURCE))
     shutil.copy(miniature.ROOT / "params.yaml", folder)
     shutil.copytree(miniature.ROOT / "infra/container", folder / "infra/container")
+    (folder / "src").symlink_to(miniature.ROOT / "src")
     small = {"evaluate__pictures": 2, "deploy__check_pictures": 4, "deploy__behaviour_pictures": 4}
     miniature.set_params(folder, evaluate__bootstrap=20, **small, **overrides)
     return folder
@@ -91,5 +92,5 @@ def save_untrained(folder: Path) -> Path:
 
 
 def run(folder: Path, stage: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
-    """Run a stage in `folder` as dvc does."""
-    return miniature.run(folder, sys.executable, str(miniature.ROOT / f"src/{stage}.py"), check=check, **extra)
+    """Run a stage of `folder` as dvc does."""
+    return miniature.run(folder, sys.executable, f"src/{stage}.py", check=check, **extra)

@@ -145,6 +145,7 @@ def test_a_bad_picture_is_named(raw, tmp_path, root, damage):
         build(bad, tmp_path / "out", root)
 
 
+@pytest.mark.slow
 def test_a_bad_picture_is_named_by_a_process_too(raw, tmp_path, root):
     bad = tmp_path / "raw"
     shutil.copytree(raw, bad)
@@ -165,6 +166,8 @@ def test_no_pictures_and_no_folder_are_the_users_mistakes(tmp_path, root):
 def workplace(folder: Path, root: Path, count: int, **changes: float) -> Path:
     """A folder to run the stage in, as dvc does."""
     painted.data_set(folder / "data/raw", count, 2)
+    for code in ("src", "scripts"):
+        (folder / code).symlink_to(root / code)
     text = (root / "params.yaml").read_text()
     for key, value in changes.items():
         before, after = text.split(f"\n  {key}: ", 1)
@@ -173,9 +176,9 @@ def workplace(folder: Path, root: Path, count: int, **changes: float) -> Path:
     return folder
 
 
-def start(root: Path, folder: Path, **options: object) -> subprocess.Popen:
+def start(folder: Path, **options: object) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, root / "src/augment.py"], cwd=folder, stderr=subprocess.PIPE, text=True, **options
+        [sys.executable, "src/augment.py"], cwd=folder, stderr=subprocess.PIPE, text=True, **options
     )
 
 
@@ -188,11 +191,11 @@ def running(stage: subprocess.Popen) -> bool:
 @pytest.mark.slow
 def test_the_stage_runs_from_the_command_line_and_inspect_shows_what_it_made(root, tmp_path):
     folder = workplace(tmp_path, root, 5, size=64, copies=1)
-    stage = start(root, folder)
+    stage = start(folder)
     assert (stage.wait(), "done in" in stage.stderr.read()) == (0, True)
     assert (folder / "results/cost.json").exists()
     shown = subprocess.run(
-        [sys.executable, root / "scripts/inspect_tfrecords.py", "--records", "6", "--out", "seen"],
+        [sys.executable, "scripts/inspect_tfrecords.py", "--records", "6", "--out", "seen"],
         cwd=folder,
         check=True,
         capture_output=True,
@@ -207,8 +210,10 @@ def test_the_stage_runs_from_the_command_line_and_inspect_shows_what_it_made(roo
 
 
 def test_inspect_without_records_says_what_to_do(root, tmp_path):
+    for code in ("src", "scripts"):
+        (tmp_path / code).symlink_to(root / code)
     shown = subprocess.run(
-        [sys.executable, root / "scripts/inspect_tfrecords.py"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "scripts/inspect_tfrecords.py"], cwd=tmp_path, capture_output=True, text=True
     )
     assert shown.returncode == 1
     assert "dvc repro augment" in shown.stderr
@@ -227,7 +232,7 @@ def test_ended_in_the_middle_it_leaves_no_process_and_the_last_output(root, tmp_
     folder = workplace(tmp_path, root, 300, copies=50)
     before = folder / "data/tfrecords/before"
     before.mkdir(parents=True)
-    stage = start(root, folder, start_new_session=True)
+    stage = start(folder, start_new_session=True)
     process, partial = psutil.Process(stage.pid), folder / "data/.tfrecords.partial"
 
     def reached() -> bool:
@@ -255,14 +260,12 @@ def test_ended_in_the_middle_it_leaves_no_process_and_the_last_output(root, tmp_
 @pytest.mark.full
 def test_memory_does_not_grow_with_the_data_set(root, tmp_path):
     """The main process and its workers together, at their peak, with 100 pictures and with 1000."""
-    once, ten_times = (
-        peak(root, workplace(tmp_path / str(n), root, n, size=128, copies=1, workers=2)) for n in (100, 1000)
-    )
+    once, ten_times = (peak(workplace(tmp_path / str(n), root, n, size=128, copies=1, workers=2)) for n in (100, 1000))
     assert ten_times < 1.1 * once
 
 
-def peak(root: Path, folder: Path) -> int:
-    stage = start(root, folder)
+def peak(folder: Path) -> int:
+    stage = start(folder)
     process, highest = psutil.Process(stage.pid), 0
     while running(stage):
         try:

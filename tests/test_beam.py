@@ -155,7 +155,8 @@ def test_the_stage_replaces_its_output_at_the_end_and_only_then(python, raw, tmp
     settings = (ROOT / "params.yaml").read_text()
     settings = settings.replace("\n  engine: local ", "\n  engine: beam ").replace("\n  workers: 0 ", "\n  workers: 1 ")
     (tmp_path / "params.yaml").write_text(settings)
-    stage = [python, ROOT / "src/augment.py"]
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    stage = [python, "src/augment.py"]
     done = subprocess.run(stage, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = beam_runs.hashes(tmp_path / "data/tfrecords")

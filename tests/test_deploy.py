@@ -73,7 +73,8 @@ def test_the_bundle_has_the_containers_layout(deployed):
         assert fact in text
     checked = json.loads((deployed / "results/deploy/check.json").read_text())
     assert checked["pictures"] == 4 and checked["detections"] > 0
-    assert sorted(path.name for path in (deployed / "models").iterdir()) == ["bundle", "detector"]
+    assert sorted(path.name for path in (deployed / "models").glob("[!.]*")) == ["bundle", "detector"]
+    assert not list(deployed.rglob(".*.partial"))
 
 
 @pytest.mark.full
