@@ -104,6 +104,7 @@ def test_a_tampered_prediction_fails_the_check(copy, monkeypatch):
         check(copy, monkeypatch, lambda model: None)
 
 
+@pytest.mark.full
 def test_a_tampered_bundle_fails_the_check(copy, monkeypatch):
     def spoil(model: Path) -> None:
         path = model / "variables/variables.data-00000-of-00001"
