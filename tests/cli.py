@@ -1,4 +1,4 @@
-"""Scripts and DVC in this process, as if typed on a command line: a process of their own costs a second of imports.
+"""Scripts in this process, as if typed on a command line: a process of their own costs a second of imports.
 
 Signals, terminals, standard input, and what a process loads are tested with `miniature.run` and real processes.
 """
@@ -30,14 +30,15 @@ SERVER.addHandler(logging.NullHandler())  # else it makes one that writes to the
 
 
 def run(folder: Path, *command: str | Path, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
-    """Run `python scripts/NAME.py …` or `dvc …` in `folder`; the same arguments and answer as `miniature.run`.
+    """Run `python scripts/NAME.py …` in `folder`; the same arguments and answer as `miniature.run`.
 
-    The script is the one in `folder`. `plantdoc` is that of this process: of no use where a test changes src/plantdoc.
+    DVC gets a process of its own: it keeps outputs and repositories open in the one that it runs in. The script is the
+    one in `folder`. `plantdoc` is that of this process: of no use where a test changes src/plantdoc.
     """
     program, *arguments = map(str, command)
     if program == "dvc":
-        main, words = _dvc(arguments), list(map(str, command))
-    elif program == "python" and arguments[0].endswith(".py"):
+        return miniature.run(folder, *map(str, command), check=check, **extra)
+    if program == "python" and arguments[0].endswith(".py"):
         main, words = _script(folder / arguments[0]), arguments
     else:
         raise ValueError(f"{program} is not to be run in this process: use miniature.run")
@@ -52,25 +53,6 @@ def run(folder: Path, *command: str | Path, check: bool = True, **extra: str) ->
 
 def _script(path: Path) -> Callable[[], object]:
     return lambda: runpy.run_path(str(path), run_name="__main__")
-
-
-def _dvc(arguments: list[str]) -> Callable[[], object]:
-    # DVC's import puts wrappers in place of both.
-    with mock.patch.multiple(sys, stdout=sys.stdout, stderr=sys.stderr):
-        from dvc.cli import main
-
-    def run() -> None:
-        loggers = [logging.getLogger(name) for name in ("dvc", "dvc_objects", "dvc_data")]
-        handlers = [handler for logger in loggers for handler in logger.handlers]
-        for handler in handlers:
-            handler.stream = sys.stdout
-        try:
-            sys.exit(main(arguments))
-        finally:
-            for handler in handlers:
-                handler.stream = sys.__stdout__
-
-    return run
 
 
 def _ended(main: Callable[[], object]) -> int:
