@@ -24,7 +24,8 @@ from plantdoc import bootstrap, coco, hashing, params, scores
 
 OURS, THEIRS = "ours", "ultralytics"
 MARKS = measure.ROOT / "benchmarks/quality"
-SNAPSHOT = ("src", "scripts", "benchmarks", "params.yaml", "dvc.yaml", "requirements.txt")  # what our side runs on
+LOCKS = ("requirements.txt", "requirements-train.txt", "requirements-gpu.txt")
+SNAPSHOT = ("src", "scripts", "benchmarks", "params.yaml", "dvc.yaml", *LOCKS)  # what our side runs on
 CORES, SAMPLES = 2, 1000
 
 

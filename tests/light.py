@@ -9,6 +9,7 @@ hangs, or fails, in its second epoch).
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,6 +18,9 @@ import miniature
 import templates
 import tiny
 from ruamel.yaml import YAML
+
+from plantdoc import params
+from plantdoc.ec2 import instance_types
 
 EPOCHS, STEPS = 4, 5
 OUTPUTS = ("models/detector", "results/train/live", "results/train/metrics.json")
@@ -149,7 +153,13 @@ def outputs(folder: Path) -> dict[str, str]:
 
 
 def expected(origin: Path, folder: Path, **overrides: object) -> dict[str, str]:
-    """The outputs of a training here; `folder` is a place for it."""
+    """The outputs of a training here, on the kind of machine that runner.instance_types names; `folder` is for it."""
     copy(origin, folder, **overrides)
-    miniature.run(folder, "python", "src/train.py", PLANTDOC_RUNNER="local")
+    programs = folder.with_name(f"{folder.name}-programs")
+    programs.mkdir()
+    gpu = instance_types.have_gpu(params.load(folder / "params.yaml").runner.instance_types)
+    (programs / "nvidia-smi").write_text(f"#!/bin/sh\n{'echo NVIDIA stand-in' if gpu else 'exit 9'}\n")
+    (programs / "nvidia-smi").chmod(0o755)
+    path = f"{programs}{os.pathsep}{miniature.environment()['PATH']}"
+    miniature.run(folder, "python", "src/train.py", PLANTDOC_RUNNER="local", PATH=path)
     return outputs(folder)
