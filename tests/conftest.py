@@ -95,7 +95,12 @@ def tf():
     """
     from plantdoc import runtime
 
-    runtime.configure(threads=2, seed=1)
+    try:
+        runtime.configure(threads=2, seed=1)
+    except RuntimeError:  # a stage has run in this process before, with the two threads of params.yaml
+        import keras
+
+        keras.utils.set_random_seed(1)
     import tensorflow
 
     tensorflow.random.set_global_generator(tensorflow.random.Generator.from_seed(1))
