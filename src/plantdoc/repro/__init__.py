@@ -1,1 +1,1 @@
-"""What `make repro` adds to `dvc repro`: results at hand are used, and a summary at the end."""
+"""What `make repro` adds to `dvc repro`: earlier results from the run cache, and a summary at the end."""

@@ -47,7 +47,7 @@ def costs_of(workspace: Revision) -> dict[str, dict]:
 
 
 def lines(workspace: Revision, costs_before: dict[str, dict]) -> list[Line]:
-    """The summary; `costs_before` is `costs_of` before the run, which tells the stages that ran."""
+    """The summary; `costs_before` is `costs_of` before the run, which shows the stages that ran."""
     found = [("test mAP@50", _scored(workspace))]
     if stale := changes.stale(workspace):
         found.append(("out of date", f"{'; '.join(stale).replace('`', '')}: `make repro`"))
