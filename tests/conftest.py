@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -91,20 +92,22 @@ def plantdoc_folder() -> Path:
 def tf():
     """TensorFlow set up as in the stages, once: its threads cannot be changed after its first op.
 
-    KerasCV's layers draw from the global generator, which must be given where determinism is asked for.
+    A stage that a test runs in this process then sets its seed alone. KerasCV's layers draw from the global generator,
+    which must be given where determinism is asked for.
     """
     from plantdoc import runtime
 
-    try:
+    with contextlib.suppress(RuntimeError):  # a test before has used TensorFlow without this fixture
         runtime.configure(threads=2, seed=1)
-    except RuntimeError:  # a stage has run in this process before, with the two threads of params.yaml
-        import keras
-
-        keras.utils.set_random_seed(1)
+    import keras
     import tensorflow
 
+    keras.utils.set_random_seed(1)
+    tensorflow.config.experimental.enable_op_determinism()
     tensorflow.random.set_global_generator(tensorflow.random.Generator.from_seed(1))
-    return tensorflow
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "configure", lambda threads, seed: keras.utils.set_random_seed(seed))
+        yield tensorflow
 
 
 @pytest.fixture(scope="session")

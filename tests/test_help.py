@@ -38,7 +38,8 @@ def test_the_help_loads_nothing_heavy(program, tmp_path):
 
 
 def test_make_alone_names_every_target_on_one_screen(tmp_path):
-    done = subprocess.run(["make", "-f", ROOT / "Makefile"], cwd=tmp_path, capture_output=True, text=True)
+    command = ["make", "--no-print-directory", "-f", ROOT / "Makefile"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) <= 24 and max(map(len, lines)) <= 100

@@ -20,7 +20,7 @@ SWITCHES = re.search(r"^SWITCHES := (.*)", (ROOT / "Makefile").read_text(), re.M
 
 def make(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run make with nothing of an outer make's, taking .venv for made."""
-    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PIP_ONLY_BINARY", "PIP_USER", "UV_NO_CONFIG")
     clean = {name: value for name, value in os.environ.items() if name not in outer}
     command = ["make", "--no-print-directory", *words]
     return subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True)
