@@ -18,7 +18,8 @@ $(foreach name,$(SWITCHES),$(eval override $(name) := $(filter $(ON),$($(name)))
 
 # What a shell sets for other projects does not reach ours: search paths of Python, settings of pip and uv that change
 # what is installed and where, and the repository in which a git hook runs. How packages are reached (index, proxy,
-# certificates, cache) stays. `make doctor` names what is left out.
+# certificates, cache) stays. PYTHONDONTWRITEBYTECODE goes too: with it every process compiles DVC and TensorFlow anew,
+# and takes twice as long to start. `make doctor` names what is left out.
 OTHERS := PIP_% PYTHON% UV_% $(addprefix GIT_,ALTERNATE_OBJECT_DIRECTORIES ATTR_SOURCE COMMON_DIR CONFIG DIR EXTERNAL_DIFF \
 	GRAFT_FILE IMPLICIT_WORK_TREE INDEX_FILE INTERNAL_SUPER_PREFIX NAMESPACE NO_REPLACE_OBJECTS OBJECT_DIRECTORY PREFIX \
 	QUARANTINE_PATH REPLACE_REF_BASE SHALLOW_FILE WORK_TREE)
@@ -26,7 +27,7 @@ KEPT := $(addprefix PIP_,CACHE_DIR CERT CLIENT_CERT CONFIG_FILE DEFAULT_TIMEOUT 
 	FIND_LINKS INDEX_URL KEYRING_PROVIDER NO_INDEX PROXY RETRIES TIMEOUT TRUSTED_HOST) \
 	$(addprefix UV_,CACHE_DIR CONCURRENT_% DEFAULT_INDEX EXTRA_INDEX_URL FIND_LINKS HTTP_% INDEX INDEX_% INSECURE_HOST \
 	KEYRING_PROVIDER LINK_MODE NATIVE_TLS NO_CACHE NO_INDEX NO_PROGRESS OFFLINE REQUEST_TIMEOUT SYSTEM_CERTS) \
-	PYTHON $(addprefix PYTHON,DONTWRITEBYTECODE FAULTHANDLER PYCACHEPREFIX UNBUFFERED)
+	PYTHON $(addprefix PYTHON,FAULTHANDLER PYCACHEPREFIX UNBUFFERED)
 LEFT_OUT := $(filter-out $(KEPT),$(filter $(OTHERS),$(.VARIABLES)))
 unexport $(LEFT_OUT)
 # The same settings in pip.conf and uv.toml.
