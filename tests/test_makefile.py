@@ -97,6 +97,7 @@ def stubbed(tmp_path) -> Path:
 
 OTHERS = {
     **{"PYTHONPATH": "/opt/ros/lib", "PYTHONHOME": "/usr", "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2"},
+    **{"PYTHONDONTWRITEBYTECODE": "1"},
     **{"PIP_USER": "1", "PIP_TARGET": "/opt", "PIP_NO_BINARY": ":all:", "PIP_REQUIREMENT": "x", "PIP_PREFIX": "/opt"},
     **{"UV_NO_BINARY": "1", "UV_TARGET": "/opt", "UV_EXCLUDE_NEWER": "2020-01-01", "UV_PYTHON": "3.8"},
     **dict.fromkeys(entry.GIT_LOCAL, "/elsewhere"),
