@@ -70,6 +70,16 @@ def git(job: str) -> str:
     return ", ".join(found)
 
 
+def code(job: str) -> str:
+    """Folders that stages depend on hold no file that git does not track: DVC would count it, and no clone has it."""
+    from plantdoc import deps
+    from plantdoc.params import read
+
+    listed = {dep for stage in read("dvc.yaml")["stages"].values() for dep in stage["deps"]}
+    deps.refuse_untracked(listed)
+    return f"{len(deps.files(listed))} files that stages depend on, none of them unknown to git"
+
+
 def params(job: str) -> str:
     """params.yaml is valid."""
     from plantdoc import params
