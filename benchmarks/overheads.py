@@ -33,7 +33,7 @@ from pathlib import Path
 import measure
 from measure import ROOT, Row, UserError, stage
 
-from plantdoc import commands, guard
+from plantdoc import commands, git, guard
 
 REPRO, HELP = 4.0, 1.0  # s, at most
 IMPORTED = ", imported"
@@ -157,7 +157,7 @@ def clone() -> Iterator[Path]:
     """A clean clone of HEAD of this repository, in a temporary folder."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch) / "clone"
-        commands.git("clone", "--quiet", str(Path.cwd()), str(folder))
+        git.text("clone", "--quiet", str(Path.cwd()), str(folder))
         yield folder
 
 

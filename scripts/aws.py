@@ -76,6 +76,7 @@ def parse() -> argparse.Namespace:
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what the arguments say, then the DVC remote."""
     from plantdoc.cloud import aws, bucket, cloudformation
+    from plantdoc.cloud.tags import TAG
 
     parameters = stack_parameters(arguments)
     region = aws.region(arguments.region)
@@ -100,7 +101,7 @@ def create(arguments: argparse.Namespace) -> None:
     parameters["Vpc"] = default_network(region)
 
     template = TEMPLATE.read_text(encoding="utf-8")
-    planned = cloudformation.plan(client, name, template, parameters, bucket.TAG, take_in=bool(orphan))
+    planned = cloudformation.plan(client, name, template, parameters, TAG, take_in=bool(orphan))
     remote = {"url": f"s3://{arguments.bucket}/dvc", "region": region, "verify": "true"}
     if arguments.dry_run:
         if planned.needed:

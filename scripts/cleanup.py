@@ -22,8 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import revisions, stage
-from plantdoc.commands import dvc, git
+from plantdoc import git, revisions, stage
+from plantdoc.commands import dvc
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
 from plantdoc.storage import garbage
@@ -86,7 +86,7 @@ def show(experiments: list[Revision], objects: dict[str, list[int]], left: list[
     print(f"experiments to remove: {len(experiments)}")
     width = max((len(experiment.name) for experiment in experiments), default=0)
     for experiment in experiments:
-        date = git("show", "-s", "--format=%cs", experiment.commit)
+        date = git.text("show", "-s", "--format=%cs", experiment.commit)
         scores = [f"{name} {experiment.metrics.get(name, '-')}" for name in ("train:val_map50", "evaluate:map50")]
         print(f"  {experiment.name:<{width}}  {date}  {', '.join(scores)}")
     for where, sizes in objects.items():

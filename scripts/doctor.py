@@ -34,6 +34,7 @@ CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("checkout", checks_shell.checkout, ALL),
     ("git", checks.git, ALL),
     ("DVC", checks.dvc, ALL),
+    ("code", checks.code, ("repro", "ec2")),
     ("params", checks.params, ("repro", "ec2", "deploy")),
     ("disk", checks.disk, ("repro",)),
     ("GPU", checks.gpu, ("repro",)),

@@ -85,7 +85,7 @@ def region() -> str:
 
 def run(place, arguments: argparse.Namespace) -> None:
     """See plantdoc.ec2.flow. The run's id is the one that the machine will work out for itself."""
-    from plantdoc import hashing, lineage, params, weights
+    from plantdoc import lineage, params, weights
     from plantdoc.ec2 import flow, instance_types
     from plantdoc.ec2.interrupts import Interrupts
 
@@ -94,7 +94,7 @@ def run(place, arguments: argparse.Namespace) -> None:
     interrupts = Interrupts()
     interrupts.install()
     with weights.located(settings.model.weights) as (_, file):
-        run_id = hashing.of_value(lineage.made_from("train", settings, file, gpu))[:16]
+        run_id = lineage.run_id(lineage.made_from("train", settings, file, gpu))
         log.info("ec2: run %s", run_id)
         try:
             flow.Run(place, settings, run_id, file, interrupts).finish()

@@ -18,8 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage, table
-from plantdoc.commands import git
+from plantdoc import git, stage, table
 from plantdoc.storage import outputs
 from plantdoc.versions import registry
 
@@ -43,7 +42,9 @@ def main() -> None:
 
 def describe(versions: list[registry.Version], remote: bool) -> list[dict]:
     """A row per version, all with the same keys, plain values only."""
-    dates = dict(line.split() for line in git("tag", "--format=%(refname:short) %(creatordate:short)").splitlines())
+    dates = dict(
+        line.split() for line in git.text("tag", "--format=%(refname:short) %(creatordate:short)").splitlines()
+    )
     here = outputs.cache() if versions else None
     there = outputs.in_remote([version.revision for version in versions]) if remote and versions else None
     differing = params_that_differ([version.revision.params for version in versions])

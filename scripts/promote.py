@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import gitremote, guard, revisions, stage
-from plantdoc.commands import dvc, git
+from plantdoc import git, gitremote, guard, revisions, stage
+from plantdoc.commands import dvc
 from plantdoc.errors import UserError
 from plantdoc.storage import outputs
 from plantdoc.versions import choice, registry
@@ -64,7 +64,7 @@ def main() -> None:
 
 def current_branch() -> str:
     """The branch that the version's commit goes to."""
-    branch = git("branch", "--show-current")
+    branch = git.text("branch", "--show-current")
     if not branch:
         raise UserError("HEAD is on no branch, where the version's commit would be lost: `git switch main` first")
     return branch
@@ -118,7 +118,7 @@ def refuse_missing(best: Candidate) -> None:
 
 def refuse_unknown_versions() -> None:
     """Stop where a git remote has versions that this clone does not know: the next number may be taken there."""
-    known = git("tag", "--list").split()
+    known = git.text("tag", "--list").split()
     for remote in gitremote.names():
         try:
             tags = gitremote.refs(remote, f"refs/tags/{registry.ARTIFACT}@v*")
@@ -136,19 +136,22 @@ def register(best: Candidate, head: revisions.Revision, tag: str, score: str) ->
         undo.callback(go_back, head.commit)
         if best.revision.commit != head.commit:
             # Not `dvc exp apply`: killed midway, it leaves HEAD detached, and untracked files in a stash of its own.
-            git("reset", "--hard", "--quiet")
-            git("read-tree", "-m", "-u", "HEAD", best.revision.commit)
+            git.text("reset", "--hard", "--quiet")
+            git.text("read-tree", "-m", "-u", "HEAD", best.revision.commit)
             dvc("checkout")
-            git("commit", "--quiet", "-m", f"Promote {best.name}: {score}")
-        git("tag", "-a", "-m", f"{best.name}: {score}", tag)
+            git.text("commit", "--quiet", "-m", f"Promote {best.name}: {score}")
+        git.text("tag", "-a", "-m", f"{best.name}: {score}", tag)
         undo.pop_all()
-    return git("rev-parse", "HEAD")
+    return git.text("rev-parse", "HEAD")
 
 
 def refuse_foreign_changes(best: Candidate) -> None:
     """Stop where tracked files have changes, other than those that a promotion of `best` cut short has left."""
-    changed = {*git("diff", "--name-only", "HEAD").splitlines(), *git("diff", "--name-only", "--cached").splitlines()}
-    foreign = sorted(changed & set(git("diff", "--name-only", best.revision.commit).splitlines()))
+    changed = {
+        *git.text("diff", "--name-only", "HEAD").splitlines(),
+        *git.text("diff", "--name-only", "--cached").splitlines(),
+    }
+    foreign = sorted(changed & set(git.text("diff", "--name-only", best.revision.commit).splitlines()))
     if foreign:
         raise UserError(
             f"there are changes that are not committed, in {', '.join(foreign)}: commit them, or put them aside with "
@@ -161,7 +164,7 @@ def refuse_foreign_changes(best: Candidate) -> None:
 def go_back(commit: str) -> None:
     """Make branch, tracked files and outputs those of `commit`."""
     try:
-        git("reset", "--hard", "--quiet", commit)
+        git.text("reset", "--hard", "--quiet", commit)
         dvc("checkout")
     except UserError as error:
         log.error("%s; to go back: `git reset --hard %s && dvc checkout`", error, commit)
@@ -172,7 +175,7 @@ def sharing(branch: str) -> list[str]:
     remotes = gitremote.names()
     if not remotes:
         return ["git remote add origin URL", f"git push -u origin {branch} --follow-tags", "make push"]
-    if git("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}"):
+    if git.text("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}"):
         return ["git push --follow-tags", "make push"]
     return [f"git push -u {remotes[0]} {branch} --follow-tags", "make push"]
 

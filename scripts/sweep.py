@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import commands, guard, params, revisions, stage
+from plantdoc import commands, git, guard, params, revisions, stage
 from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash, place, pool, snapshot, standings, trial
 
@@ -86,10 +86,10 @@ def refuse_unready(root: Path) -> None:
     if not shutil.which("dvc"):
         raise UserError("dvc is not on PATH: activate the environment first, with `. .venv/bin/activate`")
     commands.repository(root)
-    if not snapshot.git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
+    if not git.text("rev-parse", "--verify", "--quiet", "HEAD", root=root, empty_code=1):
         raise UserError("this git repository has no commit yet: make one, for experiments start from a commit")
     commands.identity(root)
-    if unmerged := snapshot.git(root, "diff", "--name-only", "--diff-filter=U").splitlines():
+    if unmerged := git.text("diff", "--name-only", "--diff-filter=U", root=root).splitlines():
         raise UserError(f"there is a merge conflict in {', '.join(unmerged)}: resolve it and run this again")
 
 
@@ -138,7 +138,7 @@ def tell_changes(start: snapshot.Snapshot) -> None:
     """Say what the trials have that is in no commit, and what they lack."""
     if changes := [name for name in start.changes() if not name.startswith("results/")]:
         print(f"the trials start from the last commit and what is changed since: {shown(changes)}", flush=True)
-    untracked = snapshot.git(start.root, "ls-files", "--others", "--exclude-standard").splitlines()
+    untracked = git.text("ls-files", "--others", "--exclude-standard", root=start.root).splitlines()
     if left_out := [name for name in untracked if not name.startswith("results/") and name != "dvc.lock"]:
         print(f"the trials lack files that git does not track: {shown(left_out)}", flush=True)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, revisions, stage
+from plantdoc import entry, git, revisions, stage
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
@@ -79,8 +79,8 @@ def title(revision: Revision) -> str:
         return "the workspace; its dvc.lock is not committed"
     if revision.base:
         return f"experiment {revision.name} ({revision.commit[:10]}, on {revision.base[:10]})"
-    command = ["git", "show", "--no-patch", "--format=%cs, %an: %s", revision.commit]
-    return f"commit {revision.commit[:10]} ({subprocess.check_output(command, cwd=revision.root, text=True).strip()})"
+    about = git.text("show", "--no-patch", "--format=%cs, %an: %s", revision.commit, root=revision.root)
+    return f"commit {revision.commit[:10]} ({about})"
 
 
 def also_in(found: list[Revision]) -> Iterator[str]:
@@ -89,8 +89,8 @@ def also_in(found: list[Revision]) -> Iterator[str]:
     commits = {revision.commit for revision in found if revision.commit and not revision.base}
     named = {maker.commit}
     format = "--format=%(refname:short) %(objectname) %(*objectname)"
-    command = ["git", "for-each-ref", format, "refs/heads", "refs/remotes", "refs/tags"]
-    for line in subprocess.check_output(command, cwd=maker.root, text=True).splitlines():
+    listed = git.text("for-each-ref", format, "refs/heads", "refs/remotes", "refs/tags", root=maker.root)
+    for line in listed.splitlines():
         name, *ids = line.split()  # an annotated tag has two: its own, and the commit's
         if ids[-1] in commits:
             named.add(ids[-1])

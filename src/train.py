@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plantdoc import checkpoint, cost, guard, hashing, lineage, params, runtime, stage, tracking, weights, workspace
+from plantdoc import checkpoint, cost, guard, lineage, params, runtime, stage, tracking, weights, workspace
 from plantdoc.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main() -> None:
     gpu = lineage.gpu_trains()
     with weights.located(settings.model.weights) as (preset, file):
         made_from = lineage.made_from("train", settings, file, gpu)
-        run_id = hashing.of_value(made_from)[:16]
+        run_id = lineage.run_id(made_from)
         refuse_other_run(run_id, gpu)
         folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
         with (

@@ -228,13 +228,14 @@ def entered(aws: aws_server.AWS, stock: Stock, folder: Path, monkeypatch) -> Ite
 
 def register(world: World, version: str) -> None:
     """Make the workspace a repository in which this version is registered, data and all."""
-    from plantdoc.commands import dvc, git
+    from plantdoc import git
+    from plantdoc.commands import dvc
 
     (world.folder / ".dvc/config").rename(world.folder / "config")
     shutil.rmtree(world.folder / ".dvc")
-    git("init", "-q", root=world.folder)
-    git("config", "user.email", "me@example.org", root=world.folder)
-    git("config", "user.name", "me", root=world.folder)
+    git.text("init", "-q", root=world.folder)
+    git.text("config", "user.email", "me@example.org", root=world.folder)
+    git.text("config", "user.name", "me", root=world.folder)
     dvc("init", "-q", root=world.folder)
     (world.folder / "config").replace(world.folder / ".dvc/config")
     stages = {
@@ -244,9 +245,9 @@ def register(world: World, version: str) -> None:
     }
     (world.folder / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     dvc("commit", "--force", root=world.folder)
-    git("add", "-A", root=world.folder)
-    git("commit", "-q", "-m", version, root=world.folder)
-    git("tag", version, root=world.folder)
+    git.text("add", "-A", root=world.folder)
+    git.text("commit", "-q", "-m", version, root=world.folder)
+    git.text("tag", version, root=world.folder)
 
 
 def interrupt(process: subprocess.Popen) -> None:

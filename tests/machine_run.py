@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from plantdoc import checkpoint, cost, guard, hashing, lineage, params, stage, weights, workspace
+from plantdoc import checkpoint, cost, guard, lineage, params, stage, weights, workspace
 
 STEPS = 5
 
@@ -39,7 +39,7 @@ def main():
     with weights.located(settings.model.weights) as (_, file):
         made_from = lineage.made_from("train", settings, file, bool(cost.gpus()))
         start = float(len(file.read_bytes())) if file else 0.0
-    saved = checkpoint.Checkpoint(workspace.main_root() / ".dvc/tmp/plantdoc" / hashing.of_value(made_from)[:16])
+    saved = checkpoint.Checkpoint(workspace.main_root() / ".dvc/tmp/plantdoc" / lineage.run_id(made_from))
     progress, arrays = saved.load() or (checkpoint.Progress(), {"w": np.full(20_000, start + settings.lr)})
     if progress.epochs:
         print(f"train: going on after epoch {progress.epochs}", file=sys.stderr)
@@ -128,7 +128,7 @@ class Run:
             made_from = lineage.made_from("train", params.load(), self.weights, gpu=True)
         finally:
             os.chdir(here)
-        self.id = hashing.of_value(made_from)[:16]
+        self.id = lineage.run_id(made_from)
         data = self.folder / "data/tfrecords"
         for path in data.iterdir():
             self.put_dvc(path.read_bytes())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import boto3
 import cli
+import folder_deps
 import miniature
 import pytest
 import s3_server
@@ -128,6 +129,16 @@ def test_what_is_unusual_about_git_is_told_and_stops_nothing(repository):
     assert code == 0
     assert "on no branch (`git switch BRANCH` before you commit), 1 changed file not committed" in lines["git"][1]
     assert "no origin (`git remote add origin URL`" in lines["git"][1]
+
+
+def test_files_in_folders_of_code_that_git_does_not_track_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(folder_deps.make(tmp_path))
+    folder_deps.leave_ignored(tmp_path / "src/room")
+    assert checks.code("repro") == "4 files that stages depend on, none of them unknown to git"
+    for i in range(7):
+        folder_deps.write(tmp_path / f"src/room/scratch{i}.py", "")
+    with pytest.raises(UserError, match=r"^src/room/scratch0\.py, .* and 2 more: not tracked by git.*`git add`"):
+        checks.code("repro")
 
 
 def test_without_a_commit_or_a_repository_the_remedy_is_said(repository):

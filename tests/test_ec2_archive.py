@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 
+import folder_deps
 import miniature
 import pytest
 
@@ -67,6 +68,20 @@ def test_what_is_in_it(repository):
     assert text(packed, "params.yaml") == "lr: 0.2\n" and text(packed, "src/train.py") == "print(2)\n"
     assert members(packed)["scripts/tool.sh"].mode == 0o755 and members(packed)["params.yaml"].mode == 0o644
     assert packed.left_out == []
+
+
+def test_of_a_folder_of_code_all_tracked_files_are_needed_and_others_refused(tmp_path):
+    folder = folder_deps.make(tmp_path)
+    folder_deps.leave_ignored(folder / "src/room")
+    inside = {name for name in members(archive.make(folder)) if name.startswith("src/room/")}
+    assert inside == {name for name in folder_deps.FILES if name.startswith("src/room/")}
+    write(folder, "src/room/aws.key", "x")
+    with pytest.raises(UserError, match=r"src/room/aws\.key looks as if it held a password or key, and the training"):
+        archive.make(folder)
+    miniature.git(folder, "rm", "-q", "-f", "src/room/aws.key")
+    write(folder, "src/room/scratch.py", "", track=False)
+    with pytest.raises(UserError, match=r"src/room/scratch\.py: not tracked by git"):
+        archive.make(folder)
 
 
 def test_a_deleted_file_is_left_out(repository):

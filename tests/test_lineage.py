@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import folder_deps
 import miniature
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 import train
-from plantdoc import cost, hashing, lineage, locks, params
+from plantdoc import cost, deps, hashing, lineage, locks, params
 from plantdoc.ec2 import instance_types
 from plantdoc.errors import UserError
 from plantdoc.machine import inputs
@@ -62,6 +63,83 @@ def test_a_model_of_a_gpu_names_the_lock_of_the_gpu(repository):
     expected = {lock: hashing.of_file(lock) for lock in ("requirements-train.txt", "requirements-gpu.txt")}
     assert record(gpu=True)["environment"] == expected
     assert record()["environment"] == {"requirements-train.txt": expected["requirements-train.txt"]}
+
+
+@pytest.fixture
+def rooms(tmp_path, monkeypatch) -> Path:
+    """A repository whose train stage depends on a folder of code; the current directory."""
+    monkeypatch.chdir(folder_deps.make(tmp_path))
+    return tmp_path
+
+
+def run_id() -> str:
+    return lineage.run_id(record())
+
+
+def test_the_params_in_a_record_are_those_that_the_train_stage_tracks(root):
+    assert list(lineage.PARAMS) == params.read(root / "dvc.yaml")["stages"]["train"]["params"]
+
+
+@pytest.mark.parametrize("name", ["src/train.py", "src/room/feed.py", "src/room/deep/mosaic.py", "src/room/new.py"])
+def test_code_in_a_folder_that_train_lists_is_part_of_the_run_id(rooms, name):
+    before = run_id()
+    folder_deps.write(rooms / name, "changed = True\n")
+    miniature.git(rooms, "add", name)
+    assert run_id() != before
+
+
+def test_the_params_and_data_of_train_are_part_of_the_run_id(rooms):
+    ids = {run_id()}
+    miniature.set_params(rooms, lr=0.2)
+    ids.add(run_id())
+    folder_deps.write(rooms / "data/tfrecords/train-00000.tfrecord", "other records")
+    ids.add(run_id())
+    assert len(ids) == 3
+
+
+def test_what_train_does_not_read_leaves_the_run_id(rooms):
+    before = run_id()
+    folder_deps.write(rooms / "src/serving/app.py", "PORT = 9000\n")
+    folder_deps.write(rooms / "src/serving/untracked.py", "")
+    folder_deps.write(rooms / "docs/new.md", "# A new page\n")
+    miniature.set_params(rooms, runner__max_hours=3.0, fetch__limit=7, evaluate__pictures=9)
+    folder_deps.commit(rooms, "nothing of the training")
+    assert run_id() == before
+
+
+def test_caches_and_editors_files_leave_the_run_id_in_a_clone_and_on_a_machine(rooms):
+    before = run_id()
+    for folder in ("src/room", "data/tfrecords"):
+        folder_deps.leave_ignored(rooms / folder)
+    assert run_id() == before
+    shutil.rmtree(rooms / ".git")  # a training machine has the files alone
+    assert run_id() == before
+
+
+def test_a_deleted_file_of_a_folder_is_no_part_of_it(rooms):
+    (rooms / "src/room/feed.py").unlink()
+    deleted = run_id()
+    miniature.git(rooms, "rm", "-q", "src/room/feed.py")
+    assert run_id() == deleted
+
+
+@pytest.mark.parametrize("name", ["scratch.py", "deep/notes.txt", "ignored.log"])
+def test_a_file_that_git_does_not_track_in_a_folder_of_code_is_refused(rooms, name):
+    folder_deps.write(rooms / "src/room" / name, "")
+    with pytest.raises(UserError, match=rf"^src/room/{name}: not tracked by git.*no clone.*`git add`"):
+        record()
+    miniature.git(rooms, "add", "-f", f"src/room/{name}")
+    assert record()
+
+
+def test_code_is_what_lies_below_src():
+    listed = ["src/train.py", "src/room", "data/tfrecords", "infra/container/requirements.txt", "srcs/x.py"]
+    assert deps.code(listed) == listed[:2] and deps.data(listed) == listed[2:]
+
+
+def test_dvc_leaves_out_the_files_that_hashes_leave_out(root):
+    lines = (root / ".dvcignore").read_text().splitlines()
+    assert tuple(line.lstrip("\\") for line in lines if not line.startswith("# ")) == hashing.IGNORED
 
 
 class Revision:
@@ -140,9 +218,9 @@ def test_a_run_on_mixed_types_is_refused_before_aws_is_asked(repository, root, m
 def test_a_machine_without_a_gpu_refuses_a_run_for_one(repository, monkeypatch):
     monkeypatch.setattr(cost, "gpus", list)
     here, there = record(gpu=False), record(gpu=True)
-    assert inputs.check(SimpleNamespace(run_id=hashing.of_value(here)[:16]), None) == here
+    assert inputs.check(SimpleNamespace(run_id=lineage.run_id(here)), None) == here
     with pytest.raises(UserError, match=r"is for machines with an NVIDIA GPU, and this one has none, or no driver"):
-        inputs.check(SimpleNamespace(run_id=hashing.of_value(there)[:16]), None)
+        inputs.check(SimpleNamespace(run_id=lineage.run_id(there)), None)
     with pytest.raises(UserError, match=r"its code, data, params, locks or weights are not those"):
         inputs.check(SimpleNamespace(run_id="0123456789abcdef"), None)
 

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from reachable import ROOT
 
+from plantdoc.cloud.tags import TAG
 from plantdoc.ec2 import reaper
 
 NOW = time.time()
@@ -112,6 +113,10 @@ def test_it_sees_more_machines_than_aws_lists_at_once():
         stub.add_response("describe_instances", pages[1], asked)
         stub.add_response("terminate_instances", {}, {"InstanceIds": ["i-2"]})
         assert [machine["instance"] for machine in reaper.reap(client, NOW)] == ["i-1", "i-2"]
+
+
+def test_the_tag_that_it_repeats_is_that_of_the_project():
+    assert [{"Name": f"tag:{key}", "Values": [value]} for key, value in TAG.items()] == [reaper.OURS]
 
 
 def test_as_a_lambda_function_it_is_one_file_of_its_own(ec2, tmp_path):

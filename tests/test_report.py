@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import cli
+import folder_deps
 import miniature
 import pytest
 import tiny
@@ -18,6 +19,7 @@ from PIL import Image
 from plantdoc import hashing, revisions
 from plantdoc.errors import UserError
 from plantdoc.report import changes, costs, figures, markup, publishing
+from plantdoc.repro import comparison
 from plantdoc.revisions import Revision
 
 # The sample's own pictures, and predictions that are the truth with some boxes missing: the more, the lower the score.
@@ -282,6 +284,54 @@ def test_results_older_than_params_code_or_metrics_are_called_so(copy):
     assert changes.stale(revisions.find("workspace")) == reasons
     miniature.git(copy, "commit", "-q", "-a", "-m", "forgot dvc repro")
     assert changes.stale(revisions.find("HEAD")) == reasons
+
+
+@pytest.fixture
+def rooms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose train stage depends on a folder of code, with results; the current directory."""
+    folder = folder_deps.make(tmp_path)
+    folder_deps.train(folder, {})
+    folder_deps.commit(folder, "results")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_results_older_than_a_folder_of_code_are_called_so(rooms):
+    folder_deps.leave_ignored(rooms / "src/room")
+    assert changes.stale(revisions.find("workspace")) == changes.stale(revisions.find("HEAD")) == []
+    folder_deps.write(rooms / "src/room/deep/mosaic.py", "PARTS = 9\n")
+    assert changes.stale(revisions.find("workspace")) == ["train (`src/room`)"]
+    assert changes.stale(revisions.find("HEAD")) == []
+    folder_deps.commit(rooms, "forgot dvc repro")
+    assert changes.stale(revisions.find("HEAD")) == ["train (`src/room`)"]
+
+
+def test_results_of_code_that_is_gone_or_was_never_committed_are_called_so(rooms):
+    miniature.git(rooms, "mv", "src/room", "src/other")
+    folder_deps.commit(rooms, "moved, not run")
+    assert changes.stale(revisions.find("HEAD")) == changes.stale(revisions.find("workspace")) == ["train (`src/room`)"]
+    miniature.git(rooms, "mv", "src/other", "src/room")
+    folder_deps.write(rooms / "src/room/scratch.py", "")
+    folder_deps.train(rooms, {})
+    miniature.git(rooms, "commit", "-q", "-a", "-m", "a lock that no clone can repeat")
+    assert changes.stale(revisions.find("HEAD")) == changes.stale(revisions.find("workspace")) == ["train (`src/room`)"]
+
+
+def test_files_that_changed_in_a_folder_of_code_are_named(rooms):
+    folder_deps.write(rooms / "src/room/feed.py", "BATCH = 16\n")
+    folder_deps.write(rooms / "src/room/new.py", "")
+    folder_deps.write(rooms / "src/serving/app.py", "PORT = 9000\n")  # no dep
+    miniature.git(rooms, "add", "-A")
+    folder_deps.train(rooms, {})
+    named = ["Code of the pipeline that changed: `src/room/feed.py`, `src/room/new.py`.", ""]
+    assert changes.code(*pair("HEAD", "workspace")) == named
+    folder_deps.commit(rooms, "new results")
+    assert changes.code(*pair("HEAD~1", "HEAD")) == changes.code(*pair("HEAD~1", "workspace")) == named
+    assert changes.code(*pair("HEAD", "workspace")) == []
+    assert comparison.with_head(revisions.find()).changed == []
+    folder_deps.write(rooms / "src/room/feed.py", "BATCH = 32\n")
+    folder_deps.train(rooms, {})
+    assert comparison.with_head(revisions.find()).changed == ["src/room/feed.py"]
 
 
 def test_classes_that_came_went_or_changed_most_stand_first(copy):

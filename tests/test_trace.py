@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import cli
+import folder_deps
 import miniature
 import pytest
 import tiny
+from ruamel.yaml import YAML
 
-from plantdoc import bundle, revisions
+from plantdoc import bundle, hashing, lineage, params, revisions
 from plantdoc.versions import dvc_hash, origin, shipped
 
 # The stages by formula, with the record that a real training keeps and a bundle that can be unpacked.
@@ -123,8 +125,64 @@ def test_a_folder_with_folders_and_odd_names_has_the_hash_that_dvc_gives_it(repo
     for name in ("b/deep/x", "a", "b.txt", "Übung 1", "b-1"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
+    folder_deps.leave_ignored(folder)
     cli.run(repository, "dvc", "add", "models/odd")
     assert f"md5: {dvc_hash.of(folder)}\n" in (repository / "models/odd.dvc").read_text()
+
+
+def rule_of_7b9b9a6(folder: Path, listed: list[str]) -> dict:
+    """The record of a model then: the hash over the deps that end with .py, and that of the one lock there was."""
+    code = [dep for dep in listed if dep.endswith(".py")]
+    data = [dep for dep in listed if dep not in code]
+    values = YAML(typ="safe").load(folder / "params.yaml")
+    return {
+        **{name: values[name] for name in ("seed", "lr", "model", "train")},
+        "data": {dep: hashing.of_files([folder / dep], root=folder / dep) for dep in data},
+        "code": hashing.of_files([folder / dep for dep in code], root=folder),
+        "environment": hashing.of_file(folder / "requirements.txt"),
+        "weights": None,
+    }
+
+
+def test_models_of_all_forms_of_the_record_are_proved(tmp_path, monkeypatch):
+    """Of 7b9b9a6; of later commits, where the lock has a name; and of a commit where the code lies in folders."""
+    files = ["src/train.py", "src/room/__init__.py", "src/room/feed.py", "data/tfrecords"]
+    folder = folder_deps.make(tmp_path / "clone", files)
+    first = rule_of_7b9b9a6(folder, files)
+    second = first | {"environment": {"requirements-train.txt": hashing.of_file(folder / "requirements-train.txt")}}
+    made = {}
+
+    def train(name: str, record: dict) -> None:
+        folder_deps.train(folder, record, weights=name)
+        shutil.copytree(folder / "models/detector", tmp_path / name)
+        made[name] = folder_deps.commit(folder, name)
+
+    train("first", first)
+    train("second", second)
+    monkeypatch.chdir(folder)
+    folder_deps.list_deps(folder, folder_deps.DEPS)
+    folder_deps.commit(folder, "folders")
+    train("third", lineage.made_from("train", params.load(), None, gpu=False))
+    folder_deps.write(folder / "src/room/feed.py", "BATCH = 9\n")
+    (folder / "src/room/__init__.py").unlink()
+    folder_deps.write(folder / "requirements-train.txt", "one==2.0\n")
+    folder_deps.commit(folder, "other code, not trained")
+    for name, commit in made.items():
+        model = shipped.read(tmp_path / name)
+        maker = origin.holders(model.md5, folder)[0]
+        assert maker.commit == commit
+        lock = "requirements.txt" if name == "first" else "requirements-train.txt"
+        found = list(origin.compare(model, maker))
+        assert found == [
+            ("same", "params and seed"),
+            ("same", "code of the train stage"),
+            ("same", lock),
+            ("same", "data/tfrecords"),
+        ]
+        assert origin.code(origin.claimed(model.made_from, folder), "train") == model.made_from["code"]
+    changed = revisions.find("HEAD", folder)
+    verdicts = dict(reversed(one) for one in origin.compare(shipped.read(tmp_path / "third"), changed))
+    assert verdicts["code of the train stage"] == "differs"
 
 
 def test_the_oldest_commit_that_holds_a_model_made_it(history, first):

@@ -1,31 +1,24 @@
-"""git and dvc as a person would type them, with their failures as messages."""
+"""dvc as a person would type it, with its failures as messages; and what it needs of git."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from plantdoc import git
 from plantdoc.errors import UserError
-
-# No question in the middle of a script: git and ssh fail instead.
-_SILENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes", "DVC_NO_ANALYTICS": "1"}
-
-
-def git(*words: str, root: Path | str = ".", timeout: float | None = None) -> str:
-    """What a git command prints, without the last line's end.
-
-    Raises:
-        UserError: it failed, or took longer than `timeout` seconds; the text has what git said.
-    """
-    return _run(["git", *words], f"git {words[0]}", root, timeout)
 
 
 def dvc(*words: str, root: Path | str = ".") -> str:
     """What a dvc command of this Python's environment prints; raises UserError with what dvc said."""
-    return _run([sys.executable, "-m", "dvc", *words], f"dvc {words[0]}", root, None)
+    environment = git.SILENT | {"DVC_NO_ANALYTICS": "1"} | os.environ
+    command = [sys.executable, "-m", "dvc", *words]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise UserError(f"dvc {words[0]} failed: {git.without_password((done.stderr or done.stdout).strip())}")
+    return done.stdout.rstrip("\n")
 
 
 def repository(root: Path | str = ".") -> None:
@@ -40,7 +33,7 @@ def repository(root: Path | str = ".") -> None:
             "(a ZIP of it has no .git): `git clone` it, or begin a history of your own with "
             '`git init && git add -A && git commit -m "first"`'
         )
-    git("rev-parse", "--git-dir", root=root)
+    git.text("rev-parse", "--git-dir", root=root)
 
 
 def identity(root: Path | str = ".") -> None:
@@ -68,21 +61,4 @@ def identity(root: Path | str = ".") -> None:
 
 def _setting(key: str, root: Path | str) -> str:
     """A setting of git's; empty where there is none."""
-    done = subprocess.run(["git", "config", "--get", key], cwd=root, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def _run(line: list[str], name: str, root: Path | str, timeout: float | None) -> str:
-    try:
-        done = subprocess.run(
-            line, cwd=root, env=_SILENT | os.environ, capture_output=True, text=True, errors="replace", timeout=timeout
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{name} gave no answer in {timeout:.0f} s") from None
-    except FileNotFoundError:
-        raise UserError(f"{line[0]} is not installed, or not on PATH: install it") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        # A remote's URL may have a password in it.
-        raise UserError(f"{name} failed: " + re.sub(r"://[^/@\s]+@", "://", said))
-    return done.stdout.rstrip("\n")
+    return git.text("config", "--get", key, root=root, empty_code=1)

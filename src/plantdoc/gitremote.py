@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plantdoc.commands import git
+from plantdoc import git
 
 PATIENCE = 30.0  # seconds
 
 
 def names(root: Path | str = ".") -> list[str]:
     """The git remotes of this clone, `origin` first."""
-    return sorted(git("remote", root=root).split(), key=lambda name: (name != "origin", name))
+    return sorted(git.text("remote", root=root).split(), key=lambda name: (name != "origin", name))
 
 
 def refs(remote: str, *patterns: str, root: Path | str = ".") -> dict[str, str]:
@@ -20,5 +20,5 @@ def refs(remote: str, *patterns: str, root: Path | str = ".") -> dict[str, str]:
     Raises:
         UserError: the remote gives no answer.
     """
-    listed = git("ls-remote", "--refs", remote, *patterns, root=root, timeout=PATIENCE)
+    listed = git.text("ls-remote", "--refs", remote, *patterns, root=root, timeout=PATIENCE)
     return {ref: commit for commit, ref in (line.split("\t") for line in listed.splitlines())}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plantdoc import hashing, locks
+from plantdoc import deps, hashing, locks
 from plantdoc.errors import UserError
-from plantdoc.params import Params, read
+from plantdoc.params import Params
+
+# The params in a record: those that the train stage tracks.
+PARAMS = ("seed", "lr", "model", "train")
 
 
 def gpu_trains() -> bool:
@@ -32,17 +35,22 @@ def made_from(stage_name: str, params: Params, weights: Path | None, gpu: bool) 
 
     Data and code are the stage's own deps in dvc.yaml, so that nothing is named twice. `gpu` says whether a GPU trains:
     the CUDA libraries are then part of the environment. Until 7b9b9a6 `environment` was the hash of requirements.txt.
+
+    Raises:
+        UserError: a folder of code has files that git does not track.
     """
-    deps = read("dvc.yaml")["stages"][stage_name]["deps"]
-    code = [dep for dep in deps if dep.endswith(".py")]
-    data = [dep for dep in deps if dep not in code]
+    listed = deps.of(stage_name)
+    deps.refuse_untracked(listed)
+    values = params.model_dump()
     return {
-        "seed": params.seed,
-        "lr": params.lr,
-        "model": params.model.model_dump(),
-        "train": params.train.model_dump(),
-        "data": {dep: hashing.of_files([dep], root=dep) for dep in data},
-        "code": hashing.of_files(code, root="."),
+        **{name: values[name] for name in PARAMS},
+        "data": {dep: hashing.of_files([dep], root=dep) for dep in deps.data(listed)},
+        "code": hashing.of_files(deps.files(listed), root="."),
         "environment": {lock: hashing.of_file(lock) for lock in locks.of_training(gpu)},
         "weights": hashing.of_file(weights) if weights else None,
     }
+
+
+def run_id(made_from: dict) -> str:
+    """The name of a training: equal inputs, one run, wherever it is trained."""
+    return hashing.of_value(made_from)[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from plantdoc import deps, git, hashing
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 
@@ -43,8 +44,30 @@ class Revision:
         if not self.commit:
             file = self.root / path
             return file.read_bytes() if file.is_file() else None
-        done = _git(self.root, "cat-file", "blob", f"{self.commit}:{path}", check=False)
+        done = git.run("cat-file", "blob", f"{self.commit}:{path}", root=self.root)
         return done.stdout if done.returncode == 0 else None
+
+    def files(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Name → content of the files that git tracks at or below `paths`; a path that is not there has none.
+
+        In the workspace a path that is itself a file counts whether or not git tracks it.
+        """
+        paths = list(paths)
+        if not paths:
+            return {}
+        if not self.commit:
+            folders = [path for path in paths if (self.root / path).is_dir()]
+            names = [path for path in paths if (self.root / path).is_file()]
+            names += [name for folder in folders for name in deps.tracked(folder, self.root)]
+            return {name: (self.root / name).read_bytes() for name in names}
+        listed = git.text("ls-tree", "-r", "-z", self.commit, "--", *paths, root=self.root)
+        entries = [entry.split("\t", 1) for entry in listed.split("\0") if entry]
+        blobs = {name: about.split()[2] for about, name in entries if about.split()[1] == "blob"}
+        return {
+            name: content
+            for name, content in zip(blobs, git.blobs(blobs.values(), self.root), strict=True)
+            if not hashing.is_ignored(name)
+        }
 
     @cached_property
     def params(self) -> dict[str, object]:
@@ -96,7 +119,7 @@ def find(name: str = WORKSPACE, root: Path | str = ".") -> Revision:
         return Revision(root, name, "")
     if named := [experiment for experiment in experiments(root) if experiment.name == name]:
         return _one(named)
-    done = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
+    done = git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", root=root)
     if done.returncode:
         raise UserError(
             f"{name} is no commit, branch, tag or experiment here: `dvc exp list --all-commits` and `git tag` list "
@@ -105,10 +128,23 @@ def find(name: str = WORKSPACE, root: Path | str = ".") -> Revision:
     return Revision(root, name, done.stdout.decode().strip())
 
 
+def changed_files(before: Revision, after: Revision, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Of each path the files at or below it that differ between two revisions, as git knows them.
+
+    The path itself where git knows of none, as of files that it does not track.
+    """
+    paths, names = list(paths), []
+    commits = [revision.commit for revision in (before, after) if revision.commit]
+    if paths and commits:  # with one of them git compares it with the work tree
+        options = ("--name-only", "--no-renames", "-z", *commits, "--", *paths)
+        names = git.text("diff", *options, root=after.root).split("\0")
+    return {path: [name for name in names if name == path or name.startswith(f"{path}/")] or [path] for path in paths}
+
+
 def experiments(root: Path | str = ".") -> list[Revision]:
     """All experiments that have ended well, in the order of their names."""
     root = Path(root).absolute()
-    listed = _git(root, "for-each-ref", "--format=%(refname) %(objectname)", _EXPERIMENTS).stdout.decode()
+    listed = git.text("for-each-ref", "--format=%(refname) %(objectname)", _EXPERIMENTS, root=root)
     found = []
     for line in listed.splitlines():
         ref, commit = line.split()
@@ -119,7 +155,7 @@ def experiments(root: Path | str = ".") -> list[Revision]:
 
 
 def _one(named: list[Revision]) -> Revision:
-    head = _git(named[0].root, "rev-parse", "HEAD").stdout.decode().strip()
+    head = git.text("rev-parse", "HEAD", root=named[0].root)
     here = [experiment for experiment in named if experiment.base == head] or named
     if len(here) > 1:
         ids = ", ".join(f"{experiment.commit[:10]} (on {experiment.base[:10]})" for experiment in here)
@@ -127,10 +163,3 @@ def _one(named: list[Revision]) -> Revision:
             f"{len(here)} experiments are called {here[0].name}: give the commit of the one you mean, {ids}"
         )
     return here[0]
-
-
-def _git(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
-    if check and done.returncode:
-        raise UserError(f"git {arguments[0]} in {root}: {done.stderr.decode(errors='replace').strip()}")
-    return done

@@ -13,12 +13,11 @@ import json
 import logging
 import netrc
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plantdoc import coco, hashing, overlays, params, stored, workspace
+from plantdoc import coco, deps, git, lineage, overlays, params, stored, workspace
 from plantdoc.dotted import flat
 
 log = logging.getLogger("plantdoc")
@@ -77,7 +76,7 @@ def run(stage: str, made_from: dict) -> Iterator[Tracker]:
             log.info("%s: W&B is off (%s)", stage, why)
         yield Tracker()
         return
-    run = _start(stage, hashing.of_value(made_from)[:16])
+    run = _start(stage, lineage.run_id(made_from))
     tracker = Tracker(run, made_from["train"]["epochs"] + 1)
     tracker._tell(_log_inputs)
     failed = True
@@ -154,8 +153,7 @@ def has_key(host: str) -> bool:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip()
+    return git.run("rev-parse", "--short", "HEAD").stdout.decode().strip()
 
 
 def _log_inputs(run) -> None:
@@ -169,7 +167,7 @@ def _log_inputs(run) -> None:
                 use(made[path]["made_from"])
                 used[path] = made[path]
 
-    use(params.read("dvc.yaml")["stages"]["train"]["deps"])
+    use(deps.of("train"))
     run.config.update({"inputs": used}, allow_val_change=True)
     if run.offline:  # there an artifact can be an output alone
         return

@@ -7,7 +7,8 @@ import re
 import secrets
 from pathlib import Path
 
-from plantdoc.cloud import bucket, cloudformation
+from plantdoc.cloud import cloudformation
+from plantdoc.cloud.tags import TAG
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
 from plantdoc.params import Deploy
@@ -60,7 +61,7 @@ def parameters(place: Place, deploy: Deploy, code: str, key_hash: str) -> dict[s
 
 def plan(client, wanted: dict[str, str]) -> cloudformation.Plan:
     """What AWS would do to make the stack as `wanted` says."""
-    return cloudformation.plan(client, NAME, TEMPLATE.read_text(encoding="utf-8"), wanted, bucket.TAG)
+    return cloudformation.plan(client, NAME, TEMPLATE.read_text(encoding="utf-8"), wanted, TAG)
 
 
 def settled(client) -> dict | None:

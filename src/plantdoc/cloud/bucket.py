@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 from tqdm import tqdm
 
 from plantdoc.cloud import aws
+from plantdoc.cloud.tags import PROJECT, TAG
 from plantdoc.errors import UserError
 
-TAG = {"project": "plant-disease-detector"}
 _AT_ONCE = 1000  # versions that S3 deletes in one request
 
 
@@ -66,7 +66,7 @@ def find(s3, name: str) -> str | None:
         raise
     if not TAG.items() <= _tags(s3, name).items():
         raise UserError(
-            f"the bucket {name} was not made by this project (no tag project={TAG['project']}), so nothing is done "
+            f"the bucket {name} was not made by this project (no tag project={PROJECT}), so nothing is done "
             "with it: give another name"
         )
     return region

@@ -47,10 +47,11 @@ def environment(job: str) -> str:
 def git(job: str) -> str:
     """This is a git repository with a commit; what is unusual about it is told."""
     from plantdoc import commands
+    from plantdoc.git import text
 
     commands.repository()
     commands.identity()
-    lines = commands.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", timeout=PATIENCE).splitlines()
+    lines = text("status", "--porcelain=v2", "--branch", "--untracked-files=no", timeout=PATIENCE).splitlines()
     about = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
     changed = sum(not line.startswith("#") for line in lines)
     if about["oid"] == "(initial)":
@@ -60,13 +61,23 @@ def git(job: str) -> str:
         found.append("on no branch (`git switch BRANCH` before you commit)")
     else:
         found.append(f"on {about['head']}")
-    if commands.git("rev-parse", "--is-shallow-repository", timeout=PATIENCE) == "true":
+    if text("rev-parse", "--is-shallow-repository", timeout=PATIENCE) == "true":
         found.append("a shallow clone without the older commits (`git fetch --unshallow`)")
     if changed:
         found.append(f"{changed} changed file{'s' * (changed > 1)} not committed")
-    if "origin" not in commands.git("remote", timeout=PATIENCE).split():
+    if "origin" not in text("remote", timeout=PATIENCE).split():
         found.append("no origin (`git remote add origin URL` to share experiments and versions)")
     return ", ".join(found)
+
+
+def code(job: str) -> str:
+    """Folders that stages depend on hold no file that git does not track: DVC would count it, and no clone has it."""
+    from plantdoc import deps
+    from plantdoc.params import read
+
+    listed = {dep for stage in read("dvc.yaml")["stages"].values() for dep in stage["deps"]}
+    deps.refuse_untracked(listed)
+    return f"{len(deps.files(listed))} files that stages depend on, none of them unknown to git"
 
 
 def params(job: str) -> str:

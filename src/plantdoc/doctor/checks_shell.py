@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -76,6 +75,8 @@ def checkout(job: str) -> str:
 
 def _with_crlf() -> list[str]:
     """Tracked files that git holds with LF and that lie on the disk with CRLF."""
-    done = subprocess.run(["git", "ls-files", "--eol"], capture_output=True, text=True, timeout=PATIENCE)
-    lines = (line.split("\t", 1) for line in done.stdout.splitlines())
+    from plantdoc import git
+
+    done = git.run("ls-files", "--eol", timeout=PATIENCE)  # nothing where there is no repository
+    lines = (line.split("\t", 1) for line in done.stdout.decode(errors="replace").splitlines())
     return [path for about, path in lines if about.startswith("i/lf") and ("w/crlf" in about or "w/mixed" in about)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from plantdoc import commands, locks, params
+from plantdoc import deps, git, locks
 from plantdoc.errors import UserError
 
 LIMIT = 20_000_000  # bytes, unpacked
@@ -49,7 +49,8 @@ def make(root: Path | str = ".") -> Archive:
     """Pack the tree of the git repository `root`.
 
     Raises:
-        UserError: it is too large, no git repository, or a file that the training needs looks like a secret.
+        UserError: it is too large, no git repository, a folder of code has files that git does not track, or a file
+            that the training needs looks like a secret.
     """
     root = Path(root)
     needed = _needed(root)
@@ -80,12 +81,13 @@ def make(root: Path | str = ".") -> Archive:
 
 def _needed(root: Path) -> set[str]:
     """The code that train depends on, and what describes the run."""
-    deps = params.read(root / "dvc.yaml")["stages"]["train"]["deps"]
-    return {name for name in (*deps, *_ALWAYS) if (root / name).is_file()}
+    listed = deps.of("train", root)
+    deps.refuse_untracked(listed, root)
+    return {name for name in (*deps.files(listed, root), *_ALWAYS) if (root / name).is_file()}
 
 
 def _names(root: Path, needed: set[str]) -> list[str]:
-    tracked = commands.git("ls-files", "--cached", "-z", root=root).split("\0")
+    tracked = git.text("ls-files", "--cached", "-z", root=root).split("\0")
     return sorted({name for name in tracked if name and not name.startswith(_NEEDLESS)} | needed)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc import commands, hashing, params
+from plantdoc import commands, deps, hashing
 from plantdoc.ec2 import archive
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
@@ -51,8 +51,7 @@ class Goods:
 
 def _push() -> None:
     """Send the stage's data as DVC's objects; with DVC's own progress bar where there is a terminal."""
-    deps = params.read("dvc.yaml")["stages"]["train"]["deps"]
-    data = [dep for dep in deps if not dep.endswith(".py")]
+    data = deps.data(deps.of("train"))
     log.info("ec2: sending %s, as far as the remote lacks it", ", ".join(data))
     if not sys.stderr.isatty():
         commands.dvc("push", *data)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from plantdoc import hashing
+from plantdoc.cloud.tags import TAG
 from plantdoc.ec2 import attempts, ground, instance_types, machines, prices, quotas
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
@@ -125,7 +126,7 @@ def _ask(
         gpu=instance_types.have_gpu(runner.instance_types),
     )
     tags = runner.tags | {
-        "project": machines.PROJECT,
+        **TAG,
         "run": order.run,
         "attempt": str(attempt.n),
         "deadline": str(deadline),

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-PROJECT = "plant-disease-detector"
+from plantdoc.cloud.tags import PROJECT
+
 _GONE = ("InvalidInstanceID.NotFound",)
 
 

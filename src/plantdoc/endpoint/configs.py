@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plantdoc.cloud.tags import PROJECT
 from plantdoc.endpoint.gate import Score
 from plantdoc.endpoint.ground import Ground, as_tags, missing, tags_of
 from plantdoc.endpoint.plan import Plan
@@ -132,7 +133,7 @@ def _standing(ground: Ground, name: str, arn: str, endpoint: str) -> Standing | 
 
 
 def _is_ours(tags: dict[str, str], endpoint: str) -> bool:
-    return tags.get("project") == "plant-disease-detector" and tags.get("plantdoc:endpoint") == endpoint
+    return tags.get("project") == PROJECT and tags.get("plantdoc:endpoint") == endpoint
 
 
 def _there(describe, **which: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from plantdoc.cloud.tags import TAG
 from plantdoc.ec2 import place
 from plantdoc.errors import UserError
 
-PROJECT = {"project": "plant-disease-detector"}
 NAMES = "plant-disease-"  # all that is made here begins so, and the roles' rights are limited to it
 _ANSWER = 70  # seconds for an answer: SageMaker itself gives up after 60
 
@@ -101,4 +101,4 @@ def missing(error) -> bool:
 
 def as_tags(values: dict[str, str]) -> list[dict[str, str]]:
     """Tags as AWS takes them, the project's own among them."""
-    return [{"Key": key, "Value": value} for key, value in (PROJECT | values).items()]
+    return [{"Key": key, "Value": value} for key, value in (TAG | values).items()]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from plantdoc.cloud.tags import TAG
 from plantdoc.endpoint import configs, live, names, prices, scaling
-from plantdoc.endpoint.ground import NAMES, PROJECT, Ground, tags_of
+from plantdoc.endpoint.ground import NAMES, Ground, tags_of
 
 
 def endpoints(ground: Ground) -> list[dict]:
@@ -39,7 +40,7 @@ def named(ground: Ground) -> list[str]:
     pages = ground.sagemaker.get_paginator("list_endpoints").paginate(NameContains=NAMES)
     listed = [each for page in pages for each in page["Endpoints"] if each["EndpointName"].startswith(NAMES)]
     return sorted(
-        each["EndpointName"] for each in listed if PROJECT.items() <= tags_of(ground, each["EndpointArn"]).items()
+        each["EndpointName"] for each in listed if TAG.items() <= tags_of(ground, each["EndpointArn"]).items()
     )
 
 

@@ -6,8 +6,9 @@ import sys
 import time
 from dataclasses import dataclass
 
+from plantdoc.cloud.tags import TAG
 from plantdoc.endpoint import names, scaling
-from plantdoc.endpoint.ground import PROJECT, Ground, as_tags, missing, tags_of
+from plantdoc.endpoint.ground import Ground, as_tags, missing, tags_of
 from plantdoc.errors import UserError
 
 IN_SERVICE, FAILED = "InService", "Failed"
@@ -50,10 +51,10 @@ def look(ground: Ground, endpoint: str) -> State | None:
         if missing(error):
             return None
         raise
-    if not PROJECT.items() <= tags_of(ground, found["EndpointArn"]).items():
+    if not TAG.items() <= tags_of(ground, found["EndpointArn"]).items():
         raise UserError(
             f"the endpoint {endpoint} in {ground.region} was not made by this project (no tag "
-            f"project={PROJECT['project']}), so nothing is done with it: set deploy.endpoint to another name"
+            f"project={TAG['project']}), so nothing is done with it: set deploy.endpoint to another name"
         )
     return State(
         found["EndpointArn"],

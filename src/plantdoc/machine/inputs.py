@@ -7,7 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from plantdoc import cost, hashing, lineage, params, stage
+from plantdoc import cost, deps, lineage, params, stage
 from plantdoc.errors import UserError
 from plantdoc.machine.job import Job
 from plantdoc.machine.persistence import insist
@@ -24,8 +24,7 @@ def bring(store: Store, job: Job) -> Path | None:
     """
     outs = [out for about in params.read("dvc.lock")["stages"].values() for out in about.get("outs", ())]
     hashes = {out["path"]: out["md5"] for out in outs}
-    deps = params.read("dvc.yaml")["stages"]["train"]["deps"]
-    for path in (dep for dep in deps if not dep.endswith(".py")):
+    for path in deps.data(deps.of("train")):
         if path not in hashes:
             raise UserError(f"dvc.lock does not say what {path} holds: run `dvc repro` up to the stage that makes it")
         _bring_output(store, job, Path(path), hashes[path])
@@ -47,9 +46,9 @@ def check(job: Job, file: Path | None) -> dict:
     settings = params.load()
     gpu = bool(cost.gpus())
     made_from = lineage.made_from("train", settings, file, gpu)
-    if (found := hashing.of_value(made_from)[:16]) == job.run_id:
+    if (found := lineage.run_id(made_from)) == job.run_id:
         return made_from
-    if hashing.of_value(lineage.made_from("train", settings, file, not gpu))[:16] == job.run_id:
+    if lineage.run_id(lineage.made_from("train", settings, file, not gpu)) == job.run_id:
         raise UserError(
             f"the run {job.run_id} is for machines {'without' if gpu else 'with'} an NVIDIA GPU, and this one has "
             f"{'one' if gpu else 'none, or no driver for it'}: check runner.instance_types and runner.image"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
-from plantdoc import hashing, revisions
+from plantdoc import deps, hashing, revisions
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 from plantdoc.report import dvc_files, markup, tracked
 from plantdoc.revisions import Revision
+from plantdoc.versions import dvc_hash
 
 log = logging.getLogger("plantdoc")
 RAW = "data/raw"
@@ -44,26 +46,48 @@ def params(before: Revision, after: Revision, most: int) -> list[str]:
 
 
 def code(before: Revision, after: Revision) -> list[str]:
-    """One line with the pipeline's own files that differ, as both locks name them; nothing where none does."""
+    """One line with the pipeline's own files that differ, where the locks do; nothing where none does.
+
+    Of a folder that a stage depends on, the locks have one hash: git names its files.
+    """
     old, new = _code(before), _code(after)
     if not old or not new:
         return []
-    changed = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    if not changed:
+    differing = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    if not differing:
         return []
+    files = revisions.changed_files(before, after, differing)
+    changed = sorted({name for names in files.values() for name in names})
     shown = ", ".join(map(markup.code, changed[:12])) + (f" and {len(changed) - 12} more" if len(changed) > 12 else "")
     return [f"Code of the pipeline that changed: {shown}.", ""]
 
 
 def _code(revision: Revision) -> dict[str, str]:
-    deps = (dep for stage in revision.lock.values() for dep in stage.get("deps", ()))
-    return {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith("src/")}
+    read = {dep["path"]: dep["md5"] for stage in revision.lock.values() for dep in stage.get("deps", ())}
+    return {path: read[path] for path in deps.code(read)}
+
+
+def _hashes(revision: Revision, paths: Iterable[str]) -> dict[str, str]:
+    """The hashes that DVC gives to these files and folders of a revision, of the files that git tracks.
+
+    What is not there has none.
+    """
+    contents = revision.files(paths)
+    md5s = {name: hashlib.md5(text, usedforsecurity=False).hexdigest() for name, text in contents.items()}
+    found = {}
+    for path in paths:
+        inside = {name.removeprefix(f"{path}/"): md5 for name, md5 in md5s.items() if name.startswith(f"{path}/")}
+        if path in md5s:
+            found[path] = md5s[path]
+        elif inside:
+            found[path] = dvc_hash.of_listing(inside)
+    return found
 
 
 def data_hash(revision: Revision) -> str | None:
     """The hash of the data that the test scores were measured on, which may be older than what fetch made last."""
-    deps = revision.lock.get("evaluate", {}).get("deps", ())
-    return next((dep["md5"] for dep in deps if dep["path"] == RAW), None)
+    read = revision.lock.get("evaluate", {}).get("deps", ())
+    return next((dep["md5"] for dep in read if dep["path"] == RAW), None)
 
 
 def test_difference(before: Revision, after: Revision, scratch: Path) -> str:
@@ -115,14 +139,20 @@ def stale(revision: Revision) -> list[str]:
         text = revision.read(path)
         return None if text is None else hashlib.md5(text, usedforsecurity=False).hexdigest()
 
+    recorded_code = _code(revision)
+    present_code = _hashes(revision, recorded_code)
     head = revision if revision.commit else revisions.find("HEAD", revision.root)
     reasons = []
     for name, stage in revision.lock.items():
         recorded = flat(stage.get("params", {}).get("params.yaml", {}))
         found = [key for key, value in recorded.items() if revision.params.get(key) != value]
         for dep in stage.get("deps", ()):
-            if (revision.md5(dep["path"]) or md5(dep["path"])) not in (None, dep["md5"]):
-                found.append(dep["path"])
+            path = dep["path"]
+            if path in recorded_code:
+                if present_code.get(path) != dep["md5"]:
+                    found.append(path)
+            elif (revision.md5(path) or md5(path)) not in (None, dep["md5"]):
+                found.append(path)
         for out in stage.get("outs", ()):
             # Only what git tracks: of what DVC keeps, the report reads the recorded state, whatever the work tree has.
             if head.read(out["path"]) is not None and md5(out["path"]) not in (None, out["md5"]):

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from plantdoc import git
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -20,14 +21,9 @@ BRANCH = "report-pictures"
 _REF, _LOCAL = f"refs/heads/{BRANCH}", f"refs/remotes/origin/{BRANCH}"
 _ATTEMPTS = 5
 _PATIENCE = 300  # s for one exchange with the remote
-# A dead line must end the command, and nobody is there to be asked for a password.
-_NETWORK = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
+# A dead line must end the command; what git says is read below.
+_NETWORK = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60", "LC_ALL": "C"}
 _GITHUB = re.compile(r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
-_SILENT = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
-    "LC_ALL": "C",
-}
 _OVERTAKEN = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "reference already exists")
 _REFUSED = (
     "permission",
@@ -55,16 +51,16 @@ def push(root: Path, files: Sequence[Path], commit: str) -> str:
     """
     server, name = address(root)
     blobs = [
-        f"100644 blob {_git(root, 'hash-object', '-w', '--no-filters', '--', str(path))}\t{path.name}"
+        f"100644 blob {git.text('hash-object', '-w', '--no-filters', '--', str(path), root=root)}\t{path.name}"
         for path in sorted(files)
     ]
-    pictures = _git(root, "mktree", stdin="\n".join(blobs) + "\n")
+    pictures = _tree(root, blobs)
     for _ in range(_ATTEMPTS):
         tip = _fetch(root)
-        entries = _git(root, "ls-tree", tip).splitlines() if tip else []
+        entries = git.text("ls-tree", tip, root=root).splitlines() if tip else []
         others = [entry for entry in entries if not entry.endswith(f"\t{commit}")]
-        tree = _git(root, "mktree", stdin="\n".join([*others, f"040000 tree {pictures}\t{commit}"]) + "\n")
-        if tip and tree == _git(root, "rev-parse", f"{tip}^{{tree}}"):
+        tree = _tree(root, [*others, f"040000 tree {pictures}\t{commit}"])
+        if tip and tree == git.text("rev-parse", f"{tip}^{{tree}}", root=root):
             log.info("the pictures are on %s already", BRANCH)
             return f"{server}/{name}/blob/{tip}/{commit}"
         made = _commit(root, tree, tip, commit)
@@ -76,12 +72,12 @@ def push(root: Path, files: Sequence[Path], commit: str) -> str:
 
 def address(root: Path) -> tuple[str, str]:
     """GitHub's address and OWNER/NAME there, from GITHUB_SERVER_URL and GITHUB_REPOSITORY or from the remote."""
-    done = _run(root, "remote", "get-url", "origin")
+    done = git.run("remote", "get-url", "origin", root=root)
     if done.returncode:
         raise UserError("there is no git remote named origin to publish pictures to: `git remote add origin URL`")
     if name := os.environ.get("GITHUB_REPOSITORY"):
         return os.environ.get("GITHUB_SERVER_URL", "https://github.com"), name
-    match = _GITHUB.fullmatch(done.stdout.strip())
+    match = _GITHUB.fullmatch(done.stdout.decode().strip())
     if not match:
         raise UserError(
             "the git remote origin is not on github.com, so pictures there would have no address in the report: "
@@ -112,16 +108,16 @@ def _fetch(root: Path) -> str:
     if not listed:
         return ""
     _exchange(root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin", f"+{_REF}:{_LOCAL}")
-    return _git(root, "rev-parse", _LOCAL)
+    return git.text("rev-parse", _LOCAL, root=root)
 
 
 def _commit(root: Path, tree: str, tip: str, commit: str) -> str:
     # Name and date follow from the commit, so that two who publish the same make the same.
-    date = _git(root, "show", "--no-patch", "--format=%cI", commit)
+    date = git.text("show", "--no-patch", "--format=%cI", commit, root=root)
     who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
            for what, value in (("NAME", "report"), ("EMAIL", "report@localhost"), ("DATE", date))}  # fmt: skip
     parent = ["-p", tip] if tip else []
-    return _git(root, "commit-tree", tree, *parent, "-m", f"Pictures of the report on {commit}", **who)
+    return git.text("commit-tree", tree, *parent, "-m", f"Pictures of the report on {commit}", root=root, **who)
 
 
 def _push(root: Path, made: str) -> bool:
@@ -131,24 +127,21 @@ def _push(root: Path, made: str) -> bool:
     )
     if done.returncode == 0:
         return True
-    said = done.stdout + done.stderr
+    said = (done.stdout + done.stderr).decode(errors="replace")
     if any(words in said for words in _OVERTAKEN):
         return False
     raise UserError(_explain(said))
 
 
-def _exchange(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    try:
-        done = _run(root, *_NETWORK, *arguments, **_SILENT)
-    except subprocess.TimeoutExpired:
-        raise UserError(f"the git remote origin did not answer in {_PATIENCE} s: run this again") from None
+def _exchange(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    done = git.run(*arguments, root=root, timeout=_PATIENCE, **_NETWORK)
     if check and done.returncode:
-        raise UserError(_explain(done.stderr))
+        raise UserError(_explain(done.stderr.decode(errors="replace")))
     return done
 
 
 def _explain(said: str) -> str:
-    said = re.sub(r"//[^@/\s]*@", "//", said)  # an address may carry a password
+    said = git.without_password(said)
     reasons = [line.strip() for line in said.splitlines() if re.match(r"\s*(!|fatal|error|remote|ERROR)", line)]
     reason = "; ".join(reasons[:3]) or "no reason given"
     if any(word in said.lower() for word in _REFUSED):
@@ -159,16 +152,6 @@ def _explain(said: str) -> str:
     return f"the git remote origin cannot be used ({reason}): check its address and the network, then run this again"
 
 
-def _git(root: Path, *arguments: str, stdin: str = "", **environment: str) -> str:
-    done = _run(root, *arguments, stdin=stdin, **environment)
-    if done.returncode:
-        raise UserError(f"git {arguments[0]} in {root}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def _run(root: Path, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess:
-    command: Sequence[str] = ("git", *arguments)
-    return subprocess.run(
-        command, cwd=root, env={**os.environ, **environment}, input=stdin, capture_output=True, text=True,
-        timeout=_PATIENCE,
-    )  # fmt: skip
+def _tree(root: Path, entries: Sequence[str]) -> str:
+    """The id of a new tree with these entries, in the form of `git ls-tree`."""
+    return git.text("mktree", root=root, input=("\n".join(entries) + "\n").encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plantdoc import revisions
+from plantdoc import deps, revisions
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 from plantdoc.revisions import Revision
@@ -36,6 +36,8 @@ def with_head(workspace: Revision) -> Comparison | None:
         return None
     old, new = head.lock, workspace.lock
     changed = [word for name in new for word in _changed(old.get(name, {}), new[name], old | new)]
+    files = revisions.changed_files(head, workspace, deps.code(changed))
+    changed = [name for word in changed for name in files.get(word, [word])]
     equal = [name for name in new if _outs(new[name]) == _outs(old.get(name, {}))]
     other = [name for name in new if name not in equal]
     source = str(workspace.params.get("fetch.source"))

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterable
 
-from plantdoc import commands, cost, hashing
+from plantdoc import cost, git, hashing
 from plantdoc.report import changes
 from plantdoc.report.costs import OUTPUTS
 from plantdoc.report.markup import score
@@ -121,7 +121,7 @@ def _otherwise(workspace: Revision, against: Comparison) -> list[Line]:
         None: "no intervals to compare",
     }[comparison.agree(against.head, workspace)]
     machine = costs_of(against.head).get("train", {}).get("machine", "unknown")
-    changed = commands.git("diff", "--name-only", "HEAD", "--", "dvc.lock", "results", root=workspace.root).splitlines()
+    changed = git.text("diff", "--name-only", "HEAD", "--", "dvc.lock", "results", root=workspace.root).splitlines()
     results = sum(path != "dvc.lock" for path in changed)
     return [
         (

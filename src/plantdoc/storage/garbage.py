@@ -8,8 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from plantdoc import gitremote, guard, workspace
-from plantdoc.commands import git
+from plantdoc import git, gitremote, guard, workspace
 from plantdoc.errors import UserError
 from plantdoc.storage import remote
 
@@ -17,7 +16,7 @@ from plantdoc.storage import remote
 def keepers(root: Path | str = ".") -> list[str]:
     """The commits of HEAD and of every branch (those of git remotes too), tag and stash; their data stay."""
     kinds = ("refs/heads", "refs/remotes", "refs/tags", "refs/stash")
-    refs = git("for-each-ref", "--format=%(refname)", *kinds, root=root).split()
+    refs = git.text("for-each-ref", "--format=%(refname)", *kinds, root=root).split()
     return _commits(["HEAD", *refs], root)
 
 
@@ -134,4 +133,4 @@ def size(folder: Path) -> int:
 
 
 def _commits(names: Iterable[str], root: Path | str) -> list[str]:
-    return sorted({*git("rev-parse", *(f"{name}^{{commit}}" for name in names), root=root).split()})
+    return sorted({*git.text("rev-parse", *(f"{name}^{{commit}}" for name in names), root=root).split()})

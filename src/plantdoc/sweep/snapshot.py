@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import revisions, workspace
+from plantdoc import git, revisions, workspace
 from plantdoc.errors import UserError
 from plantdoc.sweep import place
 
@@ -33,11 +33,11 @@ class Snapshot:
 
     def changes(self) -> list[str]:
         """The tracked files that are not as in the commit, sorted."""
-        return git(self.root, "diff-tree", "-r", "--name-only", self.commit, self.tree).splitlines()
+        return git.text("diff-tree", "-r", "--name-only", self.commit, self.tree, root=self.root).splitlines()
 
     def state(self) -> str:
         """A short hash of the code, params and data, empty where they are those of the commit; `runner` is no part."""
-        differs = git(self.root, "diff-tree", "-r", self.commit, self.tree, "--", *_CODE)
+        differs = git.text("diff-tree", "-r", self.commit, self.tree, "--", *_CODE, root=self.root)
         now, then = (revisions.Revision(self.root, name, name) for name in (self.tree, self.commit))
         if place.without(now.params) != place.without(then.params):
             differs += json.dumps(place.without(now.params), sort_keys=True, default=str)
@@ -53,14 +53,25 @@ class Snapshot:
         on DVC's lock or take each other's trial.
         """
         with workspace.scratch(folder):
-            git(self.root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", str(self.root), str(folder))
+            git.text(
+                "clone",
+                "--quiet",
+                "--shared",
+                "--no-checkout",
+                "--no-tags",
+                str(self.root),
+                str(folder),
+                root=self.root,
+            )
             # A clone of a shallow clone is no shared one, and lacks what no branch holds: the tree with the changes.
-            objects = self.root / git(self.root, "rev-parse", "--git-path", "objects").strip()
+            objects = self.root / git.text("rev-parse", "--git-path", "objects", root=self.root)
             (folder / ".git/objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
-            git(folder, "update-ref", "--no-deref", "HEAD", self.commit)
-            git(folder, "read-tree", "-u", "--reset", self.tree)
-            for line in git(self.root, "config", "--local", "--get-regexp", "^user[.]", check=False).splitlines():
-                git(folder, "config", *line.split(" ", 1))
+            git.text("update-ref", "--no-deref", "HEAD", self.commit, root=folder)
+            git.text("read-tree", "-u", "--reset", self.tree, root=folder)
+            for line in git.text(
+                "config", "--local", "--get-regexp", "^user[.]", empty_code=1, root=self.root
+            ).splitlines():
+                git.text("config", *line.split(" ", 1), root=folder)
             self._configure(folder)
             yield folder
 
@@ -77,25 +88,17 @@ class Snapshot:
 
 def take(root: Path) -> Snapshot:
     """The repository as it is now. Untracked files are left out, except for a new dvc.lock."""
-    commit = git(root, "rev-parse", "HEAD").strip()
+    commit = git.text("rev-parse", "HEAD", root=root)
     with tempfile.TemporaryDirectory(dir=root / ".dvc/tmp") as scratch:
         # With its time: git looks into files once more that were changed in the moment of the index, and in no other.
-        index = {"GIT_INDEX_FILE": shutil.copy2(root / git(root, "rev-parse", "--git-path", "index").strip(), scratch)}
-        git(root, "add", "--update", **index)
+        index = {
+            "GIT_INDEX_FILE": shutil.copy2(root / git.text("rev-parse", "--git-path", "index", root=root), scratch)
+        }
+        git.text("add", "--update", root=root, **index)
         if (root / "dvc.lock").exists():
-            git(root, "add", "dvc.lock", **index)
-        tree = git(root, "write-tree", **index).strip()
+            git.text("add", "dvc.lock", root=root, **index)
+        tree = git.text("write-tree", root=root, **index)
     done = subprocess.run(["dvc", "cache", "dir"], cwd=root, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"dvc cache dir: {done.stderr.strip()}")
     return Snapshot(root, commit, tree, done.stdout.strip())
-
-
-def git(folder: Path, *arguments: str, check: bool = True, **environment: str) -> str:
-    """What a git command in `folder` prints; a UserError with what it complains about when it fails."""
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, env={**os.environ, **environment}
-    )
-    if check and done.returncode:
-        raise UserError(f"git {arguments[0]} in {folder}: {done.stderr.strip()}")
-    return done.stdout

@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from plantdoc import git
 from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash, machines
-from plantdoc.sweep.snapshot import Snapshot, git
+from plantdoc.sweep.snapshot import Snapshot
 
 COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
 LOGS = Path(".dvc/tmp/plantdoc/sweep")
@@ -60,7 +61,7 @@ def run(
             if process.wait():
                 return reason
             ref = f"refs/exps/{start.commit[:2]}/{start.commit[2:]}/{name}"
-            git(start.root, "fetch", "--quiet", "--no-tags", str(folder), f"{ref}:{ref}")
+            git.text("fetch", "--quiet", "--no-tags", str(folder), f"{ref}:{ref}", root=start.root)
     except (UserError, OSError) as error:
         return str(error)
     return None

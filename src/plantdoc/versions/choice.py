@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from ruamel.yaml import YAML
 
-from plantdoc import revisions
-from plantdoc.commands import git
+from plantdoc import git, revisions
 from plantdoc.errors import UserError
 from plantdoc.versions import registry
 
@@ -58,7 +57,7 @@ def candidates(head: revisions.Revision) -> list[revisions.Revision]:
     """
     everything = revisions.experiments(head.root)
     bases = {experiment.base for experiment in everything}
-    history = git("rev-list", "--first-parent", head.commit, root=head.root).split()
+    history = git.text("rev-list", "--first-parent", head.commit, root=head.root).split()
     base = next((commit for commit in history if commit in bases), "")
     found = [experiment for experiment in everything if experiment.base == base]
     others = [experiment for experiment in found if _tree(experiment) != _tree(head)]
@@ -145,4 +144,4 @@ def _model_size(revision: revisions.Revision) -> int:
 
 
 def _tree(revision: revisions.Revision) -> str:
-    return git("rev-parse", f"{revision.commit}^{{tree}}", root=revision.root)
+    return git.text("rev-parse", f"{revision.commit}^{{tree}}", root=revision.root)

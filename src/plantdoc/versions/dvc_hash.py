@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from plantdoc import hashing
+
 
 def of_file(path: Path | str) -> str:
     """MD5 of the file's bytes, in hex."""
@@ -14,10 +16,8 @@ def of_file(path: Path | str) -> str:
 
 
 def listing(folder: Path | str) -> dict[str, str]:
-    """Path inside `folder` → MD5, of all files in it."""
-    folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): of_file(path) for path in files}
+    """Path inside `folder` → MD5, of all files in it but those that .dvcignore leaves out."""
+    return {path.relative_to(folder).as_posix(): of_file(path) for path in hashing.files(folder)}
 
 
 def of_listing(files: dict[str, str]) -> str:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc import hashing, revisions, workspace
+from plantdoc import deps, git, hashing, revisions, workspace
 from plantdoc.dotted import flat
 from plantdoc.errors import UserError
+from plantdoc.lineage import PARAMS
 from plantdoc.revisions import Revision
 from plantdoc.versions import dvc_hash
 from plantdoc.versions.shipped import Model
 
-# What made_from says of a model's params; its other keys are hashes.
-PARAMS = ("seed", "lr", "model", "train")
 _WHOLE = "requirements.txt"  # the one lock that there was until 7b9b9a6; records of then have its hash alone
 _AT_ONCE = 5000  # commits in one command line
 
@@ -29,22 +28,24 @@ def root() -> Path:
     Raises:
         UserError: it is in none.
     """
-    done = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True)
-    if "safe.directory" in done.stderr:  # the repository of another user: git says so, and what to do
-        raise UserError(done.stderr.strip())
+    done = git.run("rev-parse", "--show-toplevel")
+    said = done.stderr.decode(errors="replace")
+    if "safe.directory" in said:  # the repository of another user: git says so, and what to do
+        raise UserError(said.strip())
     if done.returncode:
         raise UserError(f"{Path.cwd()} is in no git repository, and the history is what is searched: run it in a clone")
-    return Path(done.stdout.strip())
+    return Path(os.fsdecode(done.stdout).strip())
 
 
 def is_shallow(root: Path) -> bool:
     """Whether the clone has a part of the history alone."""
-    return _git(root, "rev-parse", "--is-shallow-repository") == ["true"]
+    return git.text("rev-parse", "--is-shallow-repository", root=root) == "true"
 
 
 def commits(root: Path) -> list[Revision]:
     """All commits of all branches and tags, oldest first; without those of experiments and stashes."""
-    ids = _git(root, "rev-list", "--reverse", "--date-order", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all")
+    options = ("--reverse", "--date-order", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all")
+    ids = git.text("rev-list", *options, root=root).splitlines()
     return [Revision(root, commit[:10], commit) for commit in ids]
 
 
@@ -54,8 +55,9 @@ def holders(md5: str, root: Path) -> list[Revision]:
     ids = [revision.commit for revision in recorded]
     found = set()
     for start in range(0, len(ids), _AT_ONCE):
-        lines = _git(root, "grep", "-l", "-F", "-e", md5, *ids[start : start + _AT_ONCE], "--", "dvc.lock", empty=True)
-        found |= {line.partition(":")[0] for line in lines}
+        searched = ids[start : start + _AT_ONCE]
+        listed = git.text("grep", "-l", "-F", "-e", md5, *searched, "--", "dvc.lock", root=root, empty_code=1)
+        found |= {line.partition(":")[0] for line in listed.splitlines()}
     holding = [revision for revision in recorded if revision.commit in found]
     here = revisions.find(root=root)
     if md5.encode() in (here.read("dvc.lock") or b""):
@@ -96,7 +98,8 @@ def claimed(made_from: dict, root: Path) -> Revision | None:
     recorded = [*commits(root), *revisions.experiments(root)]
     # Commits that share these three give the same answer: each set is looked at once.
     names = [f"{revision.commit}:{path}" for revision in recorded for path in ("params.yaml", "dvc.yaml", "src")]
-    ids = _git(root, "cat-file", "--batch-check=%(objectname)", input="\n".join(names))
+    listed = git.text("cat-file", "--batch-check=%(objectname)", root=root, input="\n".join(names).encode())
+    ids = listed.splitlines()
     seen = set()
     for i, revision in enumerate(recorded):
         state = tuple(ids[3 * i : 3 * i + 3])
@@ -123,22 +126,26 @@ def other_params(made_from: dict, revision: Revision) -> list[str]:
 
 
 def code(revision: Revision, stage: str) -> str | None:
-    """The hash that plantdoc.lineage gives a stage's code, of a revision's files; None where one is not there."""
+    """The hash that plantdoc.lineage gives a stage's code, of a revision's files; None where a dep is not there.
+
+    The deps are those of the revision's own dvc.yaml, files until the code was put into folders: a record holds the
+    hash over the same files in both cases.
+    """
     try:
         pipeline = YAML(typ="safe").load(revision.read("dvc.yaml") or b"") or {}
     except YAMLError:
         return None
-    deps = pipeline.get("stages", {}).get(stage, {}).get("deps", ())
-    files = {dep: revision.read(dep) for dep in deps if dep.endswith(".py")}
-    if None in files.values():
+    listed = deps.code(pipeline.get("stages", {}).get(stage, {}).get("deps", ()))
+    files = revision.files(listed)
+    if any(dep not in files and not any(name.startswith(f"{dep}/") for name in files) for dep in listed):
         return None
     return hashing.of_value(sorted((name, hashlib.sha256(text).hexdigest()) for name, text in files.items()))
 
 
 def stale(revision: Revision, stage: str) -> list[str]:
     """The outputs that a stage read in another state than the one in a revision's dvc.lock."""
-    deps = {dep["path"]: dep["md5"] for dep in revision.lock[stage].get("deps", ())}
-    return [path for path, md5 in deps.items() if revision.md5(path) not in (None, md5)]
+    read = {dep["path"]: dep["md5"] for dep in revision.lock[stage].get("deps", ())}
+    return [path for path, md5 in read.items() if revision.md5(path) not in (None, md5)]
 
 
 def compare(model: Model, revision: Revision) -> Iterator[tuple[str, str]]:
@@ -193,11 +200,3 @@ def _params(revision: Revision) -> dict[str, object]:
         return revision.params
     except YAMLError:  # as of a commit made in the middle of a merge
         return {}
-
-
-def _git(root: Path, *arguments: str, input: str | None = None, empty: bool = False) -> list[str]:
-    """The lines that git prints; `empty`: code 1 says that there are none."""
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, input=input)
-    if done.returncode and not (empty and done.returncode == 1):
-        raise UserError(f"git {arguments[0]} in {root}: {done.stderr.strip()}")
-    return done.stdout.splitlines()

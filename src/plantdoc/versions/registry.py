@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import revisions
-from plantdoc.commands import git
+from plantdoc import git, revisions
 
 # The key under `artifacts:` in dvc.yaml, and what it stands for.
 ARTIFACT, MODEL = "detector", "models/detector"
@@ -26,7 +25,7 @@ class Version:
 
 def versions(root: Path | str = ".") -> list[Version]:
     """All registered versions, oldest first. Other tags, those of GTO's stages among them, are none."""
-    names = [name for name in git("tag", "--list", f"{ARTIFACT}@v*", root=root).split() if number(name)]
+    names = [name for name in git.text("tag", "--list", f"{ARTIFACT}@v*", root=root).split() if number(name)]
     return [Version(name, number(name), revisions.find(name, root)) for name in sorted(names, key=number)]
 
 
