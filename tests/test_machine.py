@@ -95,7 +95,7 @@ def check_restart(machine) -> None:
 def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path, expected, how):
     hold = tmp_path / "hold"
     hold.touch()
-    run = make_run(HOLD=str(hold))
+    run = make_run(FAKE_HOLD=str(hold))
     first = run.launch()
     run.until("training", 3)
     run.world.wait(lambda: run.store.has(f"{run.id}/checkpoint/best-2.npz"))
@@ -125,7 +125,7 @@ def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path
 def test_a_failed_training_is_told_in_its_own_words_and_tells_no_secret(make_run, swift):
     planted = {"AWS_SESSION_TOKEN": "planted-1", "MY_PASSWORD": "planted-2", "WANDB_API_KEY": "planted-3"}
     reason = "train: the loss is not finite at step 7: lower lr"
-    run = make_run(**planted, AFTER_TWO=f"print(dict(os.environ)); sys.exit({reason!r})")
+    run = make_run(**planted, FAKE_AFTER_TWO=f"print(dict(os.environ)); sys.exit({reason!r})")
     machine = run.launch()
     end = run.ended(machine)
     assert (end["state"], end["exit"], end["reason"], machine.why) == ("failed", 1, reason, "shutdown")
@@ -139,7 +139,7 @@ def test_a_failed_training_is_told_in_its_own_words_and_tells_no_secret(make_run
 
 @pytest.mark.full
 def test_a_training_that_the_system_kills_is_told_so(make_run):
-    run = make_run(AFTER_TWO="os.kill(os.getpid(), signal.SIGKILL)")
+    run = make_run(FAKE_AFTER_TWO="os.kill(os.getpid(), signal.SIGKILL)")
     end = run.ended(run.launch())
     assert (end["state"], end["reason"]) == ("failed", "the training was ended by SIGKILL (out of memory?)")
 
@@ -228,7 +228,7 @@ def test_s3_that_errs_now_and_then_changes_nothing(run, network, expected):
 def test_a_machine_gives_way_to_a_later_attempt(make_run, tmp_path):
     hold = tmp_path / "hold"
     hold.touch()
-    run = make_run(HOLD=str(hold), STEP="0.5")
+    run = make_run(FAKE_HOLD=str(hold), FAKE_STEP="0.5")
     machine = run.launch()
     run.until("training", 1)
     run.store.put(f"{run.id}/attempts/2.json", {})
@@ -257,7 +257,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(run, expected):
 
 @pytest.mark.full
 def test_a_training_that_prints_without_end_neither_fills_memory_nor_the_log(make_run, expected):
-    run = make_run(AFTER_TWO="[sys.stderr.write('x' * 1000 + chr(10)) for _ in range(20_000)]")
+    run = make_run(FAKE_AFTER_TWO="[sys.stderr.write('x' * 1000 + chr(10)) for _ in range(20_000)]")
     assert run.ended(run.launch())["state"] == "done"
     sizes = [size for key, size in run.swift.objects(run.bucket, f"runs/{run.id}/1/log/").items()]
     assert max(sizes) <= 600_000
