@@ -73,8 +73,8 @@ def test_no_progress_ends_it(make_run, training):
 
 @pytest.mark.full
 def test_a_training_longer_than_that_is_let_alone_while_it_gets_on(make_run):
-    run = make_run(FAKE_STEP="0.8")
-    assert run.ended(run.launch(stall_minutes=0.2))["state"] == "done"
+    run = make_run(FAKE_STEP="1.2")
+    assert run.ended(run.launch(stall_minutes=0.3))["state"] == "done"
 
 
 @pytest.mark.full

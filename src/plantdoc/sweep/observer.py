@@ -45,7 +45,7 @@ class Observer:
                 self.say(f"{name} done")
 
     def _look_at_training(self, now: progress.TrainingProgress) -> None:
-        if now.message and now.message != self._message:
+        if now.state not in progress.OVER and now.message != self._message:  # the last one is why it failed
             self._message = now.message
             self.say(now.message)
         if now.instance:
