@@ -11,12 +11,12 @@ after the last finished epoch and ends with the same bits. `.dvc/tmp/plantdoc/pr
 
 from __future__ import annotations
 
-import os
 import time
 
 from plantdoc import (
     checkpoint,
     cost,
+    environment,
     guard,
     hashing,
     learner,
@@ -42,7 +42,7 @@ def main() -> None:
     train_checks.refuse_without_commit()
     train_checks.refuse_frozen_random_layers(settings)
     # The instance that trains for someone has the same params and must not hand over again.
-    if settings.runner.kind == "ec2" and os.environ.get("PLANTDOC_RUNNER") != "local":
+    if settings.runner.kind == "ec2" and not environment.read().trains_for_another:
         train_handoff.hand_over(MODEL)
         return
     gpu = learner.start(settings)

@@ -63,9 +63,11 @@ class Learner:
         self.made_from, self.lr, self.half, self.epoch = made_from, settings.lr, False, 0
         self.w = begin(Path("data/tfrecords"), settings.lr, file)
 
-    def enter(self, half, state=None):
+    def resume(self, state):
+        self.w = state["w"]
+
+    def enter(self, half):
         self.half = half
-        self.w = self.w if state is None else state["w"]
 
     def train_epoch(self, epoch, mosaic, on_step):
         if epoch == 2:

@@ -12,6 +12,7 @@ import pytest
 from ec2_commands import until
 from ec2_desk import OUTPUTS
 
+from plantdoc import progress
 from plantdoc.ec2 import attempts, place
 from plantdoc.storage import remote
 
@@ -53,6 +54,11 @@ def test_from_nothing_to_outputs_in_place(desk):
 
     assert any(key.startswith("dvc/files/md5/") for key in desk.swift.objects(desk.bucket))
     assert outputs(desk.folder) == OUTPUTS
+    now = progress.read(desk.folder)
+    assert (now.state, now.run, now.epochs) == ("done", machine.run, 3)
+    assert (now.instance["id"], now.instance["type"]) == (machine.claim["instance"], "g5.xlarge")
+    assert now.instance["ended"] >= now.instance["launched"] == machine.claim["launched"]
+    assert now.message.startswith("ec2: outputs in place")
     assert not (desk.folder / "models/detector/stale.h5").exists() and not list(desk.folder.rglob("*.partial"))
     assert desk.instances() == [] and launches(desk) == 1
     lines = text.splitlines()

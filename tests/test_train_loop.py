@@ -21,9 +21,12 @@ class Recorder:
     def __init__(self, maps: list[float]):
         self.maps, self.asked, self.half, self.epoch = maps, [], False, 0
 
-    def enter(self, half, state=None):
+    def resume(self, state):
+        self.asked.append(("resume", float(state["w"])))
+
+    def enter(self, half):
         self.half = half
-        self.asked.append(("half" if half else "full", state and float(state["w"])))
+        self.asked.append("half" if half else "full")
 
     def train_epoch(self, epoch, mosaic, on_step):
         self.epoch = epoch + 1
@@ -60,22 +63,22 @@ def test_sizes_mosaic_and_validation_have_their_epochs(loop):
     made = loop([0.1, 0.2, 0.3, 0.2, 0.1], half_size=0.4, mosaic=0.5, plain_epochs=2, validate_every=2)
     done = made.run()
     assert made.learner.asked == [
-        *(("half", None), (1, 0.5), (2, 0.5)),
-        *(("full", None), (3, 0.5), (4, 0.0), "validated", (5, 0.0), "validated"),
+        *("half", (1, 0.5), (2, 0.5)),
+        *("full", (3, 0.5), (4, 0.0), "validated", (5, 0.0), "validated"),
     ]
     assert (done.epochs, done.best_epoch) == (5, 4)
     assert [("val_map" in row) for row in done.history] == [False, False, False, True, True]
     assert made.saved.best(4)[0] == 4.0
 
 
-@pytest.mark.parametrize(("finished", "first"), [(1, ("half", 1.0)), (2, ("full", 2.0)), (3, ("full", 3.0))])
+@pytest.mark.parametrize(("finished", "first"), [(1, "half"), (2, "full"), (3, "full")])
 def test_it_resumes_after_the_last_finished_epoch(loop, finished, first):
     rows = [{"box": 1.0, "class": 1.0, "lr": 0.1}] * finished
     made = loop([0.1, 0.2, 0.3, 0.4], half_size=0.5)
     made.saved.save(Progress(finished, 0, rows), {"w": np.array(float(finished))}, None)
     done = made.run()
-    assert made.learner.asked[:2] == [first, (finished + 1, made.config.mosaic)]
-    assert made.learner.asked.count(("full", None)) == (finished == 1), "from the network at half size"
+    assert made.learner.asked[:3] == [("resume", finished), first, (finished + 1, made.config.mosaic)]
+    assert made.learner.asked.count("full") == 1
     assert (made.first, done.epochs, len(done.history)) == (finished, 4, 4)
     assert (made.shown.now.resumed, made.shown.now.step, made.shown.now.steps) == (finished, 12, 12)
 
@@ -85,7 +88,7 @@ def test_a_training_that_is_done_but_for_its_outputs_trains_no_epoch(loop):
     made.run()
     again = loop([0.1, 0.2])
     again.run()
-    assert again.learner.asked == [("full", 2.0)]
+    assert again.learner.asked == [("resume", 2.0), "full"]
 
 
 def test_patience_ends_it_and_the_best_weights_stay(loop):

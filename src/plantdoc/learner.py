@@ -52,30 +52,34 @@ class Learner:
         )
         self.trainer: Trainer | None = None
         self.half = False
+        self._resumed: dict[str, np.ndarray] = {}
 
-    def enter(self, half: bool, state: dict[str, np.ndarray] | None = None) -> None:
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        """Have the first network start from the `state` of an earlier process."""
+        self._resumed = state
+
+    def enter(self, half: bool) -> None:
         """Build the network for pictures of half or of full size.
 
-        It goes on from `state`, or else from the network before it, which has the same variables; the first one without
-        a state starts with the weights of model.weights.
+        It starts from the state of the network before it, which has the same variables. The first one starts from what
+        `resume` was given, or else with the weights of model.weights.
         """
         import keras
 
         from plantdoc import detector
         from plantdoc.trainer import Trainer
 
-        if self.trainer and state is None:
-            state = self.trainer.state()
+        state = self.trainer.state() if self.trainer else self._resumed
         self.half = half
         size = self.meta.size // 2 if half else self.meta.size
         keras.utils.clear_session()  # layers' names stand in the weights file, and are counted
         with self.strategy.scope():
             form = detector.Config.of(self.settings.model, size, self.meta.classes, self.made_from)
             model = detector.Detector(form, self.preset, self.precision)
-            if self.file and state is None:
+            if self.file and not state:
                 weights.load(self.file, model.model, model.network.backbone)
         self.trainer = Trainer(model, self.settings.train, self.rate, self.strategy)
-        if state is not None:
+        if state:
             self.trainer.restore(state)
 
     def train_epoch(self, epoch: int, mosaic: float, on_step: Callable[[dict[str, float]], None]) -> dict[str, float]:

@@ -92,7 +92,7 @@ def write(progress: TrainingProgress, folder: Path | str = ".") -> None:
     progress.time = time.time()
     path = Path(folder) / PATH
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         beside.write_text(json.dumps(asdict(progress), indent=1) + "\n")
         beside.replace(path)

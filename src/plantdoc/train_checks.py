@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
-from plantdoc import params
+from plantdoc import environment, params
 from plantdoc.errors import UserError
 
 
@@ -27,7 +26,7 @@ def refuse_without_commit() -> None:
 
 def refuse_other_run(run_id: str, gpu: bool) -> None:
     """Stop on an instance that would not train what it was started for: TensorFlow cannot use its GPU, for one."""
-    wanted = os.environ.get("PLANTDOC_RUN_ID", run_id)
+    wanted = environment.read().run_id or run_id
     if wanted != run_id:
         seen = "a GPU" if gpu else "no GPU"
         raise UserError(f"this machine was started for run {wanted} and would train {run_id}: TensorFlow sees {seen}")

@@ -42,27 +42,28 @@ class Loop:
 
     def run(self) -> Progress:
         """Train to the end; the learner then has a network of full size."""
-        config, state = self.config, None
-        if found := self.saved.load():
-            self.done, state = found
-            self.first = self.done.epochs
-            log.info("train: going on after epoch %d of %d", self.first, config.epochs)
-        steps = self.learner.steps
-        quiet = 1 if sys.stderr.isatty() else 30
+        self._resume()
         self._begin_telling()
+        config, steps = self.config, self.learner.steps
+        quiet = 1 if sys.stderr.isatty() else 30
         with tqdm(
             total=config.epochs * steps, initial=self.first * steps, unit="step", mininterval=quiet, file=sys.stderr
         ) as self.bar:
             half = int(config.half_size * config.epochs)
             if self.done.epochs < half:
-                self.learner.enter(half=True, state=state)
-                self._train_until(half)
-                state = None  # the learner goes on from its own
-            self.learner.enter(half=False, state=state)
-            self._train_until(config.epochs)
+                self._train_until(half, half_size=True)
+            self._train_until(config.epochs, half_size=False)
         return self.done
 
-    def _train_until(self, end: int) -> None:
+    def _resume(self) -> None:
+        if found := self.saved.load():
+            self.done, state = found
+            self.first = self.done.epochs
+            self.learner.resume(state)
+            log.info("train: going on after epoch %d of %d", self.first, self.config.epochs)
+
+    def _train_until(self, end: int, half_size: bool) -> None:
+        self.learner.enter(half_size)
         while self.done.epochs < end and not out_of_patience(self.done, self.config.patience):
             self._one_epoch()
 
