@@ -127,9 +127,8 @@ def logs(place, arguments: argparse.Namespace) -> None:
     if not wanted:
         raise UserError(f"the run {attempts.run} has no such attempt; it has {', '.join(str(e.n) for e in every)}")
     status = attempts.status(wanted[-1]) or {}
-    for kind, text in Log().feed(Tail(attempts, wanted[-1]).read(status.get("log", 0))):
-        if kind == "line":
-            print(text)
+    for text in Log().feed(Tail(attempts, wanted[-1]).read(status.get("log", 0))):
+        print(text)
     if end := attempts.end(wanted[-1]):
         print(f"ec2: {end['state']}" + (f": {end['reason']}" if end.get("reason") else ""), file=sys.stderr)
 

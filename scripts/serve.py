@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, guard, stage
+from plantdoc import entry, environment, guard, stage
 from plantdoc.errors import UserError
 
 log = logging.getLogger("plantdoc")
@@ -131,7 +131,7 @@ def remote(arguments: argparse.Namespace):
     else:
         from plantdoc.server.public_api import PublicApi
 
-        service = PublicApi(arguments.api, os.environ.get("PLANTDOC_API_KEY"))
+        service = PublicApi(arguments.api, environment.read().api_key or None)
     try:
         return service, bundles.find().examples
     except UserError:

@@ -199,9 +199,9 @@ class Ordeal:
         return self.world.of("ordeal", self.name)
 
     def _machine_environment(self) -> dict[str, str]:
-        given = {"AWS_ENDPOINT_URL_S3": self.there.url, "LIGHT_STEP": "0.2"}
+        given = {"AWS_ENDPOINT_URL_S3": self.there.url, "FAKE_STEP": "0.2"}
         for fault in ("hang", "fail"):
-            given[f"LIGHT_{fault.upper()}"] = str(self.home / fault)
+            given[f"FAKE_{fault.upper()}"] = str(self.home / fault)
         if "bootstrap" in self.faults and not self._machines():
             given["PLANTDOC_HOME"] = str(self._broken_home())
         return given

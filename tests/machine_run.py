@@ -1,4 +1,4 @@
-"""A run whose training takes a second and whose machine is the hypervisor's: what lies in S3 before it and after it."""
+"""A run that trains by fake_learner.py on a machine of the hypervisor's: what lies in S3 before it and after it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fake_learner
 import hypervisor
 import miniature
 from aws_server import AWS
@@ -19,73 +20,22 @@ from plantdoc import hashing, lineage, params, runs
 from plantdoc.ec2 import archive
 from plantdoc.machine import userdata
 
-# By formula, but with the real checkpoints, bar, epoch lines and outputs. HOLD holds epoch 3 until that file is gone.
-TRAIN = """
-import os, signal, sys, time
-from pathlib import Path
-
-import numpy as np
-from tqdm import tqdm
-
-from plantdoc import checkpoint, cost, guard, lineage, params, stage, weights, workspace
-
-STEPS = 5
-
-def main():
-    guard.end_on_terminate()
-    settings = params.load()
-    print("the environment:", sorted(os.environ.items()), file=sys.stderr)
-    exec(os.environ.get("AT_START", ""))
-    with weights.located(settings.model.weights) as (_, file):
-        made_from = lineage.made_from("train", settings, file, bool(cost.gpus()))
-        start = float(len(file.read_bytes())) if file else 0.0
-    saved = checkpoint.Checkpoint(workspace.main_root() / ".dvc/tmp/plantdoc" / lineage.run_id(made_from))
-    progress, arrays = saved.load() or (checkpoint.Progress(), {"w": np.full(20_000, start + settings.lr)})
-    if progress.epochs:
-        print(f"train: going on after epoch {progress.epochs}", file=sys.stderr)
-    epochs = settings.train.epochs
-    with tqdm(total=epochs * STEPS, initial=progress.epochs * STEPS, unit="step", mininterval=0) as bar:
-        while progress.epochs < epochs:
-            bar.set_description(f"epoch {progress.epochs + 1}/{epochs}")
-            for step in range(STEPS):
-                arrays["w"] = np.sin(arrays["w"] * 3 + step)
-                time.sleep(float(os.environ.get("STEP", 0.02)))
-                bar.update()
-            progress.epochs += 1
-            while progress.epochs == 3 and Path(os.environ.get("HOLD", "/none")).exists():
-                time.sleep(0.02)
-            score = 1 - abs(progress.epochs - 3) / 10
-            best = None
-            if progress.epochs <= 3:
-                progress.best_epoch, best = progress.epochs, [arrays["w"]]
-            progress.history.append({"val_map": score})
-            saved.save(progress, arrays, best)
-            bar.write(f"epoch {progress.epochs}: box 0.1, val mAP 0.1, mAP@50 {score:.4f}", file=sys.stderr)
-            if progress.epochs == 2:
-                exec(os.environ.get("AFTER_TWO", ""))
-    with stage.replacing("models/detector") as folder:
-        (folder / "detector.weights.h5").write_bytes(saved.best(progress.best_epoch)[0].tobytes())
-        (folder / "config.json").write_text("{}")
-    with stage.replacing("results/train/live") as folder:
-        (folder / "curve.tsv").write_text("step\\n")
-    Path("results/train/metrics.json").write_text("{}")
-    cost.record("train", "models/detector", minutes=0.01)
-    saved.remove()
-
-stage.run(main)
-"""
 OUTPUTS = {
     "models/detector/config.json",
     "models/detector/detector.weights.h5",
-    "results/train/live/curve.tsv",
+    "results/train/live/plots/metrics/train/box.tsv",
+    "results/train/live/plots/metrics/train/class.tsv",
+    "results/train/live/plots/metrics/train/lr.tsv",
+    "results/train/live/plots/metrics/val/map.tsv",
+    "results/train/live/plots/metrics/val/map50.tsv",
     "results/train/metrics.json",
 }
 
 
 def repository(folder: Path, **overrides: object) -> Path:
-    """A miniature with the training above, its data in place, and a dvc.lock that has their hashes."""
-    miniature.make(folder, runner__kind="ec2", **overrides)
-    (folder / "src/train.py").write_text(TRAIN)
+    """A miniature that trains by fake_learner.py, its data in place, and a dvc.lock that has their hashes."""
+    miniature.make(folder, **({"runner__kind": "ec2", "train__half_size": 0.0} | overrides))
+    fake_learner.install(folder)
     data = folder / "data/tfrecords"
     data.mkdir(parents=True)
     for name in ("train-00000.tfrecord", "val-00000.tfrecord", "meta.json"):

@@ -30,6 +30,13 @@ def test_only_the_newest_best_is_kept_and_nothing_after_removal(tmp_path):
     assert not saved.folder.exists()
 
 
+def test_the_best_epoch_is_the_first_with_the_highest_score():
+    progress = Progress()
+    for row in ({}, {"val_map": 0.0}, {"val_map": 0.25}, {"val_map": 0.25}, {}, {"val_map": 0.125}):
+        progress.finish_epoch(row)
+    assert (progress.epochs, progress.best_epoch) == (6, 3)
+
+
 def test_killed_while_writing_leaves_the_state_before(tmp_path, monkeypatch):
     saved = Checkpoint(tmp_path / "run")
     saved.save(Progress(1, 1, []), {"x": np.zeros(4)}, best=[np.zeros(1)])
@@ -45,12 +52,3 @@ def test_killed_while_writing_leaves_the_state_before(tmp_path, monkeypatch):
     assert progress.epochs == 1
     np.testing.assert_array_equal(arrays["x"], np.zeros(4))
     np.testing.assert_array_equal(saved.best(1)[0], np.zeros(1))
-
-
-def test_patience_counts_epochs_since_the_best():
-    import train
-
-    assert not train.out_of_patience(Progress(9, 2, []), patience=0)
-    assert not train.out_of_patience(Progress(4, 2, []), patience=3)
-    assert train.out_of_patience(Progress(5, 2, []), patience=3)
-    assert not train.out_of_patience(Progress(5, 0, []), patience=3)

@@ -134,7 +134,7 @@ def test_four_trials_run_on_four_machines_at_once(world, origin, tmp_path):
     """None of them ends before all have begun: what they take together is what one takes."""
     hold = tmp_path / "hold"
     hold.touch()
-    world.by_tag["four"] = {"LIGHT_HOLD": str(hold)}
+    world.by_tag["four"] = {"FAKE_HOLD": str(hold)}
     folder = light.copy(origin, tmp_path / "four", runner__kind="ec2", runner__tags={"trials": "four"})
     miniature.git(folder, "commit", "-q", "-a", "-m", "on EC2")
     command = world.start(folder, "python", "scripts/sweep.py", "lr=0.52,0.53,0.54,0.55", "--jobs", "4")

@@ -105,7 +105,7 @@ def test_s3_that_is_gone_for_good(world, origin, expected, tmp_path):
     hold.touch()
     folder = light.copy(origin, tmp_path / "clone", runner__kind="ec2", runner__tags={"of": "gone"}, train__ema=0.5)
     with s3_faults.running(world.swift) as network:
-        world.by_tag["gone"] = {"AWS_ENDPOINT_URL_S3": network.url, "LIGHT_HOLD": str(hold)}
+        world.by_tag["gone"] = {"AWS_ENDPOINT_URL_S3": network.url, "FAKE_HOLD": str(hold)}
         command = world.start(folder, "python", "src/train.py", network=network)
         world.wait(lambda: "epoch 3: box" in command.text)
         network.down()

@@ -12,6 +12,7 @@ import pytest
 from ec2_commands import until
 from ec2_desk import OUTPUTS
 
+from plantdoc import progress
 from plantdoc.ec2 import attempts, place
 from plantdoc.storage import remote
 
@@ -46,13 +47,18 @@ def test_from_nothing_to_outputs_in_place(desk):
     machine = desk.machine()
     machine.says("", phase="environment")
     command.shows("setting up the environment")
-    machine.says(f"train: weights: 3 of 3 matched\r\nepoch 1/3:  33%|### | 1/3\r{EPOCH}\r\n")
+    machine.says(f"train: weights: 3 of 3 matched\r\n{EPOCH}\r\n")
     command.shows(EPOCH)
     machine.finishes()
     text = command.ends(0)
 
     assert any(key.startswith("dvc/files/md5/") for key in desk.swift.objects(desk.bucket))
     assert outputs(desk.folder) == OUTPUTS
+    now = progress.read(desk.folder)
+    assert (now.state, now.run, now.epochs) == ("done", machine.run, 3)
+    assert (now.instance["id"], now.instance["type"]) == (machine.claim["instance"], "g5.xlarge")
+    assert now.instance["ended"] >= now.instance["launched"] == machine.claim["launched"]
+    assert now.message.startswith("ec2: outputs in place")
     assert not (desk.folder / "models/detector/stale.h5").exists() and not list(desk.folder.rglob("*.partial"))
     assert desk.instances() == [] and launches(desk) == 1
     lines = text.splitlines()

@@ -5,55 +5,46 @@ from __future__ import annotations
 import io
 
 import pytest
-from tqdm import tqdm
 
-from plantdoc.ec2.screen import Log, Screen
+from plantdoc.ec2.screen import Log, Screen, bar
+from plantdoc.progress import TrainingProgress
 
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
+PRINTED = (
+    f"train: weights matched\n\r  10%|# | 1/9\r  20%|## | 2/9\r\x1b[K{EPOCH}\r\n\n\x1b[31mBlätter\x1b[0m: größer\r\n"
+)
 
 
-def printed(steps: int = 3) -> bytes:
-    """What a training with tqdm writes to a terminal."""
-    out = io.StringIO()
-    with tqdm(total=steps, file=out, ncols=60, mininterval=0, desc="epoch 1/3", unit="step") as bar:
-        for _ in range(steps):
-            bar.update()
-        bar.write(EPOCH, file=out)
-    return out.getvalue().replace("\n", "\r\n").encode()
-
-
-def test_lines_and_bars_are_told_apart():
-    seen = list(Log().feed(printed()))
-    lines = [text for kind, text in seen if kind == "line"]
-    assert lines[0] == EPOCH and lines[1].startswith("epoch 1/3: 100%|") and len(lines) == 2
+def test_lines_are_what_is_left_to_be_seen_of_them():
+    assert Log().feed(PRINTED.encode()) == ["train: weights matched", EPOCH, "Blätter: größer"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 def test_it_does_not_matter_where_pieces_are_cut(size):
-    content = printed() + "Blätter: größer\r\n".encode()
-    whole = [text for kind, text in Log().feed(content) if kind == "line"]
-    log = Log()
+    content, log = PRINTED.encode(), Log()
     pieces = [content[i : i + size] for i in range(0, len(content), size)]
-    seen = [event for piece in pieces for event in log.feed(piece)]
-    assert [text for kind, text in seen if kind == "line"] == whole and whole[-1] == "Blätter: größer"
-    assert any(text.startswith("epoch 1/3: ") for kind, text in seen if kind == "bar")
+    assert [line for piece in pieces for line in log.feed(piece)] == Log().feed(content)
 
 
-def test_the_bar_that_is_not_finished_is_the_last_state():
+def test_a_line_that_has_not_ended_is_not_shown_yet():
     log = Log()
-    assert list(log.feed(b"\repoch 1/3:  10%|# | 1/9\repoch 1/3:  20%|## | 2/9")) == [
-        ("bar", "epoch 1/3:  20%|## | 2/9")
-    ]
-    assert list(log.feed(b"\r\x1b[A\x1b[K   \r")) == [("bar", "epoch 1/3:  20%|## | 2/9")]
+    assert log.feed(b"epoch 1: b") == []
+    assert log.feed(b"ox 0.5\n") == ["epoch 1: box 0.5"]
 
 
-def test_plain_output_has_lines_and_no_bar():
+def test_the_bar_says_how_far_the_training_is():
+    now = TrainingProgress(epoch=2, epochs=4, step=15, steps=40, seconds_left=90.0, losses={"box": 0.5124})
+    assert bar(now) == "epoch 2/4: 38%, step 15/40, 1.5 min left, box 0.512"
+    now.history, now.seconds_left = [{"val_map": 0.1, "val_map50": 0.25}, {"box": 1.0}], None
+    assert bar(now) == "epoch 2/4: 38%, step 15/40, box 0.512, val mAP@50 0.2500"
+    assert bar(TrainingProgress()) == bar(TrainingProgress(epochs=4, steps=40)) == ""
+
+
+def test_without_a_terminal_there_is_no_bar():
     out = io.StringIO()
     screen = Screen(terminal=False, stream=out)
-    screen.bar("epoch 1/3:  10%|#", "[1 min]")
-    for kind, text in Log().feed(printed()):
-        if kind == "line":
-            screen.line(text)
+    screen.bar("epoch 1/3: 10%", "[1 min]")
+    screen.line(EPOCH)
     assert out.getvalue() == EPOCH + "\n"
 
 
@@ -61,8 +52,8 @@ def test_a_terminal_has_the_bar_with_minutes_and_dollars_below(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     out = io.StringIO()
     screen = Screen(terminal=True, stream=out)
-    screen.bar("epoch 1/3:  10%|#         | 1/9 [00:01<00:08,  1.0step/s]", "[1.0 min, $0.01]")
-    assert out.getvalue() == "\repoch 1/3:  10%|#      [1.0 min, $0.01]\x1b[K"
+    screen.bar("epoch 1/3: 10%, step 1/9, 0.1 min left, box 0.5", "[1.0 min, $0.01]")
+    assert out.getvalue() == "\repoch 1/3: 10%, step 1 [1.0 min, $0.01]\x1b[K"
     assert len(out.getvalue().removeprefix("\r").removesuffix("\x1b[K")) < 40
     screen.line(EPOCH)
     assert out.getvalue().endswith(f"\r\x1b[K{EPOCH}\n")

@@ -84,6 +84,18 @@ def test_losses_ignore_padding_and_survive_pictures_without_boxes(tf, family):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["yolov8", "retinanet", "compact"])
+def test_pretrained_weights_are_for_the_backbone_without_what_the_pyramid_adds(tf, family):
+    from plantdoc import kerascv
+
+    network = kerascv.build(family, "mobilenet_v2", "xs", S, CLASSES)
+    assert network.backbone.name.startswith("mobilenetv2")
+    assert not [layer.name for layer in network.backbone.layers if layer.name.startswith("lateral_")]
+    shared = {id(variable) for variable in network.model.variables}
+    assert {id(variable) for variable in network.backbone.trainable_variables} & shared
+
+
+@pytest.mark.slow
 def test_half_precision_keeps_losses_and_boxes_in_float32(tf):
     from plantdoc import kerascv
 

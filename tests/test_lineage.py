@@ -13,8 +13,7 @@ import miniature
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-import train
-from plantdoc import cost, deps, hashing, lineage, locks, params
+from plantdoc import cost, deps, hashing, lineage, locks, params, train_checks
 from plantdoc.ec2 import instance_types
 from plantdoc.errors import UserError
 from plantdoc.machine import inputs
@@ -226,11 +225,11 @@ def test_a_machine_without_a_gpu_refuses_a_run_for_one(repository, monkeypatch):
 
 
 def test_a_training_whose_tensorflow_does_not_see_the_machines_gpu_stops(monkeypatch):
-    train.refuse_other_run("a", gpu=False)  # a computer of one's own has no run to train
+    train_checks.refuse_other_run("a", gpu=False)  # a computer of one's own has no run to train
     monkeypatch.setenv("PLANTDOC_RUN_ID", "a")
-    train.refuse_other_run("a", gpu=True)
+    train_checks.refuse_other_run("a", gpu=True)
     with pytest.raises(UserError, match=r"started for run a and would train b: TensorFlow sees no GPU"):
-        train.refuse_other_run("b", gpu=False)
+        train_checks.refuse_other_run("b", gpu=False)
 
 
 def test_gpus_are_those_of_the_driver(tmp_path, monkeypatch):

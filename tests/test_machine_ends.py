@@ -40,7 +40,7 @@ def processes(machine, *words: str) -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_the_timer_ends_it(make_run):
-    run = make_run(minute=4.0, AT_START=DEAF)
+    run = make_run(minute=4.0, FAKE_AT_START=DEAF)
     machine = run.launch(minutes=2)
     run.ended(machine)
     assert machine.why == "shutdown"
@@ -50,7 +50,7 @@ def test_the_timer_ends_it(make_run):
 @pytest.mark.full
 def test_its_own_deadline_ends_it_with_a_word_and_keeps_the_last_epoch(make_run, tmp_path):
     (tmp_path / "hold").touch()
-    run = make_run(HOLD=str(tmp_path / "hold"))
+    run = make_run(FAKE_HOLD=str(tmp_path / "hold"))
     machine = run.launch(deadline=30)
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
@@ -63,7 +63,7 @@ def test_its_own_deadline_ends_it_with_a_word_and_keeps_the_last_epoch(make_run,
     [pytest.param(HANGS, marks=pytest.mark.slow, id="hangs"), pytest.param(DEAF, marks=pytest.mark.full, id="deaf")],
 )
 def test_no_progress_ends_it(make_run, training):
-    run = make_run(AFTER_TWO=training)
+    run = make_run(FAKE_AFTER_TWO=training)
     machine = run.launch(stall_minutes=0.2)
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
@@ -73,8 +73,8 @@ def test_no_progress_ends_it(make_run, training):
 
 @pytest.mark.full
 def test_a_training_longer_than_that_is_let_alone_while_it_gets_on(make_run):
-    run = make_run(STEP="0.8")
-    assert run.ended(run.launch(stall_minutes=0.2))["state"] == "done"
+    run = make_run(FAKE_STEP="1.2")
+    assert run.ended(run.launch(stall_minutes=0.3))["state"] == "done"
 
 
 @pytest.mark.full
@@ -117,7 +117,7 @@ def test_a_machine_with_a_gpu_ends_before_it_installs_anything_for_a_run_without
 
 def test_the_death_of_the_agent_ends_it(make_run, tmp_path):
     (tmp_path / "hold").touch()
-    run = make_run(HOLD=str(tmp_path / "hold"))
+    run = make_run(FAKE_HOLD=str(tmp_path / "hold"))
     machine = run.launch()
     run.until("training", 3)
     for process in processes(machine, "scripts/machine.py"):
@@ -130,7 +130,7 @@ def test_the_death_of_the_agent_ends_it(make_run, tmp_path):
 @pytest.mark.full
 def test_the_watch_ends_it_when_nothing_else_is_left(make_run, tmp_path):
     (tmp_path / "hold").touch()
-    run = make_run(HOLD=str(tmp_path / "hold"))
+    run = make_run(FAKE_HOLD=str(tmp_path / "hold"))
     machine = run.launch(stall_minutes=0.2)
     run.until("training", 2)
     shells = [p for p in processes(machine, "bash") if p.ppid() == machine.process.pid]
@@ -146,7 +146,7 @@ def test_the_watch_ends_it_when_nothing_else_is_left(make_run, tmp_path):
 def test_s3_gone_for_good_ends_it(make_run, network, tmp_path):
     hold = tmp_path / "hold"
     hold.touch()
-    run = make_run(HOLD=str(hold), AWS_MAX_ATTEMPTS="1", PLANTDOC_BEAT="0.05")
+    run = make_run(FAKE_HOLD=str(hold), AWS_MAX_ATTEMPTS="1", PLANTDOC_BEAT="0.05")
     machine = run.launch()
     run.world.wait(lambda: run.store.has(f"{run.id}/checkpoint/last.npz"))
     network.down()
@@ -165,7 +165,7 @@ def test_s3_gone_from_the_first_ends_it(make_run, network):
 
 @pytest.mark.full
 def test_s3_gone_for_a_while_loses_no_word(make_run, network):
-    run = make_run(STEP="0.2", AWS_MAX_ATTEMPTS="1")
+    run = make_run(FAKE_STEP="0.2", AWS_MAX_ATTEMPTS="1")
     machine = run.launch()
     run.until("training", 2)
     network.down()
@@ -195,7 +195,7 @@ def test_what_ends_it_is_armed_before_anything_else(run):
 @pytest.mark.full
 def test_signals_do_not_kill_user_data_before_it_has_ended_the_machine(make_run, tmp_path):
     (tmp_path / "hold").touch()
-    run = make_run(HOLD=str(tmp_path / "hold"))
+    run = make_run(FAKE_HOLD=str(tmp_path / "hold"))
     machine = run.launch()
     run.until("training", 3)
     shells = processes(machine, "bash")

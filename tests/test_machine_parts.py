@@ -1,4 +1,4 @@
-"""The training machine's parts: what it reads from the bar, how it sends log and checkpoints, how it starts."""
+"""The training machine's parts: what it tells of the training, how it sends log and checkpoints, how it starts."""
 
 from __future__ import annotations
 
@@ -21,23 +21,16 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from plantdoc import checkpoint
+from plantdoc import checkpoint, progress
 from plantdoc.errors import UserError
 from plantdoc.machine import persistence, terminal, userdata
-from plantdoc.machine.bar import Position, Reader
 from plantdoc.machine.epochs import Epochs
 from plantdoc.machine.heartbeat import Heartbeat
 from plantdoc.machine.job import Interrupted, Job
+from plantdoc.machine.last_line import LastLine
 from plantdoc.machine.terminal import Terminal
 
 OUT = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
-PRINTED = (
-    "train: W&B is off\n"
-    "epoch 1/3:   0%|          | 0/12 [00:00<?, ?step/s]\r"
-    "epoch 1/3:  17%|█▋        | 2/12 [00:01<00:05,  1.99step/s, box=3.100, class=0.7]\r"
-    "                    \repoch 1: box 3.100, class 0.700, val mAP 0.0312, mAP@50 0.0871, the best so far\n"
-    "epoch 2/3:  42%|████▏     | 5/12 [00:02<00:03,  2.00step/s, box=2.900, class=0.6]"
-)
 
 
 class Memory:
@@ -70,33 +63,61 @@ def job(tmp_path) -> Job:
     return Job("bucket", "0123456789abcdef", 1, "dvc", "", tmp_path / "progress", beat=0.01)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_the_position_is_read_however_the_output_is_cut(size):
-    reader, moved = Reader(), 0
-    output = PRINTED.encode()
+ROWS = [{"box": 3.1, "class": 0.7, "lr": 0.1, "val_map": 0.0312, "val_map50": 0.0871}]
+
+
+@pytest.fixture
+def heart(job, tmp_path, monkeypatch) -> Heartbeat:
+    """That of a machine whose training runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return Heartbeat(Memory(), job)
+
+
+def test_the_status_has_what_the_training_wrote(heart, job):
+    heart.send()
+    status = heart.store.objects[job.key("status.json")]
+    assert (status["phase"], status["epoch"], status["step"], status["val_map50"]) == ("inputs", 0, 0, None)
+    written = progress.TrainingProgress(epoch=2, epochs=3, step=5, steps=12, history=ROWS, losses={"box": 2.9})
+    progress.write(written)
+    heart.enter("training")
+    heart.send()
+    status = heart.store.objects[job.key("status.json")]
+    assert (status["phase"], status["epoch"], status["epochs"], status["step"]) == ("training", 2, 3, 5)
+    assert status["val_map50"] == 0.0871
+    read = progress.of(status)
+    assert (read.history, read.losses, read.steps) == (ROWS, {"box": 2.9}, 12)
+
+
+def test_only_a_step_or_an_epoch_more_is_progress(heart, job):
+    def is_progress(step: int, history: list) -> bool:
+        job.progress.unlink(missing_ok=True)
+        progress.write(progress.TrainingProgress(step=step, history=history, message="whatever it says"))
+        heart.look()
+        return job.progress.exists()
+
+    heart.look()
+    assert not job.progress.exists(), "there is no file yet"
+    heart.hear(b"still here\n" * 1000)
+    assert not job.progress.exists(), "what it prints does not count"
+    assert not is_progress(0, [])
+    assert is_progress(1, [])
+    assert not is_progress(1, [])
+    assert is_progress(1, ROWS), "an epoch ends when it is validated, some time after its last step"
+    assert not is_progress(1, ROWS) and not is_progress(0, ROWS)
+    assert is_progress(2, ROWS)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_the_last_line_is_the_last_in_words_however_the_output_is_cut(size):
+    last, output = LastLine(), "Traceback\n\x1b[31mValueError: \x1b[0mnö\n\n\r      \r".encode()
     for start in range(0, len(output), size):
-        moved += reader.feed(output[start : start + size])
-    reader.close()
-    assert reader.position == Position(epoch=2, epochs=3, step=5, steps=12, val_map50=0.0871)
-    assert reader.message == "epoch 1: box 3.100, class 0.700, val mAP 0.0312, mAP@50 0.0871, the best so far"
-    assert moved >= 1
-
-
-def test_what_only_repeats_itself_is_no_progress():
-    reader = Reader()
-    assert reader.feed(PRINTED.encode() + b"\r")
-    for again in (PRINTED.encode() + b"\r", b"still here\n" * 1000, b"epoch 1: once more\n", b"x" * 100_000):
-        assert not reader.feed(again)
-    assert len(reader._open) <= 4096
-    assert reader.feed("\repoch 2/3:  50%|█████     | 6/12 [00:03<00:03]\r".encode())
-    assert reader.feed(b"epoch 2: box 2.0\n")
-
-
-def test_the_message_is_the_last_line_in_words():
-    reader = Reader()
-    reader.feed(b"Traceback\n\x1b[31mValueError: \x1b[0mno\n\n\r  5%|   | 1/20 [00:00]\r      \r")
-    reader.close()
-    assert reader.message == "ValueError: no"
+        last.feed(output[start : start + size])
+    assert last.text == "ValueError: nö"
+    last.feed(b"x" * 100_000)
+    assert len(last._open) <= 4096
+    last.feed(b"the end")
+    last.close()
+    assert last.text.endswith("the end")
 
 
 def test_no_piece_of_the_log_is_lost_or_out_of_turn_when_s3_errs(job):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from plantdoc import params
+from plantdoc.errors import UserError
 
 LR = 0.01
 
@@ -98,3 +101,27 @@ def test_on_a_matrix_muon_is_that_of_keras(tf, shape):
     usual = keras.optimizers.Muon().zeropower_via_newtonschulz5(gradient, 5) * 0.2 * max(shape) ** 0.5
     ours = ConvMuon().zeropower_via_newtonschulz5(gradient[None, None], 5)
     np.testing.assert_allclose(ours[0, 0], usual, atol=1e-4)
+
+
+def test_another_keras_is_refused_with_what_to_do():
+    from plantdoc import keras_private
+
+    keras_private.check()
+    keras_private.check(f"{keras_private.TESTED}.99")
+    with pytest.raises(UserError, match=r"Keras 4\.0\.1 is installed.*tested with .*`make setup`"):
+        keras_private.check("4.0.1")
+
+
+def test_the_locked_keras_is_the_tested_one(root):
+    from plantdoc import keras_private
+
+    pinned = re.findall(r"(?m)^keras==(\S+)", (root / "requirements-train.txt").read_text())
+    assert [version.rpartition(".")[0] for version in pinned] == [keras_private.TESTED]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("muon", "ConvMuon"), ("adamw", "ScaledAdamW"), ("sgd", "ScaledSGD")])
+def test_each_kind_is_a_class_with_a_name(tf, root, kind, name):
+    from plantdoc.optimizer import optimizer
+
+    config = params.load(root / "params.yaml").train.model_copy(update={"optimizer": kind})
+    assert type(optimizer(config, [1.0])).__qualname__ == name

@@ -21,7 +21,7 @@ import pytest
 import tiny
 from reachable import ROOT
 
-from plantdoc import commands, entry, imports, stage
+from plantdoc import commands, entry, imports, stage, train_checks
 from plantdoc.doctor import checks, checks_shell
 from plantdoc.errors import UserError
 from plantdoc.report import dvc_files
@@ -359,10 +359,7 @@ def test_a_sweep_in_a_shallow_clone_with_changes_works(tmp_path):
 def test_what_git_says_of_another_users_repository_is_passed_on(here, monkeypatch):
     """M10: the remedy is safe.directory, and not a first commit."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    train = importlib.util.spec_from_file_location("train", ROOT / "src/train.py")
-    module = importlib.util.module_from_spec(train)
-    train.loader.exec_module(module)
-    refusing = (lambda: script("sweep").refuse_unready(here), module.refuse_without_commit, origin.root)
+    refusing = (lambda: script("sweep").refuse_unready(here), train_checks.refuse_without_commit, origin.root)
     for ask in (*refusing, lambda: checks.git("repro"), lambda: find("main"), commands.repository):
         with pytest.raises(UserError, match=r"dubious ownership(.|\n)*git config --global --add safe\.directory"):
             ask()
@@ -393,10 +390,9 @@ def test_without_a_name_and_address_nothing_starts_that_ends_in_a_commit(here, n
 
 def test_the_reason_of_a_failed_trial_is_not_dvcs_footer():
     lines = ["train: the loss is not finite", "ERROR: failed to reproduce 'train': failed to run", ""]
-    reason = ""
-    for line in (*lines, "Having any troubles? Hit us up at https://dvc.org/support, we are always happy to help!"):
-        reason = trial.latest(line, reason)
-    assert reason == lines[0]
+    lines.append("Having any troubles? Hit us up at https://dvc.org/support, we are always happy to help!")
+    assert trial.reason("\n".join(lines)) == lines[0]
+    assert trial.reason("\n \n") == "dvc ended without a word"
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_each_trial_has_its_lines(swept):
     said = [
         line.removeprefix(f"{best}: ").split(" in ")[0] for line in done.stdout.splitlines() if line.startswith(best)
     ]
-    assert said == ["started", "train", "evaluate", "deploy", "done"]
+    assert said == ["started", "train done", "evaluate done", "deploy done", "done"]
     score = r"val mAP@50 0\.6000, test mAP@50 0\.5400"
     assert re.search(rf"^{best}: done in \d+\.\d min: {score}", done.stdout, re.MULTILINE)
 
@@ -192,7 +192,7 @@ def test_ctrl_c_ends_the_trials_with_one_line(repository, tmp_path):
     assert not psutil.pid_exists(pids(log, "0.3")[0])
     assert copies(repository) == []
     assert (tmp_path / "sweep.log").read_text().splitlines()[-2:] == [
-        "lr-0.3: train",
+        "lr-0.3: started",
         "sweep: interrupted",
     ]
 

@@ -1,14 +1,16 @@
 """A sweep on machines: where trials train is no part of them, what they cost is told, and money ends it.
 
-What EC2 would print and charge is made up by the train stage here; test_ec2.py runs the chain with machines.
+What EC2 would say and charge is made up by the train stage here; test_ec2.py runs the chain with machines.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.util
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,22 +20,24 @@ import miniature
 import pytest
 import tiny
 
-from plantdoc import params, revisions
+from plantdoc import params, progress, revisions
 from plantdoc.errors import UserError
+from plantdoc.progress import TrainingProgress
 from plantdoc.sweep import board, leash, machines, place, snapshot, trial
+from plantdoc.sweep.observer import Observer
 
 pytest_plugins = ["ec2_fixtures"]
 BUCKET = "sweep-leaves"
 BASE = params.read(miniature.ROOT / "params.yaml")
-STARTED = "ec2: machine i-1: g5.xlarge in us-east-1a, spot, $36.0000 an hour; ends by itself by 14:00"
-EPOCH = "epoch 2: box 1.234, class 0.567, val mAP 0.1000, mAP@50 0.2500, the best so far"
-# What a train stage with a machine prints and records, whichever lr; a second trial takes a machine on demand.
-TRAIN = f"""
+# What a train stage with an instance writes and records, whichever lr.
+TRAIN = """
 if params["runner"]["kind"] == "ec2":
-    print({STARTED!r})
-    print("ec2: training")
-    print({EPOCH!r})
-    print("ec2: outputs in place", flush=True)
+    rows = [{"box": 1.2, "class": 0.6}, {"box": 1.1, "class": 0.5, "val_map": 0.1, "val_map50": 0.25}]
+    where = {"id": "i-1", "type": "g5.xlarge", "zone": "us-east-1a", "spot": True, "price": 36.0}
+    progress.write(progress.TrainingProgress(
+        state="training", epoch=2, epochs=3, history=rows, message="ec2: sent the code",
+        instance=where | {"launched": time.time()},
+    ))
 """
 COST = (
     'cost(pictures_per_second=10.0, **({"dollars": 1.5, "machine": "g5.xlarge in us-east-1a, spot"} if on_ec2 else {}))'
@@ -70,12 +74,12 @@ def test_where_trials_run_is_no_part_of_them_and_money_stops_new_ones(repository
     before = done.stdout.partition("lr-0.2: started")[0]
     assert "pushed" in before and "pushed" not in done.stdout.removeprefix(before)
     assert any(name.startswith("dvc/files/md5/") for name in swift.objects(BUCKET))
-    # one line for the machine, which tells more as there is more to tell
     lines = [line for line in done.stdout.splitlines() if line.startswith("lr-0.2: ")]
-    assert len(lines) > 2, done.stdout
-    assert lines[2] == "lr-0.2: g5.xlarge in us-east-1a, spot, epoch 0/3, 0.0 min, $0.00"
-    assert "lr-0.2: ec2: training" in lines
-    assert "lr-0.2: g5.xlarge in us-east-1a, spot, epoch 2/3, val mAP@50 0.2500, 0.0 min, $0.0" in done.stdout
+    assert lines[1] == "lr-0.2: ec2: sent the code", lines
+    assert re.match(
+        r"lr-0\.2: g5\.xlarge in us-east-1a, spot, epoch 2/3, val mAP@50 0\.2500, \d\.\d min, \$\d\.", lines[2]
+    )
+    assert lines[3] == "lr-0.2: train done"
     assert "test mAP@50 0.5400, $1.50" in done.stdout
     # the budget
     assert "lr-0.4: not started: the sweep has cost $3.00 of $2.00" in done.stdout
@@ -179,35 +183,106 @@ class Clock:
         return self.now
 
 
-def test_a_machine_is_told_as_the_trial_tells_of_it():
+ROWS = [{"box": 1.0, "class": 1.0}, {"box": 1.0, "class": 1.0, "val_map": 0.1, "val_map50": 0.25}]
+FIRST = {"id": "i-1", "type": "g5.xlarge", "zone": "us-east-1a", "spot": True, "price": 36.0, "launched": 1000.0}
+
+
+def test_an_instance_is_told_as_the_progress_file_tells_of_it():
     clock = Clock()
     machine = machines.Machine(20, clock)
-    assert not machine.hear("epoch 1: box 1.0, class 1.0"), "of a training here"
-    assert machine.hear(STARTED)
-    clock.now = 90
-    assert machine.hear(EPOCH)
+    clock.now = 1000
+    assert not machine.hear(TrainingProgress(state="training", epoch=2, history=ROWS)), "a training here"
+    assert not machine.runs
+    assert machine.hear(TrainingProgress(state="environment", instance=FIRST))
+    clock.now = 1060
+    assert machine.told() == "g5.xlarge in us-east-1a, spot, setting up the environment, 1.0 min, $0.60"
+    assert machine.hear(TrainingProgress(state="training", epoch=2, history=ROWS, instance=FIRST)) and machine.runs
+    clock.now = 1090
     assert machine.told() == "g5.xlarge in us-east-1a, spot, epoch 2/20, val mAP@50 0.2500, 1.5 min, $0.90"
-    assert machine.hear("epoch 3: box 1.0, class 1.0"), "of an epoch that was not validated"
+    more = TrainingProgress(state="training", epoch=3, step=7, history=[*ROWS, ROWS[0]], instance=FIRST)
+    assert machine.hear(more), "an epoch that was not validated"
     assert "epoch 3/20, val mAP@50 0.2500" in machine.told()
-    assert not machine.hear("ec2: training") and not machine.hear("Running stage 'evaluate':")
+    assert not machine.hear(dataclasses.replace(more, step=8, seconds_left=3.0)), "a step is nothing to tell"
 
 
-def test_the_next_machine_of_a_trial_adds_to_what_it_costs():
+def test_the_next_instance_of_a_trial_adds_to_what_it_costs():
     clock = Clock()
     machine = machines.Machine(20, clock)
-    machine.hear(STARTED)
-    clock.now = 100
-    machine.hear("ec2: the machine was taken away: spot interruption")
-    assert machine.told() == "g5.xlarge in us-east-1a, spot, ended, epoch 0/20, 1.7 min, $1.00"
-    clock.now = 500  # a while without one costs nothing
-    machine.hear("ec2: machine i-2: g4dn.xlarge in us-east-1b, on demand, $72.0000 an hour; ends by itself by 14:00")
-    clock.now = 550
-    machine.hear("ec2: machine i-2: g4dn.xlarge in us-east-1b, on demand, $72.0000 an hour; ends by itself by 14:00")
-    clock.now = 600
+    machine.hear(TrainingProgress(instance=FIRST))
+    clock.now = 5000
+    assert machine.hear(TrainingProgress(instance=FIRST | {"ended": 1100.0}))
+    assert machine.told() == "g5.xlarge in us-east-1a, spot, ended, starting, 1.7 min, $1.00"
+    second = FIRST | {"id": "i-2", "type": "g4dn.xlarge", "spot": False, "price": 72.0, "launched": 5000.0}
+    machine.hear(TrainingProgress(instance=second, minutes=100 / 60, dollars=1.0))
+    clock.now = 5100
     machine.end()
     clock.now = 10_000
-    assert machine.dollars == pytest.approx(1 + 2)
+    assert machine.dollars == pytest.approx(1 + 2) and not machine.runs
     assert machine.minutes == pytest.approx(200 / 60)
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "interrupted"])
+def test_a_run_that_is_over_has_no_instance_left(state):
+    machine = machines.Machine(20, Clock())
+    machine.hear(TrainingProgress(state="training", instance=FIRST))
+    assert machine.runs
+    assert machine.hear(TrainingProgress(state=state, instance=FIRST)) and not machine.runs
+
+
+@pytest.fixture
+def observed(tmp_path):
+    """An observer of a copy whose lock has two stages, and what it says."""
+    said: list[str] = []
+    (tmp_path / "dvc.lock").write_text("stages: {augment: {cmd: a}, train: {cmd: b}}\n")
+    machine = machines.Machine(3)
+    return Observer(tmp_path, machine, said.append, lambda: said.append(machine.told())), said
+
+
+def test_epochs_and_stages_are_told_once(observed, tmp_path):
+    observer, said = observed
+    observer.look()
+    assert said == []
+    progress.write(TrainingProgress(state="training", history=ROWS[:1]), tmp_path)
+    for _ in range(2):
+        observer.look()
+    progress.write(TrainingProgress(state="done", history=ROWS), tmp_path)
+    (tmp_path / "dvc.lock").write_text("stages: {augment: {cmd: a}, train: {cmd: c}, deploy: {cmd: d}}\n")
+    for _ in range(2):
+        observer.look()
+    assert said == [progress.line(ROWS[:1]), progress.line(ROWS), "train done", "deploy done"]
+    assert not observer.restored
+
+
+def test_epochs_of_an_earlier_process_are_not_told_again(observed, tmp_path):
+    observer, said = observed
+    progress.write(TrainingProgress(state="training", history=ROWS, resumed=1), tmp_path)
+    observer.look()
+    assert said == [progress.line(ROWS)]
+
+
+def test_a_train_stage_that_wrote_no_progress_came_from_the_run_cache(observed, tmp_path):
+    observer, said = observed
+    (tmp_path / "dvc.lock").write_text("stages: {augment: {cmd: a}, train: {cmd: c}}\n")
+    observer.look()
+    assert said == ["train: the run cache has it"] and observer.restored
+
+
+def test_a_lock_that_is_half_written_is_read_the_next_time(observed, tmp_path):
+    observer, said = observed
+    for text in ("", "stages: {augment: {cm"):
+        (tmp_path / "dvc.lock").write_text(text)
+        observer.look()
+    assert said == []
+    (tmp_path / "dvc.lock").write_text("stages: {augment: {cmd: x}, train: {cmd: b}}\n")
+    observer.look()
+    assert said == ["augment done"]
+
+
+def test_why_a_training_failed_is_told_by_the_trial_and_not_before(observed, tmp_path):
+    observer, said = observed
+    progress.write(TrainingProgress(state="failed", message="the loss is not finite"), tmp_path)
+    observer.look()
+    assert said == []
 
 
 class Terminal(io.StringIO):

@@ -31,7 +31,7 @@ def held(world, origin: Path, folder: Path, rates: tuple[str, ...]) -> ec2_world
     light.copy(origin, folder, runner__tags={"of": folder.parent.name})  # not committed, and no part of a trial's name
     hold = folder.parent / "hold"
     hold.touch()
-    world.by_tag[folder.parent.name] = {"LIGHT_HOLD": str(hold)}
+    world.by_tag[folder.parent.name] = {"FAKE_HOLD": str(hold)}
     command = world.start(folder, *SWEEP, f"lr={','.join(rates)}")
     shown = [f"lr-{rate}: g5.xlarge in us-east-1" for rate in rates]
     told = r", spot, epoch [1-4]/4, val mAP@50 0\.\d{4}, \d+\.\d min, \$\d+\.\d\d$"

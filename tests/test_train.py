@@ -14,7 +14,7 @@ import miniature
 import psutil
 import pytest
 
-from plantdoc import hashing
+from plantdoc import hashing, progress
 from plantdoc.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -122,6 +122,16 @@ def test_leaves_a_detector_its_curves_and_its_figures(trained):
         assert rows[0].split("\t") == ["step", curve.split("/")[1]]
         assert len(rows) == 1 + EPOCHS - curve.startswith("val")
     assert not list((trained / ".dvc/tmp/plantdoc").glob("*/last.npz"))
+
+
+def test_its_progress_is_in_a_file_that_nothing_depends_on(trained):
+    now = progress.read(trained)
+    figures = json.loads((trained / "results/train/metrics.json").read_text())
+    assert (now.state, now.epoch, now.epochs, now.seconds_left) == ("done", EPOCHS, EPOCHS, 0.0)
+    assert now.step == now.steps > 0
+    assert (now.best_epoch, len(now.history)) == (figures["best_epoch"], EPOCHS)
+    assert miniature.git(trained, "status", "--porcelain") == ""
+    assert "up to date" in miniature.run(trained, "dvc", "status").stdout
 
 
 def test_killed_at_half_size_it_goes_on_and_ends_with_the_same_bits(untrained, trained):

@@ -66,8 +66,11 @@ write("data/tfrecords/meta.json", {"size": params["augment"]["size"]})
 cost()
 """,
     "train": """
+from plantdoc import progress
+
 if params["lr"] > 1000:
     sys.exit("train: the loss is not finite at step 0: lower lr")
+progress.write(progress.TrainingProgress(state="training", epochs=params["train"]["epochs"]))
 while (hold := os.environ.get("TINY_HOLD")) and Path(hold, str(params["lr"])).exists():
     time.sleep(0.02)
 write("models/detector/detector.weights.h5", noise(100_000, "weights", params["lr"], params["train"], cpu))

@@ -25,6 +25,13 @@ class Progress:
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def finish_epoch(self, row: dict[str, float]) -> None:
+        """Enter the figures of the epoch just finished; the best one is that with the first highest `val_map`."""
+        self.epochs += 1
+        self.history.append(row)
+        if "val_map" in row and (not self.best_epoch or row["val_map"] > self.history[self.best_epoch - 1]["val_map"]):
+            self.best_epoch = self.epochs
+
 
 class Checkpoint:
     """The folder of one training, named by the run id, which is a hash of all that determines the result."""

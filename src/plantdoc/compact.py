@@ -32,6 +32,7 @@ class Compact(TaskAligned):
 
     def __init__(
         self,
+        pyramid: keras.Model,
         backbone: keras.Model,
         size: str,
         image_size: int,
@@ -39,8 +40,8 @@ class Compact(TaskAligned):
         overlap_loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     ):
         (_, _, width, _), _ = SIZES[size]
-        pyramid = [backbone.get_layer(backbone.pyramid_level_inputs[f"P{level}"]).output for level in (4, 5)]
-        near, far = keras.Model(backbone.input, pyramid, name="levels")(backbone.input)
+        levels = [pyramid.get_layer(pyramid.pyramid_level_inputs[f"P{level}"]).output for level in (4, 5)]
+        near, far = keras.Model(pyramid.input, levels, name="levels")(pyramid.input)
         far = keras.layers.UpSampling2D(2, name="neck_up")(_conv(far, width, 1, "neck_reduce"))
         x = _stack(keras.layers.Concatenate(name="neck_levels")([far, near]), width, 1, "neck")
         boxes = _conv(_conv(x, 64, 3, "box_1"), 64, 3, "box_2")
@@ -55,7 +56,7 @@ class Compact(TaskAligned):
             "boxes": keras.layers.Reshape((points, 4, BINS), name="boxes")(sides),
             "classes": keras.layers.Reshape((points, classes), name="classes")(kinds),
         }
-        model = keras.Model(backbone.input, outputs, name="compact")
+        model = keras.Model(pyramid.input, outputs, name="compact")
         super().__init__(model, backbone, image_size, classes, (STRIDE,), overlap_loss)
 
     def decode(self, outputs: dict) -> tuple[tf.Tensor, tf.Tensor]:

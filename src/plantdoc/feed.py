@@ -43,6 +43,7 @@ def train(
     mosaic: float,
     half: bool = False,
     max_boxes: int = MAX_BOXES,
+    about: Meta | None = None,
 ) -> tf.data.Dataset:
     """The batches of one epoch, `epoch` counting from 0.
 
@@ -53,13 +54,14 @@ def train(
         mosaic: probability that a picture is made of four: itself and three others of its batch.
         half: pictures have half the size of their records, which is half the work of decoding them, too.
         max_boxes: boxes beyond this number in a picture are left out.
+        about: what `meta(folder)` returns, read here where it is left out.
 
     Yields:
         images: float32 [batch_size, S, S, 3], 0..255.
         boxes: float32 [batch_size, max_boxes, 4], xyxy in px, padded with -1.
         classes: int32 [batch_size, max_boxes], padded with -1.
     """
-    about = meta(folder)
+    about = about or meta(folder)
     key = int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4]) >> 1
 
     def uniform(shape: list[int] | tf.Tensor, place: tf.Tensor, use: int) -> tf.Tensor:
@@ -89,12 +91,12 @@ def train(
     return _ordered(batches.enumerate().map(varied, tf.data.AUTOTUNE))
 
 
-def val(folder: Path | str, batch_size: int) -> tf.data.Dataset:
+def val(folder: Path | str, batch_size: int, about: Meta | None = None) -> tf.data.Dataset:
     """All val pictures in the order of the file, in batches as those of `train` plus `source_id` (string [B]).
 
-    The last batch may be shorter.
+    The last batch may be shorter. `about` is as for `train`.
     """
-    about = meta(folder)
+    about = about or meta(folder)
 
     def ready(line: tf.Tensor) -> dict:
         picture = padded(parse(line, about.size), MAX_BOXES)
@@ -104,9 +106,12 @@ def val(folder: Path | str, batch_size: int) -> tf.data.Dataset:
     return _ordered(lines.map(ready, tf.data.AUTOTUNE).batch(batch_size))
 
 
-def val_truth(folder: Path | str) -> coco.Split:
-    """The val pictures in the order of `val`, with all boxes, in px of the squares; ids count from 1."""
-    about = meta(folder)
+def val_truth(folder: Path | str, about: Meta | None = None) -> coco.Split:
+    """The val pictures in the order of `val`, with all boxes, in px of the squares; ids count from 1.
+
+    `about` is as for `train`.
+    """
+    about = about or meta(folder)
     pictures = []
     for file in about.files["val"]:
         for record in records.read(Path(folder) / file):

@@ -10,7 +10,7 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
-from plantdoc import compact
+from plantdoc import compact, keras_private
 from plantdoc.errors import UserError
 from plantdoc.network import Network, TaskAligned, per_replica, rare
 
@@ -40,6 +40,12 @@ class _Raw:
 
 
 class _KerasCV(Network):
+    """A detector of KerasCV on a feature pyramid.
+
+    KerasCV takes one model as "backbone": `pyramid`, which has the three scales that the neck wants. Pretrained weights
+    are for `backbone`, which is the same model, or a part of it where the pyramid adds layers.
+    """
+
     def decode(self, outputs: dict) -> tuple[tf.Tensor, tf.Tensor]:
         frame = tf.zeros((1, self.image_size, self.image_size, 3))  # KerasCV reads nothing of it but its shape
         decoded = self.model.decode_predictions(outputs, frame)
@@ -54,9 +60,9 @@ class YoloV8(_KerasCV, TaskAligned):
     at probability 0.5: here it starts low. And its assignment lets bad boxes win (see plantdoc/assign.py).
     """
 
-    def __init__(self, backbone: keras.Model, depth: int, image_size: int, classes: int):
+    def __init__(self, pyramid: keras.Model, backbone: keras.Model, depth: int, image_size: int, classes: int):
         model = keras_cv.models.YOLOV8Detector(
-            backbone=backbone,
+            backbone=pyramid,
             num_classes=classes,
             bounding_box_format="xyxy",
             fpn_depth=depth,
@@ -71,9 +77,9 @@ class YoloV8(_KerasCV, TaskAligned):
 class RetinaNet(_KerasCV):
     """RetinaNet with anchors, focal loss and smooth L1 (Lin et al. 2017, arXiv:1708.02002)."""
 
-    def __init__(self, backbone: keras.Model, image_size: int, classes: int):
+    def __init__(self, pyramid: keras.Model, backbone: keras.Model, image_size: int, classes: int):
         model = keras_cv.models.RetinaNet(
-            backbone=backbone,
+            backbone=pyramid,
             num_classes=classes,
             bounding_box_format="xyxy",
             prediction_decoder=_Raw(from_logits=True),
@@ -115,23 +121,23 @@ def build(
     try:
         core = _backbone(backbone, size, shape, preset)
         channels, _, neck = YOLO_SIZES[size]
-        levels = _with_laterals(core, channels[1:]) if backbone == "mobilenet_v2" else core
+        pyramid = _with_laterals(core, channels[1:]) if backbone == "mobilenet_v2" else core
         if family == "retinanet":
-            network: Network = RetinaNet(levels, image_size, classes)
+            network: Network = RetinaNet(pyramid, core, image_size, classes)
         elif family == "compact":
-            network = compact.Compact(levels, size, image_size, classes, overlap_loss())
+            network = compact.Compact(pyramid, core, size, image_size, classes, overlap_loss())
         else:
-            network = YoloV8(levels, neck, image_size, classes)
+            network = YoloV8(pyramid, core, neck, image_size, classes)
     finally:
         # KerasCV makes layers while it decodes, too; those must not be made in half precision.
         keras.mixed_precision.set_global_policy("float32")
     if family == "retinanet":
         network.model.label_encoder.dtype_policy = keras.DTypePolicy("float32")
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        keras_private.check()
         for layer in network.model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True  # statistics of the whole batch, not of one device's part of it
-    network.backbone = core
     return network
 
 

@@ -1,10 +1,13 @@
-"""What makes steps of gradients: Muon, AdamW or SGD, all with a decoupled weight decay (arXiv:1711.05101)."""
+"""Optimizers: Muon, AdamW or SGD, all with a decoupled weight decay (arXiv:1711.05101)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from plantdoc import keras_private
 from plantdoc.params import Train
 
 # Squared gradients are averaged over 100 steps, not 1000: small data sets have few steps, and the first ones, with
@@ -12,31 +15,57 @@ from plantdoc.params import Train
 BETA_2, EPSILON = 0.99, 1e-6
 
 
-def optimizer(config: Train, shares: list[float]) -> keras.optimizers.Optimizer:
+def optimizer(config: Train, shares: Sequence[float]) -> keras.optimizers.Optimizer:
     """The optimizer that params.yaml asks for.
 
     Args:
         shares: the parts of the learning rate that the trainable variables get, in their order.
     """
-    decay, momentum = config.weight_decay, config.momentum
-    if config.optimizer == "muon":
-        kind, settings = ConvMuon, {"momentum": momentum, "adam_beta_1": momentum, "adam_beta_2": BETA_2}
-        settings |= {"epsilon": EPSILON, "adam_weight_decay": decay, "rms_rate": None}
-    elif config.optimizer == "adamw":
-        kind, settings = keras.optimizers.AdamW, {"beta_1": momentum, "beta_2": BETA_2, "epsilon": EPSILON}
-    else:
-        kind, settings = keras.optimizers.SGD, {"momentum": momentum, "nesterov": True}
+    keras_private.check()
+    common = {"shares": shares, "learning_rate": 0.0, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return ScaledSGD(momentum=config.momentum, nesterov=True, **common)
+    common["epsilon"] = EPSILON
+    if config.optimizer == "adamw":
+        return ScaledAdamW(beta_1=config.momentum, beta_2=BETA_2, **common)
+    return ConvMuon(
+        momentum=config.momentum,
+        adam_beta_1=config.momentum,
+        adam_beta_2=BETA_2,
+        adam_weight_decay=config.weight_decay,
+        rms_rate=None,
+        **common,
+    )
 
-    class Shared(kind):
-        # Muon and AdamW do not care how large a gradient is, so it is the step that has to be scaled.
-        def update_step(self, gradient, variable, learning_rate):
-            share = shares[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, learning_rate * share)
 
-    return Shared(learning_rate=0.0, weight_decay=decay, **settings)
+class _Scaled:
+    """Mixin of an optimizer: scale the step of each variable by its share of the learning rate.
+
+    It is the step that has to be scaled: Muon and AdamW do not depend on how large a gradient is.
+
+    Args:
+        shares: one number per variable, in the order of `build`; 1 for all where it is left out.
+    """
+
+    def __init__(self, shares: Sequence[float] | None = None, **settings):
+        super().__init__(**settings)
+        self.shares = None if shares is None else tuple(shares)
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.shares is not None:
+            learning_rate *= self.shares[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate)
 
 
-class ConvMuon(keras.optimizers.Muon):
+class ScaledSGD(_Scaled, keras.optimizers.SGD):
+    """SGD with a share of the learning rate for each variable."""
+
+
+class ScaledAdamW(_Scaled, keras.optimizers.AdamW):
+    """AdamW with a share of the learning rate for each variable."""
+
+
+class ConvMuon(_Scaled, keras.optimizers.Muon):
     """Muon for the kernels of convolutions, AdamW for all else; Keras's own takes matrices alone.
 
     Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) steps by the orthogonal matrix nearest to the averaged

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plantdoc import coco, deps, git, lineage, overlays, params, stored, workspace
+from plantdoc import coco, deps, environment, git, lineage, overlays, params, stored, workspace
 from plantdoc.dotted import flat
 
 log = logging.getLogger("plantdoc")
@@ -72,7 +72,7 @@ def run(stage: str, made_from: dict) -> Iterator[Tracker]:
     mode = os.environ.get("WANDB_MODE")
     if mode == "disabled" or (mode != "offline" and not has_key(os.environ.get("WANDB_BASE_URL", HOST))):
         why = "WANDB_MODE is disabled" if mode == "disabled" else "no key; WANDB_API_KEY or `wandb login` turns it on"
-        if os.environ.get("PLANTDOC_RUNNER") != "local":  # else whoever asked for this machine tells W&B
+        if not environment.read().trains_for_another:  # else whoever asked for this machine tells W&B
             log.info("%s: W&B is off (%s)", stage, why)
         yield Tracker()
         return

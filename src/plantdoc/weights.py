@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from plantdoc import s3, workspace
+from plantdoc import environment, s3, workspace
 from plantdoc.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def located(source: str) -> Iterator[tuple[str | None, Path | None]]:
     """
     if source == "none":
         yield None, None
-    elif brought := os.environ.get("PLANTDOC_WEIGHTS"):
+    elif brought := environment.read().weights:
         yield None, Path(brought)
     elif source.startswith("s3://"):
         with tempfile.TemporaryDirectory() as folder:

@@ -15,10 +15,10 @@ from apache_beam.runners import PipelineRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from plantdoc import parallel
+from plantdoc import environment, parallel
 from plantdoc.errors import UserError
 
-OPTIONS = "PLANTDOC_BEAM"
+OPTIONS = environment.variable("beam")
 
 
 class Places(PipelineOptions):
@@ -32,7 +32,7 @@ class Places(PipelineOptions):
 
 def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
     """What PLANTDOC_BEAM says; without a runner in it, a runner on this machine over `workers` processes (0: cores)."""
-    given = shlex.split(os.environ.get(OPTIONS, ""))
+    given = shlex.split(environment.read().beam)
     if here := not any(flag.partition("=")[0] == "--runner" for flag in given):
         number = workers or parallel.cores()
         mode = "in_memory" if number == 1 else "multi_processing"
@@ -51,4 +51,4 @@ def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
     try:
         return options, apache_beam.runners.create_runner(options.view_as(StandardOptions).runner)
     except (ValueError, ImportError) as error:
-        raise UserError(f"{OPTIONS} = {os.environ[OPTIONS]!r}: {error}") from None
+        raise UserError(f"{OPTIONS} = {environment.read().beam!r}: {error}") from None

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from plantdoc import environment
 from plantdoc.errors import UserError
 
 # What a run writes to.
@@ -41,7 +42,7 @@ def shell(job: str) -> str:
 
     found = []
     # Set by the Makefile, which has taken them away.
-    if by_make := sorted(os.environ.get("PLANTDOC_LEFT_OUT", "").split()):
+    if by_make := sorted(environment.read().left_out.split()):
         found.append(f"make leaves out {', '.join(by_make)} (for commands without make: `unset {' '.join(by_make)}`)")
     if steering := tf_environment.found():
         found.append(f"kept from TensorFlow: {', '.join(steering)}")

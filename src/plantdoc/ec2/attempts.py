@@ -7,11 +7,11 @@ a person ended it on purpose, `stopped` says who and when, so that others who wa
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from dataclasses import dataclass
 
+from plantdoc import environment
 from plantdoc.ec2.machines import Machine
 from plantdoc.runs import Store
 
@@ -20,12 +20,12 @@ _BILLED = 60.0  # seconds; AWS bills each second after the first of these
 
 def patience() -> float:
     """Seconds after which a claim without a machine is taken for that of a launcher that is gone."""
-    return float(os.environ.get("PLANTDOC_PATIENCE", 180))
+    return environment.read().patience
 
 
 def beat() -> float:
     """Seconds between two looks at a run."""
-    return float(os.environ.get("PLANTDOC_BEAT", 5))
+    return environment.read().beat
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from plantdoc import params
-from plantdoc.ec2 import collect, ground, handover, launch, ledger, machines, stopping
+from plantdoc.ec2 import collect, ground, handover, launch, ledger, local_progress, machines, stopping
 from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
 from plantdoc.ec2.follow import AT_DEADLINE, LAG, Follower
 from plantdoc.ec2.interrupts import Interrupts
@@ -34,6 +34,7 @@ class Run:
         self.place, self.runner, self.run, self.interrupts = place, settings.runner, run, interrupts
         self.attempts, self.screen = Attempts(place.store, run), Screen()
         self.goods = handover.Goods(place, weights)
+        self.local: local_progress.LocalProgress | None = None  # while `finish` runs
         self.base: ground.Ground | None = None
         self.ours: Attempt | None = None
         self.launches = 0
@@ -49,7 +50,8 @@ class Run:
             KeyboardInterrupt: the person ended it; its machine has ended.
         """
         try:
-            self._go_on()
+            with local_progress.written(self.run) as self.local:
+                self._go_on()
         except KeyboardInterrupt:
             if self.ours and self.ours.instance and self.interrupts.leave_it():
                 raise Left(ledger.how_to_attach(self.ours)) from None
@@ -148,7 +150,8 @@ class Run:
             *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about["price"]),
             time.strftime("%H:%M", time.localtime(about["deadline"])),
         )
-        follower = Follower(self.place, self.attempts, attempt, self.screen)
+        self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
+        follower = Follower(self.place, self.attempts, attempt, self.screen, self.local.status)
         follower.until_news()
         now = ledger.word_on(self.attempts, attempt, follower.machine)
         if now.claim.get("stopped"):
@@ -164,7 +167,7 @@ class Run:
         """The machine said how it ended: see to it that it does."""
         if machine and machine.costs:
             machines.end(self.place.ec2, [machine.id])
-        self.attempts.settle(attempt, machine)
+        self.local.ended(self.attempts.settle(attempt, machine))
         self.ours = None
         if end["state"] == "failed":
             raise UserError(
@@ -180,6 +183,7 @@ class Run:
         if machine and machine.costs:
             machines.end(self.place.ec2, [machine.id])
         attempt = self.attempts.settle(attempt, machine)
+        self.local.ended(attempt)
         self.ours = None
         self._refuse_at_deadline(attempt, attempt.claim["ended"])
         why = f" ({machine.reason})" if machine and machine.reason else ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from plantdoc import progress
 from plantdoc.ec2 import machines
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.place import Place
-from plantdoc.ec2.screen import Log, Screen
+from plantdoc.ec2.screen import Log, Screen, bar
 from plantdoc.ec2.trouble import Trouble
 from plantdoc.errors import UserError
 
@@ -52,12 +54,19 @@ class Tail:
 
 
 class Follower:
-    """Follows one attempt on its machine."""
+    """Follows one attempt on its machine; `report` is called with each status.json that the machine has written."""
 
-    def __init__(self, place: Place, attempts: Attempts, attempt: Attempt, screen: Screen):
+    def __init__(
+        self,
+        place: Place,
+        attempts: Attempts,
+        attempt: Attempt,
+        screen: Screen,
+        report: Callable[[dict], None] = lambda status: None,
+    ):
         self.place, self.attempts, self.attempt, self.screen = place, attempts, attempt, screen
         self.tail, self.log, self.trouble = Tail(attempts, attempt), Log(), Trouble()
-        self.phase = self.bar = ""
+        self.report, self.phase, self.bar = report, "", ""
         self.machine: machines.Machine | None = None
         self.began = time.monotonic()
 
@@ -131,12 +140,11 @@ class Follower:
         if (phase := status.get("phase", "")) and phase != self.phase:
             self.phase = phase
             self.screen.line(f"ec2: {PHASES.get(phase, phase)}")
-        for kind, text in self.log.feed(self.tail.read(status.get("log", 0))):
-            if kind == "line":
-                self.screen.line(text)
-                self.bar = ""
-            else:
-                self.bar = text
+        for text in self.log.feed(self.tail.read(status.get("log", 0))):
+            self.screen.line(text)
+        if status:
+            self.bar = bar(progress.of(status)) if phase == "training" else ""
+            self.report(status)
 
     def _pause(self) -> None:
         until = time.monotonic() + beat()

@@ -1,4 +1,4 @@
-"""What a training elsewhere looks like here: its lines as they were printed, its bar at the foot of the terminal."""
+"""Show a training that runs elsewhere: its lines as they were printed, a bar at the foot of the terminal."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ import codecs
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+
+from plantdoc.progress import TrainingProgress
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_BAR = re.compile(r"\d+%\|")
 
 
 class Log:
-    """Bytes that a program wrote to a terminal, taken apart into finished lines and the bar that it redraws.
+    """Bytes that a program wrote to a terminal, as finished lines.
 
-    A line feed ends a line. What a carriage return alone ends, or nothing yet, was there to be written over: a bar.
+    A line feed ends a line. What stands before a carriage return alone was there to be written over, and is left out.
     """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._open = ""
 
-    def feed(self, piece: bytes) -> Iterator[tuple[str, str]]:
-        """Yield ("line", text) for each finished line, and ("bar", text) for the last state of the bar, if it moved."""
-        text = self._open + self._decoder.decode(piece)
-        *lines, self._open = text.split("\n")
-        for line in lines:
-            if shown := _last(line):
-                yield "line", shown
-        # A carriage return at the very end may yet turn out to be half of a line's end.
-        if bar := _last(self._open):
-            yield "bar", bar
-            if not self._open.endswith("\r"):
-                self._open = "\r" + self._open.rpartition("\r")[2]
+    def feed(self, piece: bytes) -> list[str]:
+        """The lines that end in this piece and are not blank."""
+        *lines, self._open = (self._open + self._decoder.decode(piece)).split("\n")
+        return [shown for line in lines if (shown := _last(line))]
 
 
 class Screen:
@@ -45,10 +37,9 @@ class Screen:
         self._drawn = False
 
     def line(self, text: str) -> None:
-        """A line for good. Elsewhere than on a terminal, the last state of a bar is none."""
-        if self.terminal or not _BAR.search(text):
-            self.clear()
-            print(text, file=self.stream, flush=True)
+        """A line for good."""
+        self.clear()
+        print(text, file=self.stream, flush=True)
 
     def bar(self, text: str, suffix: str) -> None:
         """Draw the bar, cut to the terminal's width so that `suffix` behind it is whole."""
@@ -65,6 +56,19 @@ class Screen:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
             self._drawn = False
+
+
+def bar(now: TrainingProgress) -> str:
+    """One line on how far a training is; '' before its first epoch."""
+    if not now.steps or not now.epoch:
+        return ""
+    parts = [f"epoch {now.epoch}/{now.epochs}: {now.step / now.steps:.0%}, step {now.step}/{now.steps}"]
+    if now.seconds_left is not None:
+        parts.append(f"{now.seconds_left / 60:.1f} min left")
+    parts += [f"{name} {value:.3f}" for name, value in now.losses.items()]
+    if now.val_map50 is not None:
+        parts.append(f"val mAP@50 {now.val_map50:.4f}")
+    return ", ".join(parts)
 
 
 def _last(text: str) -> str:

@@ -88,7 +88,7 @@ def _attempt(job: Job, heart: Heartbeat, beats: Repeated, training: Sequence[str
         how = signal.Signals(-code).name + (" (out of memory?)" if code == -signal.SIGKILL else "")
         return End("failed", f"the training was ended by {how}", code)
     if code:
-        return End("failed", heart.reader.message or "the training said nothing", code)
+        return End("failed", heart.last_line.text or "the training said nothing", code)
 
     heart.enter("outputs")
     ours = outputs.send(store, job, made_from)
@@ -99,6 +99,7 @@ def _environment(weights: Path | None) -> dict[str, str]:
     """What the training is told; what it says is read by others, so it knows no secret."""
     told = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     told |= {"PLANTDOC_RUNNER": "local", "WANDB_MODE": "disabled"}  # the computer that asked tells W&B
+    told["TQDM_DISABLE"] = "1"  # the bar is for terminals; here progress.json tells, and the log has lines alone
     return told | ({"PLANTDOC_WEIGHTS": str(weights)} if weights else {})
 
 
@@ -115,13 +116,14 @@ def _train(
     watches = [*watches, looking, sending]
     try:
         while (code := program.wait(min(job.beat, 1))) is None:
+            heart.look()
             for fault in filter(None, (watch.fault for watch in watches)):
                 raise fault
             if time.time() > deadline:
                 raise UserError("time is up (runner.max_hours, runner.max_dollars): the next run goes on from here")
     finally:
         program.end()
-        heart.reader.close()
+        heart.last_line.close()
         for watch in (looking, sending):
             watch.stop()
         if not sending.fault and not any(isinstance(watch.fault, Gone) for watch in watches):

@@ -1,14 +1,18 @@
-"""What a machine tells while it works: its log, piece by piece, and a status, every few seconds."""
+"""What an instance sends while it works: its log, piece by piece, and a status, every few seconds."""
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import asdict
 
-from plantdoc.machine.bar import Reader
+from plantdoc import progress
 from plantdoc.machine.job import Job
+from plantdoc.machine.last_line import LastLine
 from plantdoc.runs import Store
 
+# Of plantdoc.progress, what status.json tells as well.
+_OF_TRAINING = ("epoch", "epochs", "step", "steps", "losses", "history", "best_epoch", "seconds_left")
 _PIECE = 512 * 1024  # bytes; what is printed faster than this per beat is left out, oldest first
 
 
@@ -20,8 +24,9 @@ class Heartbeat:
 
     def __init__(self, store: Store, job: Job):
         self.store, self.job = store, job
-        self.reader = Reader()
+        self.last_line = LastLine()
         self._phase = "inputs"
+        self._furthest = (0, 0)
         self._lock = threading.Lock()
         self._said = bytearray()
         self._left_out = 0
@@ -40,8 +45,15 @@ class Heartbeat:
     def hear(self, output: bytes) -> None:
         """Bytes that the training printed."""
         self._keep(output)
-        if self.reader.feed(output):
-            self.job.touch()
+        self.last_line.feed(output)
+
+    def look(self) -> None:
+        """Tell bootstrap.sh's watch where the training's own file (plantdoc.progress) shows that it got further."""
+        if now := progress.read():
+            reached = len(now.history), now.step
+            if reached > self._furthest:
+                self._furthest = reached
+                self.job.touch()
 
     def send(self) -> None:
         """Send what was said since, and the status. After an exception: call it again."""
@@ -51,8 +63,10 @@ class Heartbeat:
             self.store.put(self.job.key(f"log/{self._pieces:06}"), self._piece)
             self._piece = b""
             self._pieces += 1
-        status = {"time": time.time(), "phase": self._phase, "log": self._pieces}
-        self.store.put(self.job.key("status.json"), status | vars(self.reader.position))
+        now = progress.read() or progress.TrainingProgress()
+        status = {key: value for key, value in asdict(now).items() if key in _OF_TRAINING}
+        status |= {"val_map50": now.val_map50, "time": time.time(), "phase": self._phase, "log": self._pieces}
+        self.store.put(self.job.key("status.json"), status)
 
     def send_rest(self) -> None:
         """Send all that was said until now. After an exception: call it again."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from plantdoc import environment
 
 
 class Interrupted(Exception):
@@ -25,14 +26,16 @@ class Job:
 
     @classmethod
     def from_environment(cls) -> Job:
+        given = environment.read()
+        given.required("bucket", "run_id", "attempt", "dvc_prefix", "weights_sha256", "progress")
         return cls(
-            bucket=os.environ["PLANTDOC_BUCKET"],
-            run_id=os.environ["PLANTDOC_RUN_ID"],
-            attempt=int(os.environ["PLANTDOC_ATTEMPT"]),
-            dvc_prefix=os.environ["PLANTDOC_DVC_PREFIX"],
-            weights=os.environ["PLANTDOC_WEIGHTS_SHA256"],
-            progress=Path(os.environ["PLANTDOC_PROGRESS"]),
-            beat=float(os.environ.get("PLANTDOC_BEAT", 5)),
+            bucket=given.bucket,
+            run_id=given.run_id,
+            attempt=given.attempt,
+            dvc_prefix=given.dvc_prefix,
+            weights=given.weights_sha256,
+            progress=given.progress,
+            beat=given.beat,
         )
 
     def key(self, name: str) -> str:

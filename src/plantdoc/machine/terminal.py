@@ -1,4 +1,4 @@
-"""A program on a terminal of its own: it draws its bar every second and holds no line back, as before a person."""
+"""A program on a pseudo-terminal, so that it holds no line back."""
 
 from __future__ import annotations
 

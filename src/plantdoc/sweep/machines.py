@@ -1,72 +1,77 @@
-"""What a trial's machine on EC2 is doing and costs, as the trial's own output tells it."""
+"""What a trial's instance on EC2 is doing and costs, as the trial's progress file (plantdoc.progress) has it."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 
-# What plantdoc.ec2.flow and the training say, read here because a trial is a process of DVC's.
-_STARTED = re.compile(r"ec2: machine (\S+): (\S+) in (\S+), (spot|on demand), \$([\d.]+) an hour")
-_GONE = re.compile(
-    r"ec2: (the machine was taken away|the machine of attempt \d+ has gone|ended the machine|outputs in)"
-)
-_EPOCH = re.compile(r"epoch (\d+): (?!.*mAP@50)|epoch (\d+): .*mAP@50 ([\d.]+)")
+from plantdoc.progress import OVER, TrainingProgress
+
+PHASES = {
+    "starting": "starting",
+    "environment": "setting up the environment",
+    "inputs": "fetching the inputs",
+    "training": "training",
+    "outputs": "sending the outputs",
+}
 
 
 class Machine:
-    """The machines of one trial, one after another: which one works now, how far it is, what all of them have cost.
+    """The instances of one trial, one after another: which one works now, how far it is, what all of them have cost.
 
-    `total` is how many epochs the trial has at most. Dollars are those of machines that this process has heard of.
+    `total` is how many epochs the trial has at most.
     """
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, total: int, clock: Callable[[], float] = time.time):
         self.total, self.clock = total, clock
-        self.id = self.where = ""
-        self.epoch, self.val = 0, None
-        self.since: float | None = None  # when the machine started that works now
-        self.price = self._seconds = self._dollars = 0.0
+        self.now = TrainingProgress()
+        self._ended: float | None = None
 
-    def hear(self, line: str) -> bool:
-        """Take in a line of the trial's output; returns whether `told` has something new to tell."""
-        if found := _STARTED.match(line):
-            if found[1] != self.id:
-                self._stop()
-                self.id, self.where, self.price = found[1], f"{found[2]} in {found[3]}, {found[4]}", float(found[5])
-                self.since = self.clock()
-        elif _GONE.match(line):
-            self._stop()
-        elif self.id and (found := _EPOCH.match(line)):
-            self.epoch = int(found[1] or found[2])
-            self.val = float(found[3]) if found[3] else self.val
-        else:
+    def hear(self, now: TrainingProgress) -> bool:
+        """Take in what the file says; returns whether `told` has something new to tell."""
+        if not now.instance:
             return False
-        return bool(self.id)
+        before = self._facts()
+        self.now = now
+        if now.state in OVER:
+            self.end()
+        return self._facts() != before
 
     def told(self) -> str:
-        """Type, zone, market, epoch, mAP, minutes and dollars in one line."""
-        score = "" if self.val is None else f", val mAP@50 {self.val:.4f}"
-        state = "" if self.since is not None else ", ended"
-        return (
-            f"{self.where}{state}, epoch {self.epoch}/{self.total}{score}, {self.minutes:.1f} min, ${self.dollars:.2f}"
-        )
+        """Type, zone, market, epoch or phase, mAP, minutes and dollars in one line."""
+        about, now = self.now.instance, self.now
+        where = f"{about['type']} in {about['zone']}, {'spot' if about['spot'] else 'on demand'}"
+        state = "" if self.runs else ", ended"
+        doing = f"epoch {now.epoch}/{self.total}" if now.epoch else PHASES.get(now.state, now.state)
+        score = "" if now.val_map50 is None else f", val mAP@50 {now.val_map50:.4f}"
+        return f"{where}{state}, {doing}{score}, {self.minutes:.1f} min, ${self.dollars:.2f}"
+
+    @property
+    def runs(self) -> bool:
+        """Whether an instance of the trial works now, as far as is known here."""
+        return bool(self.now.instance) and self._ended is None and not self.now.instance.get("ended")
 
     @property
     def minutes(self) -> float:
-        return (self._seconds + self._running()) / 60
+        return self.now.minutes + self._seconds() / 60
 
     @property
     def dollars(self) -> float:
-        return self._dollars + self._running() / 3600 * self.price
+        return self.now.dollars + self._seconds() / 3600 * ((self.now.instance or {}).get("price") or 0.0)
 
     def end(self) -> None:
-        """The trial has ended, and with it its machine."""
-        self._stop()
+        """The trial has ended, and with it its instance."""
+        if self.runs:
+            self._ended = self.clock()
 
-    def _running(self) -> float:
-        return 0.0 if self.since is None else self.clock() - self.since
+    def _seconds(self) -> float:
+        """For how long the newest instance has run."""
+        if not self.now.instance:
+            return 0.0
+        until = self.now.instance.get("ended") or self._ended or self.clock()
+        return max(0.0, until - self.now.instance["launched"])
 
-    def _stop(self) -> None:
-        running, self.since = self._running(), None
-        self._seconds += running
-        self._dollars += running / 3600 * self.price
+    def _facts(self) -> tuple:
+        """What has changed when there is something to tell; the clock alone is nothing."""
+        id = (self.now.instance or {}).get("id")
+        return id, self.runs, self.now.epoch or self.now.state, self.now.val_map50

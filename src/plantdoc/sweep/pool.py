@@ -52,7 +52,7 @@ class Pool:
                     self.board.say(name, failed[name] + log)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for name in [name for name, machine in self.machines.items() if machine.since is not None]:
+                for name in [name for name, machine in self.machines.items() if machine.runs]:
                     self.board.say(name, "its machine is being ended")
                 raise
         return failed

@@ -1,8 +1,7 @@
-"""One trial of a sweep: `dvc exp run` in a copy of the repository, told line by line, its experiment brought home."""
+"""One trial of a sweep: `dvc exp run` in a copy of the repository, watched by its files, and fetch the experiment."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 from plantdoc import git
 from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash, machines
+from plantdoc.sweep.observer import Observer
 from plantdoc.sweep.snapshot import Snapshot
 
 COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
 LOGS = Path(".dvc/tmp/plantdoc/sweep")
 _NO_REASON = ("ERROR: failed to reproduce", "Having any troubles?")
-_RESTORED = "Stage 'train' is cached"
+_LOOK = 1.0  # seconds between two looks at what a trial does
 
 
 def run(
@@ -29,37 +29,25 @@ def run(
 ) -> str | None:
     """Run a trial from `start` as the experiment `name`; returns what went wrong, None when all went well.
 
-    `say` gets a line for each stage and each epoch; all that DVC and the stages print is in `log`. Where the trial
-    trains on EC2, `machine` hears of it, and `show` is called when that has something new to tell.
+    `say` gets a line for each stage that is done and each epoch; all that DVC and the stages print is in `log`. Where
+    the trial trains on EC2, `machine` hears of it, and `show` is called when that has something new to tell.
     """
     settings = [f"--set-param={key}={_quoted(value)}" for key, value in trial.items()]
-    reason = "dvc ended without a word"
     log(start.root, name).parent.mkdir(parents=True, exist_ok=True)
+    _mark(start.root, name).unlink(missing_ok=True)
     try:
-        with start.copy(start.root / COPIES / name) as folder, open(log(start.root, name), "w") as file:
-            process = launch(
-                ["dvc", "exp", "run", "--name", name, *settings],
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-            for line in process.stdout:
-                file.write(line)
-                file.flush()
-                line = line.strip()
-                if machine.hear(line):
-                    show()
-                elif stage := re.match(r"Running stage '(.+)'", line):
-                    say(stage[1])
-                elif line.startswith(_RESTORED):
-                    say("train: the run cache has it")
-                elif re.match(r"epoch \d+: |ec2: ", line):
-                    say(line)
-                reason = latest(line, reason)
-            if process.wait():
-                return reason
+        with start.copy(start.root / COPIES / name) as folder:
+            seen = Observer(folder, machine, say, show)
+            with open(log(start.root, name), "w") as file:
+                command = ["dvc", "exp", "run", "--name", name, *settings]
+                process = launch(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+                while not _ended(process):
+                    seen.look()
+            seen.look()
+            if seen.restored:
+                _mark(start.root, name).touch()
+            if process.returncode:
+                return reason(log(start.root, name).read_text(errors="replace"))
             ref = f"refs/exps/{start.commit[:2]}/{start.commit[2:]}/{name}"
             git.text("fetch", "--quiet", "--no-tags", str(folder), f"{ref}:{ref}", root=start.root)
     except (UserError, OSError) as error:
@@ -67,12 +55,22 @@ def run(
     return None
 
 
-def latest(line: str, reason: str) -> str:
-    """The reason of a failure after another line of the output.
+def _ended(process: subprocess.Popen) -> bool:
+    """Whether it has, within the time until the next look."""
+    try:
+        process.wait(_LOOK)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def reason(output: str) -> str:
+    """Why a trial failed, by all it printed.
 
     It is what a stage says last: DVC's own error after that only names the stage, and its footer is the same for all.
     """
-    return line if line and not line.startswith(_NO_REASON) else reason
+    lines = (line.strip() for line in reversed(output.splitlines()))
+    return next((line for line in lines if line and not line.startswith(_NO_REASON)), "dvc ended without a word")
 
 
 def log(root: Path, name: str) -> Path:
@@ -82,8 +80,12 @@ def log(root: Path, name: str) -> Path:
 
 def restored(root: Path, name: str) -> bool:
     """Whether the trial's model came from DVC's run cache, so that results/cost.json tells of another run."""
-    path = log(root, name)
-    return path.exists() and _RESTORED in path.read_text()
+    return _mark(root, name).exists()
+
+
+def _mark(root: Path, name: str) -> Path:
+    """The file that is there where the run cache had the trial's training."""
+    return root / LOGS / f"{name}.restored"
 
 
 def _quoted(value: object) -> str:
