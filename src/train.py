@@ -22,7 +22,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plantdoc import checkpoint, cost, guard, hashing, lineage, params, runtime, stage, tracking, weights, workspace
+from plantdoc import (
+    checkpoint,
+    cost,
+    guard,
+    hashing,
+    lineage,
+    params,
+    runtime,
+    stage,
+    tracking,
+    train_params,
+    weights,
+    workspace,
+)
 from plantdoc.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,12 +47,12 @@ RECORDS, MODEL, RESULTS = "data/tfrecords", "models/detector", Path("results/tra
 
 def main() -> None:
     guard.end_on_terminate()
-    settings = params.load()
+    settings = params.load(train_params.Params)
     refuse_without_commit()
     if settings.train.frozen and settings.model.weights == "none":
         raise UserError("train.frozen > 0 with model.weights = none would freeze random layers: set one of the two")
     # The machine that trains for someone has the same params and must not hand over again.
-    if settings.runner.kind == "ec2" and os.environ.get("PLANTDOC_RUNNER") != "local":
+    if settings.runner.kind != "local" and os.environ.get("PLANTDOC_RUNNER") != "local":
         hand_over()
         return
     runtime.configure(settings.train.threads, settings.seed)
@@ -59,7 +72,8 @@ def main() -> None:
 def hand_over() -> None:
     """Have a machine on EC2 train; scripts/ec2.py brings the outputs into place as if they had been made here.
 
-    A process of its own: where a model is trained is no part of what makes it, and so no dep of this stage.
+    A process of its own: where a model is trained is no part of what makes it, and so no dep of this stage. It also
+    checks the section `runner`.
     """
     process = subprocess.Popen([sys.executable, "scripts/ec2.py", "run"])
     # It decides what becomes of the machine, and hears of Ctrl-C itself.
@@ -74,7 +88,7 @@ def hand_over() -> None:
 
 
 def train(
-    settings: params.Params,
+    settings: train_params.Params,
     made_from: dict,
     preset: str | None,
     file: Path | None,
@@ -134,7 +148,11 @@ def train(
 
 
 def epochs(
-    settings: params.Params, trainer: Trainer, progress: checkpoint.Progress, until: int, tracker: tracking.Tracker
+    settings: train_params.Params,
+    trainer: Trainer,
+    progress: checkpoint.Progress,
+    until: int,
+    tracker: tracking.Tracker,
 ) -> Iterator[None]:
     """Train up to epoch `until`, or to the end of patience; yields after each epoch, when `progress` tells of it."""
     from tqdm import tqdm

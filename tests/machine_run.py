@@ -15,7 +15,7 @@ from aws_server import AWS
 from ruamel.yaml import YAML
 from swift_server import Swift
 
-from plantdoc import hashing, lineage, params, runs
+from plantdoc import hashing, lineage, params, runs, train_params
 from plantdoc.ec2 import archive
 from plantdoc.machine import userdata
 
@@ -27,13 +27,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from plantdoc import checkpoint, cost, guard, hashing, lineage, params, stage, weights, workspace
+from plantdoc import checkpoint, cost, guard, hashing, lineage, params, stage, train_params, weights, workspace
 
 STEPS = 5
 
 def main():
     guard.end_on_terminate()
-    settings = params.load()
+    settings = params.load(train_params.Params)
     print("the environment:", sorted(os.environ.items()), file=sys.stderr)
     exec(os.environ.get("AT_START", ""))
     with weights.located(settings.model.weights) as (_, file):
@@ -125,7 +125,7 @@ class Run:
         here = Path.cwd()
         os.chdir(self.folder)  # as the train stage sees it
         try:
-            made_from = lineage.made_from("train", params.load(), self.weights, gpu=True)
+            made_from = lineage.made_from("train", params.load(train_params.Params), self.weights, gpu=True)
         finally:
             os.chdir(here)
         self.id = hashing.of_value(made_from)[:16]

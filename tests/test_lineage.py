@@ -13,7 +13,7 @@ import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 import train
-from plantdoc import cost, hashing, lineage, locks, params
+from plantdoc import cost, hashing, lineage, locks, params, train_params
 from plantdoc.ec2 import instance_types
 from plantdoc.errors import UserError
 from plantdoc.machine import inputs
@@ -36,7 +36,7 @@ def repository(root, tmp_path, monkeypatch) -> Path:
 
 
 def record(gpu: bool = False) -> dict:
-    return lineage.made_from("train", params.load(), None, gpu)
+    return lineage.made_from("train", params.load(train_params.Params), None, gpu)
 
 
 def append(lock: str) -> None:

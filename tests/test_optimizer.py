@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plantdoc import params
+from plantdoc import params, train_params
 
 LR = 0.01
 
@@ -18,7 +18,7 @@ def stepped(tf, root):
     from plantdoc.optimizer import optimizer
 
     def steps(kind: str, values: list, gradients: list[list], shares: list[float] | None = None, **changes) -> list:
-        config = params.load(root / "params.yaml").train
+        config = params.load(train_params.Params, root / "params.yaml").train
         config = config.model_copy(update={"optimizer": kind, "weight_decay": 0.0} | changes)
         variables = [keras.Variable(value, name=f"v{i}") for i, value in enumerate(values)]
         made = optimizer(config, shares or [1.0] * len(variables))

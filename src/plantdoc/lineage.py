@@ -6,7 +6,8 @@ from pathlib import Path
 
 from plantdoc import hashing, locks
 from plantdoc.errors import UserError
-from plantdoc.params import Params, read
+from plantdoc.params import read
+from plantdoc.train_params import Params
 
 
 def gpu_trains() -> bool:

@@ -7,7 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from plantdoc import cost, hashing, lineage, params, stage
+from plantdoc import cost, hashing, lineage, params, stage, train_params
 from plantdoc.errors import UserError
 from plantdoc.machine.job import Job
 from plantdoc.machine.persistence import insist
@@ -44,7 +44,7 @@ def check(job: Job, file: Path | None) -> dict:
     Raises:
         UserError: it is not what the run is named by.
     """
-    settings = params.load()
+    settings = params.load(train_params.Params)
     gpu = bool(cost.gpus())
     made_from = lineage.made_from("train", settings, file, gpu)
     if (found := hashing.of_value(made_from)[:16]) == job.run_id:

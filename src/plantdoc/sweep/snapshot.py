@@ -36,7 +36,7 @@ class Snapshot:
         return git(self.root, "diff-tree", "-r", "--name-only", self.commit, self.tree).splitlines()
 
     def state(self) -> str:
-        """A short hash of the code, params and data, empty where they are those of the commit; `runner` is no part."""
+        """A short hash of the code, params and data, empty where they are those of the commit."""
         differs = git(self.root, "diff-tree", "-r", self.commit, self.tree, "--", *_CODE)
         now, then = (revisions.Revision(self.root, name, name) for name in (self.tree, self.commit))
         if place.without(now.params) != place.without(then.params):
