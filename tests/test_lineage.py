@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -56,6 +57,25 @@ def test_another_lock_of_the_training_is_another_run(repository, lock, gpu):
     before = hashing.of_value(record(gpu))
     append(lock)
     assert hashing.of_value(record(gpu)) != before
+
+
+@pytest.mark.parametrize("module", ["fetch", "augment", "evaluate", "deploy", "serve", "runner", "all"])
+def test_another_key_of_what_does_not_train_leaves_the_run_id(repository, module):
+    before = hashing.of_value(record())
+    path = Path(f"src/plantdoc/{module}_params.py")
+    path.write_text(path.read_text() + "\n# another key\n")
+    if module != "all":
+        text = Path("params.yaml").read_text()
+        Path("params.yaml").write_text(re.sub(rf"(?m)^{module}:.*$", r"\g<0>\n  added: 1", text))
+    assert hashing.of_value(record()) == before
+
+
+@pytest.mark.parametrize("module", ["train_params", "model_params", "params"])
+def test_another_key_of_the_training_is_another_run(repository, module):
+    before = hashing.of_value(record())
+    path = Path(f"src/plantdoc/{module}.py")
+    path.write_text(path.read_text() + "\n# another key\n")
+    assert hashing.of_value(record()) != before
 
 
 def test_a_model_of_a_gpu_names_the_lock_of_the_gpu(repository):
