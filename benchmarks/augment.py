@@ -33,7 +33,7 @@ import ways
 from PIL import Image, ImageFile
 
 import augment
-from plantdoc import params, records, stage, tfrecord, transforms
+from plantdoc import augment_params, params, records, stage, tfrecord, transforms
 from plantdoc.errors import UserError
 
 COPIES = 4  # variants of each picture when the whole stage runs
@@ -51,7 +51,7 @@ STEPS = {
 
 def main() -> None:
     arguments = parse()
-    settings = params.load()
+    settings = params.load(augment_params.Params)
     config = settings.augment.model_copy(update={"size": arguments.size or settings.augment.size, "copies": COPIES})
     with tempfile.TemporaryDirectory(prefix="augment-") as made, contextlib.ExitStack() as ends:
         folder = Path(made)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import coco, params, runtime, stage
+from plantdoc import coco, evaluate_params, params, runtime, stage
 
 
 def main(folder: str, out: str) -> None:
-    settings = params.load()
+    settings = params.load(evaluate_params.Params)
     runtime.configure(settings.train.threads, settings.seed)
 
     from plantdoc import detector, predictions, serving

@@ -37,13 +37,13 @@ import measure
 import psutil
 from ruamel.yaml import YAML
 
-from plantdoc import coco, parallel, params, sample, stage
+from plantdoc import coco, fetch_params, parallel, params, sample, stage
 from plantdoc.errors import UserError
 
 STAGES = ("fetch", "augment", "evaluate")
 TRAIN = 0.8  # of the pictures; the rest is test
 EVERY = 0.05  # seconds
-SETTINGS = {"augment": {"size": 320, "copies": 1, "workers": 2}}
+SETTINGS = {"augment": {"size": 320, "copies": 1}, "runner": {"augment_workers": 2}}
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     sizes = [arguments.pictures * times for times in arguments.times]
     with tempfile.TemporaryDirectory(prefix="growth-") as made:
         folder = Path(made)
-        draw(folder / "all", max(sizes), params.load().seed)
+        draw(folder / "all", max(sizes), params.load(fetch_params.Params).seed)
         for count in sizes:
             workspace(folder, count)
         sides = {
@@ -153,8 +153,8 @@ def random_detector(folder: Path) -> None:
     code = """
 import sys; sys.path.insert(0, "src")
 from pathlib import Path
-from plantdoc import params, records, runtime
-settings = params.load(); runtime.configure(settings.train.threads, settings.seed)
+from plantdoc import params, records, runtime, train_params
+settings = params.load(train_params.Params); runtime.configure(settings.train.threads, settings.seed)
 from plantdoc import detector
 meta = records.meta("data/tfrecords"); Path("models/detector").mkdir(parents=True)
 form = detector.Config.of(settings.model, meta.size, meta.classes, {})

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import measure
 
-from plantdoc import params, runtime, stage
+from plantdoc import params, runtime, stage, train_params
 
 WARM = 3  # batches that do not count, of each side and round
 
@@ -53,7 +53,7 @@ class Side:
 
 def main() -> None:
     arguments = parse()
-    settings = params.load()
+    settings = params.load(train_params.Params)
     runtime.configure(settings.train.threads, settings.seed)
     import tensorflow as tf
 
@@ -109,7 +109,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build(settings: params.Params, meta, strategy, precision: str):
+def build(settings: train_params.Params, meta, strategy, precision: str):
     """A plantdoc.trainer.Trainer as src/train.py makes it, but for weights and learning rate."""
     from plantdoc import detector
     from plantdoc.schedule import WarmupCosine
@@ -121,7 +121,7 @@ def build(settings: params.Params, meta, strategy, precision: str):
     return Trainer(model, settings.train, WarmupCosine(0.0, settings.train.batch_size, 0, 1), strategy)
 
 
-def endless(folder: Path, settings: params.Params, mosaic: float) -> Iterable[dict]:
+def endless(folder: Path, settings: train_params.Params, mosaic: float) -> Iterable[dict]:
     """The batches of one epoch after another."""
     from plantdoc import feed
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import params, runtime, stage
+from plantdoc import params, runtime, stage, train_params
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 WARM, LEAST, LONGEST = 3, 3, 15.0  # steps that do not count, since the first one traces; that count at least; seconds
@@ -62,7 +62,7 @@ def made(family: str, backbone: str, size: str, records: Path, batch: int, steps
     values = params.read(PARAMS)
     values["model"] |= {"family": family, "backbone": backbone, "size": size, "weights": "none"}
     values["train"] |= {"batch_size": batch, "frozen": 0.0, "precision": precision}
-    settings = params.check(values, PARAMS)
+    settings = params.check(train_params.Params, values, PARAMS)
     strategy, precision = runtime.devices(settings.train.precision)
     about = feed.meta(records)
     form = detector.Config.of(settings.model, about.size, about.classes, {})

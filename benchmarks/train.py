@@ -26,7 +26,7 @@ from pathlib import Path
 import measure
 import yolo
 
-from plantdoc import params, records, stage
+from plantdoc import model_params, records, stage
 
 DEFAULT = "compact/compact/xs"  # of ours, the one meant for CPUs
 TOO_SLOW = ("retinanet/yolov8/s",)
@@ -76,7 +76,8 @@ def parse() -> argparse.Namespace:
 
 def models() -> list[str]:
     """Each family on its own backbone, else on yolov8's, in the two smallest sizes; and yolov8 on mobilenet_v2."""
-    kinds = {key: typing.get_args(params.Model.model_fields[key].annotation) for key in ("family", "backbone", "size")}
+    fields = model_params.Model.model_fields
+    kinds = {key: typing.get_args(fields[key].annotation) for key in ("family", "backbone", "size")}
     found = [
         f"{family}/{family if family in kinds['backbone'] else 'yolov8'}/{size}"
         for family in kinds["family"]

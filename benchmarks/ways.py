@@ -19,7 +19,7 @@ import measure
 from PIL import Image
 
 import augment
-from plantdoc import coco, params, records, tfrecord
+from plantdoc import augment_params, coco, records, tfrecord
 from plantdoc.errors import UserError
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +39,7 @@ class Work:
 
     raw: Path
     folder: Path
-    config: params.Augment
+    config: augment_params.Augment
     seed: int
     classes: tuple[str, ...]
     pictures: list[augment.Source]
@@ -63,7 +63,7 @@ def build(work: Work) -> measure.Row:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     started = time.perf_counter()
-    count = augment.build(raw, out, work.config.model_copy(update={"workers": 2}), work.seed)
+    count = augment.build(raw, out, work.config, work.seed, workers=2)
     took = time.perf_counter() - started
     return {"pictures/s": count / took, "ms/picture": 1000 * took / count, "bytes/picture": size(out) / count}
 

@@ -1,6 +1,6 @@
 """Put a public HTTP API in front of the SageMaker endpoint, or take it away.
 
-    python scripts/api.py create              make it as `deploy` in params.yaml says; the same again changes nothing
+    python scripts/api.py create              make it as `serve` in params.yaml says; the same again changes nothing
     python scripts/api.py create --dry-run    only say what would be done
     python scripts/api.py create --new-key    give it another key; the one before is refused from then on
     python scripts/api.py show                its address, who may ask it, and a line of curl that does
@@ -55,16 +55,16 @@ def parse() -> argparse.Namespace:
 
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what params.yaml says."""
-    from plantdoc import params
+    from plantdoc import params, serve_params
     from plantdoc.api import parcel, stack, target
     from plantdoc.cloud import cloudformation
 
-    deploy = params.load().deploy
-    by_key = deploy.api_access == "key"
+    serve = params.load(serve_params.Params).serve
+    by_key = serve.api_access == "key"
     if arguments.new_key and not by_key:
-        raise UserError(f"--new-key: deploy.api_access is {deploy.api_access}, so that there is no key")
+        raise UserError(f"--new-key: serve.api_access is {serve.api_access}, so that there is no key")
     place = signed_in()
-    print(f"the endpoint {deploy.endpoint} is {target.endpoint_status(place, deploy.endpoint)}")
+    print(f"the endpoint {serve.endpoint} is {target.endpoint_status(place, serve.endpoint)}")
     client = place.client("cloudformation")
     there = stack.settled(client)
     if there and there["StackStatus"] in cloudformation.LEFTOVER:
@@ -79,7 +79,7 @@ def create(arguments: argparse.Namespace) -> None:
     kept = "" if arguments.new_key else stack.given(there).get("KeyHash", "")
     key = stack.new_key() if by_key and not kept and not arguments.dry_run else None
     code = parcel.make()
-    wanted = stack.parameters(place, deploy, parcel.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
+    wanted = stack.parameters(place, serve, parcel.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
     if not arguments.dry_run:
         sent = parcel.send(place, code)
         print(f"code: s3://{place.bucket}/{parcel.key(code)} ({'sent' if sent else 'there already'})")

@@ -7,7 +7,7 @@
     python scripts/deploy.py undeploy                   take the endpoint away, and the public API
 
 Where: the bucket and region of the DVC remote, with the role of `make aws`. Each can be interrupted and run again: what
-is there is left, what is missing is made. Ends with 3 where the gate refuses the model (deploy.min_map50, the model
+is there is left, what is missing is made. Ends with 3 where the gate refuses the model (serve.min_map50, the model
 that is served now, behaviour tests), with 1 where something failed.
 """
 
@@ -73,11 +73,13 @@ def parse() -> argparse.Namespace:
 
 
 def deploy(there, arguments: argparse.Namespace) -> None:
-    from plantdoc import params
+    from plantdoc import params, serve_params
     from plantdoc.endpoint import flow
 
     bundle = entry.given_or_name(arguments.bundle)
-    made = flow.deploy(there, params.load(), bundle, force=arguments.force, replace=arguments.replace)
+    made = flow.deploy(
+        there, params.load(serve_params.Params), bundle, force=arguments.force, replace=arguments.replace
+    )
     smoke = made["smoke"]
     print(
         f"deploy: {made['name']} serves {made['version']} ({made['kind']}, {made['region']}); {smoke['pictures']} test "
@@ -87,20 +89,20 @@ def deploy(there, arguments: argparse.Namespace) -> None:
 
 
 def rollback(there, arguments: argparse.Namespace) -> None:
-    from plantdoc import params
+    from plantdoc import params, serve_params
     from plantdoc.endpoint import flow
 
-    back = flow.rollback(there, params.load(), replace=arguments.replace)
+    back = flow.rollback(there, params.load(serve_params.Params), replace=arguments.replace)
     print(f"deploy: {back.version} serves again")
 
 
 def undeploy(there, arguments: argparse.Namespace) -> None:
-    from plantdoc import params
+    from plantdoc import params, serve_params
     from plantdoc.api import stack as api
     from plantdoc.cloud import cloudformation
     from plantdoc.endpoint import listing, removal
 
-    name = params.load().deploy.endpoint
+    name = params.load(serve_params.Params).serve.endpoint
     left = removal.remove(there, name)
     stacks = there.place.client("cloudformation")
     if cloudformation.find(stacks, api.NAME):

@@ -13,6 +13,7 @@ the DVC remote and `runner` in params.yaml; whose account, as the AWS tools find
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -35,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> None:
     from plantdoc.ec2 import place
 
     with aws.explained():
-        arguments.run(place.find(region()), arguments)
+        arguments.run(place.find(region(checked=arguments.run is run)), arguments)
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,34 +71,34 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def region() -> str:
-    """runner.region, without plantdoc.params where that is not needed: its imports take longer than AWS's answer."""
+def region(*, checked: bool) -> str:
+    """runner.region; `checked`: after a check of the whole section, whose imports take longer than AWS's answer."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    try:
-        return YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["runner"]["region"]
-    except (OSError, YAMLError, TypeError, KeyError):
-        from plantdoc import params
+    if not checked:
+        with contextlib.suppress(OSError, YAMLError, TypeError, KeyError):
+            return YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["runner"]["region"]
+    from plantdoc import params, runner_params
 
-        return params.load().runner.region  # says what is wrong
+    return params.load(runner_params.Params).runner.region  # or says what is wrong
 
 
 def run(place, arguments: argparse.Namespace) -> None:
     """See plantdoc.ec2.flow. The run's id is the one that the machine will work out for itself."""
-    from plantdoc import lineage, params, weights
+    from plantdoc import identity, lineage, params, runner_params, train_params, weights
     from plantdoc.ec2 import flow, instance_types
     from plantdoc.ec2.interrupts import Interrupts
 
-    settings = params.load()
-    gpu = instance_types.have_gpu(settings.runner.instance_types)
+    settings, runner = params.load(train_params.Params), params.load(runner_params.Params).runner
+    gpu = instance_types.have_gpu(runner.instance_types)
     interrupts = Interrupts()
     interrupts.install()
     with weights.located(settings.model.weights) as (_, file):
-        run_id = lineage.run_id(lineage.made_from("train", settings, file, gpu))
+        run_id = identity.run_id(lineage.made_from("train", settings, file, gpu))
         log.info("ec2: run %s", run_id)
         try:
-            flow.Run(place, settings, run_id, file, interrupts).finish()
+            flow.Run(place, runner, run_id, file, interrupts).finish()
         except flow.Left as left:
             print(f"ec2: {left}", file=sys.stderr)
             sys.exit(130)

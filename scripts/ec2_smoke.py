@@ -76,12 +76,12 @@ def smoke(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: it does not train, does not come back, or leaves something.
     """
-    from plantdoc import guard, params
+    from plantdoc import guard, params, runner_params
     from plantdoc.ec2 import leftovers, place
     from plantdoc.sweep import snapshot
 
     guard.end_on_terminate()
-    there = place.find(params.load().runner.region)
+    there = place.find(params.load(runner_params.Params).runner.region)
     prefix = f"{there.prefix}/smoke-{secrets.token_hex(4)}".lstrip("/")
     # Another seed each time: a run that is in the bucket already would only be fetched.
     wanted = TINY | {
@@ -108,7 +108,7 @@ def set_up(copy: Path, there: place.Place, prefix: str, wanted: dict[str, object
     """Give the copy its params, a cache of its own, and a place of its own in the bucket."""
     from ruamel.yaml import YAML
 
-    from plantdoc import commands, dotted, params
+    from plantdoc import all_params, commands, dotted, params
 
     yaml = YAML()
     yaml.width = 200
@@ -123,7 +123,7 @@ def set_up(copy: Path, there: place.Place, prefix: str, wanted: dict[str, object
             section = section[name]
         section[last] = value
     yaml.dump(values, copy / "params.yaml")
-    params.load(copy / "params.yaml")
+    params.load(all_params.Params, copy / "params.yaml")
     commands.dvc("config", "--local", "cache.dir", str(copy / ".dvc/cache"), root=copy)
     url = f"s3://{there.bucket}/{prefix}"
     commands.dvc("remote", "modify", "--local", there.where.name, "url", url, root=copy)

@@ -3,6 +3,7 @@
     python scripts/recipe.py                                    lists the recipes
     python scripts/recipe.py plantdoc-laptop                    sets params.yaml, then: dvc repro
     python scripts/recipe.py plantdoc-laptop train.epochs=30    the same, with a change of your own
+    python scripts/recipe.py --migrate                          renames keys of earlier versions in params.yaml
 
 Every recipe sets the same keys, so one takes the place of another whole; other keys stay as you have them. Comments
 and order of params.yaml stay. To go back to the defaults: python scripts/recipe.py sample
@@ -22,10 +23,11 @@ from ruamel.yaml.error import YAMLError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import params, stage
+from plantdoc import all_params, migration, params, stage
 from plantdoc.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+PARAMS = Path("params.yaml")
 COMMENTS = 31  # the column at which the comments in params.yaml stand
 
 
@@ -35,13 +37,21 @@ def main() -> None:
     parser.add_argument(
         "changes", nargs="*", metavar="key=value", help="set on top of the recipe, like train.epochs=30"
     )
+    parser.add_argument(
+        "--migrate", action="store_true", help="give keys of earlier versions the names that they have now"
+    )
     arguments = parser.parse_args()
+    if arguments.migrate:
+        if arguments.recipe:
+            parser.error("--migrate takes no recipe: run it first, then set the recipe")
+        print("\n".join(migrate(PARAMS)))
+        return
     if not arguments.recipe:
         for name in names():
             print(docstring(name), end="\n\n")
         return
     values = dict(leaves(read(arguments.recipe))) | dict(map(parse, arguments.changes))
-    for line in apply(values, Path("params.yaml")):
+    for line in apply(values, PARAMS):
         print(line)
 
 
@@ -111,10 +121,28 @@ def apply(values: dict[str, object], path: Path) -> list[str]:
                 section.ca.items[last][2].column = COMMENTS
     text = io.StringIO()
     yaml.dump(document, text)
-    params.check(YAML(typ="safe").load(text.getvalue()), path)
-    with stage.replacing(path, folder=False) as target:
-        target.write_text(text.getvalue(), encoding="utf-8")
+    write(path, text.getvalue())
     return changes or [f"{path} was set so already"]
+
+
+def migrate(path: Path) -> list[str]:
+    """Give keys of earlier versions the names that they have now; returns a line per key.
+
+    Raises:
+        UserError: the result would not be right; the file is then as it was.
+    """
+    params.read(path)
+    text, moved = migration.migrate(path.read_text(encoding="utf-8"), all_params.Params.MOVED)
+    if moved:
+        write(path, text)
+    return moved or [f"{path} has no key of an earlier version"]
+
+
+def write(path: Path, text: str) -> None:
+    """Put a checked text in the place of the params file."""
+    params.check(all_params.Params, YAML(typ="safe").load(text), path)
+    with stage.replacing(path, folder=False) as target:
+        target.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     python scripts/repro.py                  what is new or changed
     python scripts/repro.py augment          up to a stage; all arguments go to `dvc repro`
 
-Output, exit code and Ctrl-C are those of `dvc repro`. Before it, the run cache is asked for each stage whose outputs in
-dvc.lock are not in the cache: an earlier result of the same inputs is used where the cache has one, and the stage does
-not run again.
+Output, exit code and Ctrl-C are those of `dvc repro`. Before it, all of params.yaml is checked, so that a mistake in
+`deploy` does not show after the training: a stage checks the sections that it reads. Then the run cache is asked for
+each stage whose outputs in dvc.lock are not in the cache: an earlier result of the same inputs is used where the cache
+has one, and the stage does not run again.
 Where this machine computes other results than the one that made the committed dvc.lock, the summary compares them and
 says how to keep and how to drop them.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, revisions
+from plantdoc import all_params, entry, params, revisions
 from plantdoc.errors import UserError
 from plantdoc.repro import run_cache, summary
 
@@ -37,6 +38,11 @@ def main() -> int:
     )
     _, arguments = parser.parse_known_args()
     arguments = [entry.given_or_name(word) for word in arguments]
+    try:
+        params.load(all_params.Params)
+    except UserError as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return 1
     before(arguments)
     costs = summary.costs_of(revisions.find())
     code = dvc_repro(arguments)

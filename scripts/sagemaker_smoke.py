@@ -31,17 +31,17 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=MEMORY_MB, help=f"MB, 1024 to 6144 by 1024 ({MEMORY_MB})")
     arguments = parser.parse_args()
     # Not for --help.
-    from plantdoc import guard, params
+    from plantdoc import guard, params, serve_params
     from plantdoc.cloud import aws
     from plantdoc.endpoint import flow, ground, prices, removal
 
     guard.end_on_terminate()
     for name in ("sagemaker", "sagemaker.core"):  # they tell each call, in colour
         logging.getLogger(name).setLevel(logging.WARNING)
-    settings = params.load()
+    settings = params.load(serve_params.Params)
     name = f"{ground.NAMES}smoke-{secrets.token_hex(4)}"
     own = {"endpoint": name, "serverless": True, "memory_mb": arguments.memory, "concurrency": 1, "capture_percent": 0}
-    settings = settings.model_copy(update={"deploy": settings.deploy.model_copy(update=own)})
+    settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=own)})
     with aws.explained():
         there = ground.find()
         try:

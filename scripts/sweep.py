@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import commands, git, guard, params, revisions, stage
+from plantdoc import all_params, commands, git, guard, params, revisions, stage
 from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash, place, pool, snapshot, standings, trial
 
@@ -96,7 +96,7 @@ def refuse_unready(root: Path) -> None:
 def plan(arguments: argparse.Namespace) -> tuple[list[grid.Trial], grid.Trial]:
     """The trials asked for, and what is set of `runner` for all of them, each of them checked."""
     base = params.read()
-    params.check(base)
+    params.check(all_params.Params, base)
     axes, where = place.apart(arguments.params, base)
     grid.check(where, base)
     if not axes:

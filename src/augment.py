@@ -25,7 +25,7 @@ from types import ModuleType
 import numpy as np
 from tqdm import tqdm
 
-from plantdoc import coco, cost, parallel, params, records, stage, tfrecord
+from plantdoc import augment_params, coco, cost, parallel, params, records, stage, tfrecord
 from plantdoc.errors import UserError
 from plantdoc.squares import Group, Source, Task, square
 
@@ -33,16 +33,34 @@ RAW, RECORDS = Path("data/raw"), Path("data/tfrecords")
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.load(augment_params.Params)
     started = time.monotonic()
     with stage.replacing(RECORDS) as folder:
-        count = build(RAW, folder, settings.augment, settings.seed)
+        count = build(
+            RAW,
+            folder,
+            settings.augment,
+            settings.seed,
+            workers=settings.runner.augment_workers,
+            engine=settings.runner.augment_engine,
+        )
     seconds = time.monotonic() - started
     cost.record("augment", str(RECORDS), minutes=seconds / 60, pictures_per_second=count / seconds)
 
 
-def build(raw: Path, folder: Path, config: params.Augment, seed: int) -> int:
+def build(
+    raw: Path,
+    folder: Path,
+    config: augment_params.Augment,
+    seed: int,
+    *,
+    workers: int = 0,
+    engine: augment_params.Engine = "local",
+) -> int:
     """Write the shards and meta.json of `raw` into `folder`; returns the number of squares written.
+
+    Args:
+        workers: processes of this machine; 0: one per core. Neither they nor the engine change what is written.
 
     Raises:
         UserError: `raw` is not there, has no training pictures, or holds a picture that cannot be read.
@@ -53,10 +71,11 @@ def build(raw: Path, folder: Path, config: params.Augment, seed: int) -> int:
         raise UserError(f"{raw / 'train'} holds no pictures to train on: look at results/fetch/report.md")
     groups = [Group(f"train-c{copy:02d}", copy, train) for copy in range(config.copies)] + [Group("val", None, val)]
     work = functools.partial(square, raw=raw, config=config, seed=seed, classes=classes)
-    if config.engine == "beam":
-        files = _beam().write(groups, work, seed, raw, folder, config)
+    limit = config.shard_mb * 10**6
+    if engine == "beam":
+        files = _beam().write(groups, work, seed, raw, folder, limit, workers)
     else:
-        files = write(groups, work, seed, folder, config)
+        files = write(groups, work, seed, folder, limit, workers)
     records.Meta(
         classes=classes,
         size=config.size,
@@ -68,19 +87,23 @@ def build(raw: Path, folder: Path, config: params.Augment, seed: int) -> int:
 
 
 def write(
-    groups: list[Group], work: Callable[[Task], bytes], seed: int, folder: Path, config: params.Augment
+    groups: list[Group], work: Callable[[Task], bytes], seed: int, folder: Path, limit: int, workers: int
 ) -> list[tuple[str, ...]]:
-    """Write the squares of each group as shards, over processes of this machine; returns the shards' names by group."""
+    """Write the squares of each group as shards, over processes of this machine; returns the shards' names by group.
+
+    Args:
+        limit: bytes at which a shard is closed.
+    """
     tasks = (task for group in groups for task in group.tasks(seed))
     count = sum(len(group.pictures) for group in groups)
     interval = 0.5 if sys.stderr.isatty() else 30
     files = []
     with (
-        contextlib.closing(parallel.imap(work, tasks, config.workers)) as squares,
+        contextlib.closing(parallel.imap(work, tasks, workers)) as squares,
         tqdm(total=count, desc="augment", unit="picture", mininterval=interval) as progress,
     ):
         for group in groups:
-            with tfrecord.ShardWriter(folder, group.name, config.shard_mb * 10**6) as writer:
+            with tfrecord.ShardWriter(folder, group.name, limit) as writer:
                 for framed in itertools.islice(squares, len(group.pictures)):
                     writer.write(framed)
                     progress.update()
@@ -90,7 +113,7 @@ def write(
 
 def _beam() -> ModuleType:
     if importlib.util.find_spec("apache_beam") is None:
-        raise UserError("augment.engine = beam needs Apache Beam, which is not installed: `make setup BEAM=1`")
+        raise UserError("runner.augment_engine = beam needs Apache Beam, which is not installed: `make setup BEAM=1`")
     from plantdoc.beam import pipeline  # takes seconds to import
 
     return pipeline

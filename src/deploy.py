@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from plantdoc import behaviour, bundle, card, coco, cost, params, parity, runtime, stage
+from plantdoc import behaviour, bundle, card, coco, cost, deploy_params, params, parity, runtime, stage
 from plantdoc.errors import UserError
 
 TEST, SOURCE, MODEL = "data/raw/test", "data/raw/source.json", "models/detector"
@@ -36,7 +36,7 @@ CONTAINER = "infra/container/requirements.txt"
 
 def main() -> None:
     started = time.monotonic()
-    settings = params.load()
+    settings = params.load(deploy_params.Params)
     runtime.configure(settings.train.threads, settings.seed)
 
     from plantdoc import detector, serving
@@ -61,7 +61,7 @@ def main() -> None:
         bring_to_sagemaker()
 
 
-def try_behaviour(server, threshold: float, settings: params.Params) -> dict:
+def try_behaviour(server, threshold: float, settings: deploy_params.Params) -> dict:
     """What plantdoc.behaviour finds on `deploy.behaviour_pictures` test pictures with boxes; {} for none."""
     split = coco.load(TEST)
     ids = parity.spread([picture.id for picture in split.pictures if picture.boxes], settings.deploy.behaviour_pictures)
@@ -80,7 +80,7 @@ def try_behaviour(server, threshold: float, settings: params.Params) -> dict:
     return behaviour.examine(server.serve, TEST, some, threshold, least, settings.seed)
 
 
-def describe(folder: Path, config, metrics: dict, behaves: dict, settings: params.Params) -> None:
+def describe(folder: Path, config, metrics: dict, behaves: dict, settings: deploy_params.Params) -> None:
     """Write what lies beside the model: labels, config, model card, what a server needs to know, example pictures."""
     source = json.loads(Path(SOURCE).read_text(encoding="utf-8"))
     facts = {
@@ -106,7 +106,7 @@ def describe(folder: Path, config, metrics: dict, behaves: dict, settings: param
         shutil.copyfile(Path(TEST) / names[picture], folder / "examples" / f"{number}{suffix}")
 
 
-def check(unpacked: Path, config, settings: params.Params) -> dict:
+def check(unpacked: Path, config, settings: deploy_params.Params) -> dict:
     """Hold the unpacked bundle against what evaluate predicted; returns what was compared.
 
     Raises:

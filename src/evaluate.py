@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import bootstrap, coco, cost, curves, gallery, params, runtime, scores, stage, tracking
+from plantdoc import bootstrap, coco, cost, curves, evaluate_params, gallery, params, runtime, scores, stage, tracking
 from plantdoc.errors import UserError
 
 VAL, TEST, SOURCE, MODEL = "data/raw/val", "data/raw/test", "data/raw/source.json", "models/detector"
@@ -27,7 +27,7 @@ PREDICTIONS, PICTURES = "results/evaluate/predictions.json", "results/evaluate/p
 
 def main() -> None:
     started = time.monotonic()
-    settings = params.load()
+    settings = params.load(evaluate_params.Params)
     val, test = split_with_boxes(VAL), split_with_boxes(TEST)
     runtime.configure(settings.train.threads, settings.seed)
 

@@ -24,7 +24,21 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from plantdoc import audit, coco, cost, drawing, duplicates, formats, hashing, names, params, source, split, stage
+from plantdoc import (
+    audit,
+    coco,
+    cost,
+    drawing,
+    duplicates,
+    fetch_params,
+    formats,
+    hashing,
+    names,
+    params,
+    source,
+    split,
+    stage,
+)
 from plantdoc.audit import Audited
 from plantdoc.audit_report import SPLITS, Findings, notes_on_cut, notes_on_rare, to_json, to_markdown
 from plantdoc.errors import UserError
@@ -38,7 +52,7 @@ _SHEET = 24  # pictures on a contact sheet
 def main() -> None:
     """Run the stage; see the module's docstring."""
     started = time.monotonic()
-    settings = params.load()
+    settings = params.load(fetch_params.Params)
     fetch = settings.fetch
     with scratch("data/.fetch.partial") as work:
         folder, origin = source.bring(fetch, settings.seed, work)

@@ -18,6 +18,7 @@ from plantdoc import (
     cost,
     environment,
     guard,
+    identity,
     learner,
     lineage,
     params,
@@ -27,6 +28,7 @@ from plantdoc import (
     train_checks,
     train_handoff,
     train_loop,
+    train_params,
     train_results,
     weights,
     workspace,
@@ -37,17 +39,17 @@ MODEL = "models/detector"
 
 def main() -> None:
     guard.end_on_terminate()
-    settings = params.load()
+    settings = params.load(train_params.Params)
     train_checks.refuse_without_commit()
     train_checks.refuse_frozen_random_layers(settings)
     # The instance that trains for someone has the same params and must not hand over again.
-    if settings.runner.kind == "ec2" and not environment.read().trains_for_another:
+    if settings.runner.kind != "local" and not environment.read().trains_for_another:
         train_handoff.hand_over(MODEL)
         return
     gpu = learner.start(settings)
     with weights.located(settings.model.weights) as (preset, file):
         made_from = lineage.made_from("train", settings, file, gpu)
-        run_id = lineage.run_id(made_from)
+        run_id = identity.run_id(made_from)
         train_checks.refuse_other_run(run_id, gpu)
         folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
         with (

@@ -25,7 +25,9 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def run(raw: str, out: str, options: str = "", part: int = 500, **changes: float) -> dict[str, str] | str:
+def run(
+    raw: str, out: str, options: str = "", part: int = 500, workers: int = 1, **changes: float
+) -> dict[str, str] | str:
     """The hashes of what was made, or the message of the UserError."""
     from plantdoc.beam import pipeline, runner  # not there for the test that calls `hashes`
 
@@ -33,7 +35,7 @@ def run(raw: str, out: str, options: str = "", part: int = 500, **changes: float
     pipeline.RANGE = part
     Path(out).mkdir(parents=True)
     try:
-        augment.build(Path(raw), Path(out), painted.settings(ROOT, engine="beam", **changes), 0)
+        augment.build(Path(raw), Path(out), painted.settings(ROOT, **changes), 0, workers=workers, engine="beam")
     except UserError as error:
         return str(error)
     return hashes(Path(out))

@@ -24,7 +24,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
-from plantdoc import bundle, coco, params
+from plantdoc import bundle, coco, params, serve_params
 from plantdoc.endpoint import flow, ground
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,13 +88,14 @@ class World:
     def ground(self) -> ground.Ground:
         return ground.find()
 
-    def settings(self, **changes: object) -> params.Params:
-        """params.yaml with other values in its deploy section; also written, for commands."""
+    def settings(self, **changes: object) -> serve_params.Params:
+        """params.yaml with other values in its sections serve and deploy; also written, for commands."""
         yaml = YAML()
         values = yaml.load(ROOT / "params.yaml")
-        values["deploy"] |= changes
+        for key, value in changes.items():
+            values["serve" if key in values["serve"] else "deploy"][key] = value
         yaml.dump(values, self.folder / "params.yaml")
-        return params.load(self.folder / "params.yaml")
+        return params.load(serve_params.Params, self.folder / "params.yaml")
 
     def holds(self, archive: Path) -> None:
         """Make this the workspace's bundle."""

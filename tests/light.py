@@ -17,7 +17,7 @@ import templates
 import tiny
 from ruamel.yaml import YAML
 
-from plantdoc import params
+from plantdoc import params, runner_params
 from plantdoc.ec2 import instance_types
 
 EPOCHS = 4
@@ -89,7 +89,7 @@ def expected(origin: Path, folder: Path, **overrides: object) -> dict[str, str]:
     copy(origin, folder, **overrides)
     programs = folder.with_name(f"{folder.name}-programs")
     programs.mkdir()
-    gpu = instance_types.have_gpu(params.load(folder / "params.yaml").runner.instance_types)
+    gpu = instance_types.have_gpu(params.load(runner_params.Params, folder / "params.yaml").runner.instance_types)
     (programs / "nvidia-smi").write_text(f"#!/bin/sh\n{'echo NVIDIA stand-in' if gpu else 'exit 9'}\n")
     (programs / "nvidia-smi").chmod(0o755)
     path = f"{programs}{os.pathsep}{miniature.environment()['PATH']}"

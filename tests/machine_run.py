@@ -16,7 +16,7 @@ from aws_server import AWS
 from ruamel.yaml import YAML
 from swift_server import Swift
 
-from plantdoc import hashing, lineage, params, runs
+from plantdoc import hashing, identity, lineage, params, runs, train_params
 from plantdoc.ec2 import archive
 from plantdoc.machine import userdata
 
@@ -75,10 +75,10 @@ class Run:
         here = Path.cwd()
         os.chdir(self.folder)  # as the train stage sees it
         try:
-            made_from = lineage.made_from("train", params.load(), self.weights, gpu=True)
+            made_from = lineage.made_from("train", params.load(train_params.Params), self.weights, gpu=True)
         finally:
             os.chdir(here)
-        self.id = lineage.run_id(made_from)
+        self.id = identity.run_id(made_from)
         data = self.folder / "data/tfrecords"
         for path in data.iterdir():
             self.put_dvc(path.read_bytes())

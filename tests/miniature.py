@@ -19,7 +19,7 @@ SMALL = {
     "fetch.limit": 24,
     "augment.size": 64,
     "augment.copies": 1,
-    "augment.workers": 1,
+    "runner.augment_workers": 1,
     "model.score_floor": 0.0001,  # what has learned next to nothing still reports boxes
     "train.epochs": 3,
     "train.half_size": 0.34,  # the first epoch

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from plantdoc import coco, params
+from plantdoc import augment_params, coco, params
 
 COLOURS = ((230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20), (230, 20, 230), (20, 230, 230))
 GROUND = (60, 60, 60)
@@ -55,7 +55,7 @@ def data_set(folder: Path, count: int, val: int = 0, *, size: tuple[int, int] = 
         coco.save(coco.Split(tuple(f"colour {i}" for i in range(6)), tuple(pictures)), folder / split)
 
 
-def settings(root: Path, **changes: float) -> params.Augment:
+def settings(root: Path, **changes: float) -> augment_params.Augment:
     """The repository's settings of the augment stage, with colours left alone and these changes."""
-    plain = {"brightness": 0.0, "saturation": 0.0, "hue": 0.0, "size": 128, "workers": 1}
-    return params.load(root / "params.yaml").augment.model_copy(update=plain | changes)
+    plain = {"brightness": 0.0, "saturation": 0.0, "hue": 0.0, "size": 128}
+    return params.load(augment_params.Params, root / "params.yaml").augment.model_copy(update=plain | changes)

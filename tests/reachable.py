@@ -12,13 +12,11 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from plantdoc.params import Params
+from plantdoc.all_params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 STAGES = ("fetch", "augment", "train", "evaluate", "deploy")
-# They do not change a result, only how fast it comes.
-WITHOUT_EFFECT = {"augment.workers", "augment.engine"}
 
 
 @functools.cache
@@ -107,12 +105,10 @@ def params_read(stage: str) -> set[str]:
     """The params that a stage's code reads, as dotted keys.
 
     Read is what follows a name that holds the `Params`: `settings.seed`, `settings.train.epochs`. A section handed on
-    whole (`square(settings.augment)`) counts with all its keys but WITHOUT_EFFECT.
+    whole (`square(settings.augment)`) counts with all its keys. `runner` says how and where, not what, and does not.
     """
     found = set()
     for path in reachable(SRC / f"{stage}.py"):
-        if path == modules()["plantdoc.params"]:
-            continue
         holders = set(names_of_params(path))
         nodes = [node for node in walk(tree(path)) if isinstance(node, ast.Attribute)]
         inner = {id(node.value) for node in nodes}
@@ -120,7 +116,7 @@ def params_read(stage: str) -> set[str]:
             key = dotted(node, holders)
             if key and id(node) not in inner:
                 found |= expanded(key)
-    return {key for key in found - WITHOUT_EFFECT if not key.startswith("runner.")}  # where, not what
+    return {key for key in found if not key.startswith("runner.")}
 
 
 def names_of_params(path: Path) -> Iterator[str]:
@@ -135,7 +131,7 @@ def names_of_params(path: Path) -> Iterator[str]:
 def dotted(node: ast.Attribute, holders: set[str]) -> str:
     """`settings.train.epochs` → `train.epochs`; "" for what is no param."""
     text = ast.unparse(node)
-    for holder in (*holders, "params.load()"):
+    for holder in holders:
         keys = text.removeprefix(f"{holder}.").split(".")
         if text.startswith(f"{holder}.") and keys[0] in Params.model_fields:
             return ".".join(keys[:2])

@@ -239,7 +239,7 @@ def test_a_new_key_ends_the_one_before(aws, clone):
 @pytest.mark.full
 def test_who_may_ask_is_a_param(aws, clone):
     api(clone, "create")
-    miniature.set_params(clone, deploy__api_access="iam", deploy__api_rate=3)
+    miniature.set_params(clone, serve__api_access="iam", serve__api_rate=3)
     said = api(clone, "create")
     variables = made(aws)["Environment"]["Variables"]
     assert variables == {"ENDPOINT": ENDPOINT, "ACCESS": "iam"}, "an old key is of no use any more"
@@ -253,7 +253,7 @@ def test_who_may_ask_is_a_param(aws, clone):
     assert asked(aws, clone, said, **credentials | {"AWS_SECRET_ACCESS_KEY": "x"}) == ({"message": "Forbidden"}, {})
     assert "there is no key" in api(clone, "create", "--new-key", code=1)
 
-    miniature.set_params(clone, deploy__api_access="open", deploy__api_origins=["https://leaves.example"])
+    miniature.set_params(clone, serve__api_access="open", serve__api_origins=["https://leaves.example"])
     said = api(clone, "create")
     assert "everyone: each request costs you" in said and "https://leaves.example" in said
     assert gateway() == ("NONE", ["https://leaves.example"], (3, 20))
@@ -341,7 +341,7 @@ def test_it_refuses_where_there_is_nothing_to_stand_on(aws, clone):
     endpoints[ENDPOINT].endpoint_status = "Failed"
     assert "is Failed: run `make deploy` first" in api(clone, "create", code=1)
     endpoints[ENDPOINT].endpoint_status = "InService"
-    miniature.set_params(clone, deploy__endpoint="plant-disease-other")
+    miniature.set_params(clone, serve__endpoint="plant-disease-other")
     assert "there is no endpoint plant-disease-other" in api(clone, "create", code=1)
     (clone / ".dvc/config").write_text("[core]\n    remote = storage\n['remote \"storage\"']\n    url = ../../data\n")
     assert "the DVC remote is the folder" in api(clone, "create", code=1)
@@ -352,9 +352,9 @@ def test_it_refuses_where_there_is_nothing_to_stand_on(aws, clone):
     "origin", ["*", "https://*.example", "leaves.example", "https://leaves.example/", "https://a,b"]
 )
 def test_an_origin_is_one_or_is_refused(origin):
-    deploy = SimpleNamespace(api_origins=["http://localhost:8080", origin], api_access="key")
+    serve = SimpleNamespace(api_origins=["http://localhost:8080", origin], api_access="key")
     with pytest.raises(stack.UserError, match="api_origins"):
-        stack.parameters(None, deploy, "", "")
+        stack.parameters(None, serve, "", "")
 
 
 def test_the_parcel_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):

@@ -30,10 +30,10 @@ def raw(tmp_path_factory) -> Path:
     return folder
 
 
-def build(raw: Path, folder: Path, root: Path, seed: int = 0, **changes: float) -> dict[str, str]:
+def build(raw: Path, folder: Path, root: Path, seed: int = 0, workers: int = 1, **changes: float) -> dict[str, str]:
     """Run the stage's work; returns the hash of each file."""
     folder.mkdir(parents=True)
-    augment.build(raw, folder, painted.settings(root, **changes), seed)
+    augment.build(raw, folder, painted.settings(root, **changes), seed, workers=workers)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
@@ -260,7 +260,8 @@ def test_ended_in_the_middle_it_leaves_no_process_and_the_last_output(root, tmp_
 @pytest.mark.full
 def test_memory_does_not_grow_with_the_data_set(root, tmp_path):
     """The main process and its workers together, at their peak, with 100 pictures and with 1000."""
-    once, ten_times = (peak(workplace(tmp_path / str(n), root, n, size=128, copies=1, workers=2)) for n in (100, 1000))
+    small = {"size": 128, "copies": 1, "augment_workers": 2}
+    once, ten_times = (peak(workplace(tmp_path / str(n), root, n, **small)) for n in (100, 1000))
     assert ten_times < 1.1 * once
 
 

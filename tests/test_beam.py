@@ -42,11 +42,11 @@ def raw(tmp_path_factory) -> Path:
     return folder
 
 
-def local(raw: Path, folder: Path, **changes: float) -> dict[str, str] | str:
+def local(raw: Path, folder: Path, engine: str = "local", **changes: float) -> dict[str, str] | str:
     """What the local engine makes, as `beam_runs.run` tells it."""
     folder.mkdir(parents=True)
     try:
-        augment.build(raw, folder, painted.settings(ROOT, **changes), 0)
+        augment.build(raw, folder, painted.settings(ROOT, **changes), 0, workers=1, engine=engine)
     except UserError as error:
         return str(error)
     return beam_runs.hashes(folder)
@@ -153,7 +153,8 @@ def test_a_users_mistakes_are_told_as_by_the_local_engine(python, raw, tmp_path)
 def test_the_stage_replaces_its_output_at_the_end_and_only_then(python, raw, tmp_path):
     shutil.copytree(raw, tmp_path / "data/raw")
     settings = (ROOT / "params.yaml").read_text()
-    settings = settings.replace("\n  engine: local ", "\n  engine: beam ").replace("\n  workers: 0 ", "\n  workers: 1 ")
+    settings = settings.replace("augment_engine: local ", "augment_engine: beam ")
+    settings = settings.replace("augment_workers: 0 ", "augment_workers: 1 ")
     (tmp_path / "params.yaml").write_text(settings)
     (tmp_path / "src").symlink_to(ROOT / "src")
     stage = [python, "src/augment.py"]

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import augment
-from plantdoc import coco, example, params, sample, tfrecord
+from plantdoc import augment_params, coco, example, params, sample, tfrecord
 
 SIZE, COUNT, SEED = 96, 5, 42
 
@@ -33,7 +33,7 @@ def there(root: Path, tmp_path_factory) -> Path:
     sample.write(folder / "data/raw", 7, train=COUNT, test=1)
     shutil.copytree(folder / "data/raw/test", folder / "data/raw/val")
     miniature.set_params(
-        folder, augment__size=SIZE, augment__copies=1, augment__workers=1, train__batch_size=4, seed=SEED
+        folder, augment__size=SIZE, augment__copies=1, runner__augment_workers=1, train__batch_size=4, seed=SEED
     )
     return folder
 
@@ -65,7 +65,7 @@ def test_augment_counts_pictures_and_bytes(there):
     found = json.loads((there / "results/benchmarks/augment.json").read_text())
     rows = {row["side"]: row for row in found["rows"]}
     mine = rows["ours"]
-    config = params.load(there / "params.yaml").augment
+    config = params.load(augment_params.Params, there / "params.yaml").augment
     classes, sources = augment.sources(there / "data/raw", "train")
     written = [augment.square((source, 0), there / "data/raw", config, SEED, classes) for source in sources]
     assert mine["bytes/picture"] == sum(map(len, written)) / COUNT

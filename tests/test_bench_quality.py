@@ -17,7 +17,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from plantdoc import coco, params, scores
+from plantdoc import coco, model_params, scores
 
 CLASSES = ("apple scab", "corn rust")
 # In the place of `yolo`: a results.csv of two epochs, and in val what the label files hold, as its JSON has it.
@@ -155,7 +155,7 @@ def test_a_table_names_what_each_run_was_made_with(bench):
 def test_what_params_offer_is_measured(bench, root):
     """A family that is added stands in the table of training steps without a word there."""
     measured = runpy.run_path(str(root / "benchmarks/train.py"))["models"]()
-    for family in typing.get_args(params.Model.model_fields["family"].annotation):
+    for family in typing.get_args(model_params.Model.model_fields["family"].annotation):
         assert any(each.startswith(f"{family}/") for each in measured), family
     assert "yolov8/mobilenet_v2/xs" in measured
     assert len(set(measured)) == len(measured)

@@ -41,9 +41,10 @@ def archive(tmp_path_factory) -> Path:
 EXPORT = """
 import sys
 sys.path[:0] = {paths!r}
-from plantdoc import bundle, detector, params, runtime, serving
+from plantdoc import bundle, detector, params, runtime, serving, train_params
 runtime.configure(2, 1)
-model = params.load({params!r}).model.model_copy(update={{"family": "yolov8", "backbone": "yolov8"}})
+settings = params.load(train_params.Params, {params!r})
+model = settings.model.model_copy(update={{"family": "yolov8", "backbone": "yolov8"}})
 config = detector.Config.of(model, 64, ("red", "green", "blue"), {{}})
 bundle.export(serving.Server(detector.Detector(config)), sys.argv[1])
 """

@@ -15,7 +15,7 @@ import miniature
 import pytest
 
 import deploy
-from plantdoc import bundle, card, coco, params
+from plantdoc import bundle, card, coco, deploy_params, params
 from plantdoc.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -90,7 +90,7 @@ def check(folder: Path, monkeypatch, spoil: Callable[[Path], None]) -> dict:
     bundle.unpack("models/bundle/model.tar.gz", "unpacked")
     spoil(Path("unpacked/1"))
     config = SimpleNamespace(**json.loads(Path(CONFIG).read_text()))
-    return deploy.check(Path("unpacked"), config, params.load())
+    return deploy.check(Path("unpacked"), config, params.load(deploy_params.Params))
 
 
 def test_a_tampered_prediction_fails_the_check(copy, monkeypatch):

@@ -14,7 +14,7 @@ from reachable import ROOT, SRC, STAGES
 from plantdoc import params
 
 # Modules that a worker process imports, or a command that must answer at once.
-LIGHT = ["fetch", "augment", "plantdoc.coco", "plantdoc.drawing", "plantdoc.params", "plantdoc.scores"]
+LIGHT = ["fetch", "augment", "plantdoc.coco", "plantdoc.drawing", "plantdoc.all_params", "plantdoc.scores"]
 FILES = {"infra/container/requirements.txt"}  # of ours, no code, that go into an output
 DVC_YAML = params.read(ROOT / "dvc.yaml")
 
@@ -78,6 +78,19 @@ def test_params_are_what_the_stage_reads_and_nothing_else(stage):
     assert listed == wanted, (
         f"dvc.yaml, stage {stage}: params lacks {sorted(wanted - listed)}, has too many {sorted(listed - wanted)}"
     )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reaches_the_params_model_of_its_own_sections_alone(stage):
+    """A key of another stage, of `serve` or of `runner` is then no change of its code; `model` is of the network."""
+    found = {path.stem for path in reachable.reachable(SRC / f"{stage}.py") if path.stem.endswith("_params")}
+    network = {"model_params"} if stage in ("train", "evaluate", "deploy") else set()
+    assert found == {f"{stage}_params"} | network
+
+
+def test_what_changes_no_result_is_tracked_by_no_stage():
+    tracked = {key.partition(".")[0] for about in DVC_YAML["stages"].values() for key in about["params"]}
+    assert set(reachable.sections()) - tracked == {"serve", "runner"}
 
 
 def test_every_file_of_the_library_is_used_by_a_stage_or_a_script():

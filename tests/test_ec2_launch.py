@@ -15,6 +15,7 @@ import pytest
 from plantdoc import params
 from plantdoc.ec2 import attempts, ground, instance_types, launch, machines, place
 from plantdoc.errors import UserError
+from plantdoc.runner_params import Params, Runner
 from plantdoc.storage import remote
 
 pytest_plugins = ["ec2_fixtures"]
@@ -44,13 +45,13 @@ def here(aws):
     return place.Place(where, "leaves", "dvc", remote.session(where), REGION)
 
 
-def runner(**changes: object) -> params.Runner:
-    values = params.load(aws_server.ROOT / "params.yaml").runner.model_dump()
+def runner(**changes: object) -> Runner:
+    values = params.load(Params, aws_server.ROOT / "params.yaml").runner.model_dump()
     wanted = {"instance_types": TYPES, "zones": [f"{REGION}a", f"{REGION}b"], "region": REGION} | changes
-    return params.Runner(**values | wanted)
+    return Runner(**values | wanted)
 
 
-def start(here, wanted: params.Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[machines.Machine, float]]:
+def start(here, wanted: Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[machines.Machine, float]]:
     """Start a machine for attempt 1; returns what was recorded."""
     attempt = attempts.Attempts(here.store, RUN).claim(1, "c0de")
     order = launch.Order(RUN, "c0de", "", spent)

@@ -43,7 +43,7 @@ def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_en
     kept = world.present()
     assert len(kept["configs"]) == len(kept["models"]) == 2, "the wrong one's are gone"
     world.holds(world.stock.variant("poor", map50=0.1, map50_low=0.05, map50_high=0.15))
-    assert "deploy.min_map50 asks for 0.2" in world.run("deploy", code=3)
+    assert "serve.min_map50 asks for 0.2" in world.run("deploy", code=3)
     assert flow.rollback(world.ground(), world.settings(**SERVERLESS)).version == first["version"]
     assert world.answered_by() == first["version"]
     assert f"nothing is left of {NAME}" in world.run("undeploy")
@@ -216,7 +216,7 @@ def test_the_gate_refuses_with_a_code_of_its_own_and_can_be_passed(world):
     world.holds(poor)
     said = world.run("deploy", code=3)
     (line,) = said.splitlines()
-    assert line.startswith("deploy: bundle-") and "deploy.min_map50 asks for 0.2" in line and "--force" in line
+    assert line.startswith("deploy: bundle-") and "serve.min_map50 asks for 0.2" in line and "--force" in line
     assert not [call for call in world.aws.calls if call.action.startswith(("Create", "Update"))]
     assert not world.aws.client("s3").list_objects_v2(Bucket="leaves").get("Contents")
     assert world.deploy(poor, force=True)["scores"]["map50"] == 0.1

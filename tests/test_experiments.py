@@ -26,8 +26,8 @@ def repository(finished, tmp_path) -> Path:
 
 def test_exp_run_sets_a_number_in_scientific_form(repository, tmp_path):
     with open(repository / "src/train.py", "a") as file:
-        file.write("from plantdoc import params as ours\n")
-        file.write(f"Path({str(tmp_path / 'seen')!r}).write_text(repr(ours.load().lr))\n")
+        file.write("from plantdoc import params as ours, train_params as of\n")
+        file.write(f"Path({str(tmp_path / 'seen')!r}).write_text(repr(ours.load(of.Params).lr))\n")
     miniature.run(repository, "dvc", "exp", "run", "-n", "small", "-S", "lr=1e-5")
     assert (tmp_path / "seen").read_text() == "1e-05"
     made_from = json.loads((repository / "models/detector/config.json").read_text())["made_from"]
@@ -38,8 +38,8 @@ def test_exp_run_sets_a_number_in_scientific_form(repository, tmp_path):
 @pytest.mark.slow
 def test_a_number_in_scientific_form_is_one_in_a_copy_of_the_tree_too(repository, tmp_path):
     with open(repository / "src/train.py", "a") as file:
-        file.write("from plantdoc import params as ours\n")
-        file.write(f"Path({str(tmp_path / 'seen')!r}).write_text(repr(ours.load().lr) + ' ' + os.getcwd())\n")
+        file.write("from plantdoc import params as ours, train_params as of\n")
+        file.write(f"Path({str(tmp_path / 'seen')!r}).write_text(repr(ours.load(of.Params).lr) + ' ' + os.getcwd())\n")
     miniature.run(repository, "dvc", "exp", "run", "--temp", "-n", "small", "-S", "lr=1e-5")
     number, folder = (tmp_path / "seen").read_text().split()
     assert number == "1e-05" and Path(folder).is_relative_to(repository / ".dvc/tmp/exps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import miniature
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-from plantdoc import cost, deps, hashing, lineage, locks, params, train_checks
+from plantdoc import cost, deps, hashing, identity, lineage, locks, params, train_checks, train_params
 from plantdoc.ec2 import instance_types
 from plantdoc.errors import UserError
 from plantdoc.machine import inputs
@@ -36,7 +37,7 @@ def repository(root, tmp_path, monkeypatch) -> Path:
 
 
 def record(gpu: bool = False) -> dict:
-    return lineage.made_from("train", params.load(), None, gpu)
+    return lineage.made_from("train", params.load(train_params.Params), None, gpu)
 
 
 def append(lock: str) -> None:
@@ -58,6 +59,25 @@ def test_another_lock_of_the_training_is_another_run(repository, lock, gpu):
     assert hashing.of_value(record(gpu)) != before
 
 
+@pytest.mark.parametrize("module", ["fetch", "augment", "evaluate", "deploy", "serve", "runner", "all"])
+def test_another_key_of_what_does_not_train_leaves_the_run_id(repository, module):
+    before = hashing.of_value(record())
+    path = Path(f"src/plantdoc/{module}_params.py")
+    path.write_text(path.read_text() + "\n# another key\n")
+    if module != "all":
+        text = Path("params.yaml").read_text()
+        Path("params.yaml").write_text(re.sub(rf"(?m)^{module}:.*$", r"\g<0>\n  added: 1", text))
+    assert hashing.of_value(record()) == before
+
+
+@pytest.mark.parametrize("module", ["train_params", "model_params", "params"])
+def test_another_key_of_the_training_is_another_run(repository, module):
+    before = hashing.of_value(record())
+    path = Path(f"src/plantdoc/{module}.py")
+    path.write_text(path.read_text() + "\n# another key\n")
+    assert hashing.of_value(record()) != before
+
+
 def test_a_model_of_a_gpu_names_the_lock_of_the_gpu(repository):
     expected = {lock: hashing.of_file(lock) for lock in ("requirements-train.txt", "requirements-gpu.txt")}
     assert record(gpu=True)["environment"] == expected
@@ -72,7 +92,7 @@ def rooms(tmp_path, monkeypatch) -> Path:
 
 
 def run_id() -> str:
-    return lineage.run_id(record())
+    return identity.run_id(record())
 
 
 def test_the_params_in_a_record_are_those_that_the_train_stage_tracks(root):
@@ -217,9 +237,9 @@ def test_a_run_on_mixed_types_is_refused_before_aws_is_asked(repository, root, m
 def test_a_machine_without_a_gpu_refuses_a_run_for_one(repository, monkeypatch):
     monkeypatch.setattr(cost, "gpus", list)
     here, there = record(gpu=False), record(gpu=True)
-    assert inputs.check(SimpleNamespace(run_id=lineage.run_id(here)), None) == here
+    assert inputs.check(SimpleNamespace(run_id=identity.run_id(here)), None) == here
     with pytest.raises(UserError, match=r"is for machines with an NVIDIA GPU, and this one has none, or no driver"):
-        inputs.check(SimpleNamespace(run_id=lineage.run_id(there)), None)
+        inputs.check(SimpleNamespace(run_id=identity.run_id(there)), None)
     with pytest.raises(UserError, match=r"its code, data, params, locks or weights are not those"):
         inputs.check(SimpleNamespace(run_id="0123456789abcdef"), None)
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from plantdoc import params
+from plantdoc import params, train_params
 from plantdoc.errors import UserError
 
 LR = 0.01
@@ -21,7 +21,7 @@ def stepped(tf, root):
     from plantdoc.optimizer import optimizer
 
     def steps(kind: str, values: list, gradients: list[list], shares: list[float] | None = None, **changes) -> list:
-        config = params.load(root / "params.yaml").train
+        config = params.load(train_params.Params, root / "params.yaml").train
         config = config.model_copy(update={"optimizer": kind, "weight_decay": 0.0} | changes)
         variables = [keras.Variable(value, name=f"v{i}") for i, value in enumerate(values)]
         made = optimizer(config, shares or [1.0] * len(variables))
@@ -123,5 +123,5 @@ def test_the_locked_keras_is_the_tested_one(root):
 def test_each_kind_is_a_class_with_a_name(tf, root, kind, name):
     from plantdoc.optimizer import optimizer
 
-    config = params.load(root / "params.yaml").train.model_copy(update={"optimizer": kind})
+    config = params.load(train_params.Params, root / "params.yaml").train.model_copy(update={"optimizer": kind})
     assert type(optimizer(config, [1.0])).__qualname__ == name

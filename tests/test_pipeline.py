@@ -98,7 +98,7 @@ def test_another_learning_rate_runs_train_evaluate_and_deploy_alone(repository, 
 
 def test_the_number_of_workers_changes_nothing(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
-    miniature.set_params(clone, augment__workers=2)
+    miniature.set_params(clone, runner__augment_workers=2)
     assert stages_run(miniature.run(clone, "dvc", "repro", "--dry").stdout) == []
 
 

@@ -112,6 +112,6 @@ def test_a_type_of_which_nobody_knows_the_price_is_refused_with_the_remedy(sessi
 
 
 def test_the_table_has_the_types_that_the_params_name(root):
-    from plantdoc import params
+    from plantdoc import params, runner_params
 
-    assert set(params.load(root / "params.yaml").runner.instance_types) <= set(prices.TABLE)
+    assert set(params.load(runner_params.Params, root / "params.yaml").runner.instance_types) <= set(prices.TABLE)

@@ -25,7 +25,7 @@ import served
 from reachable import ROOT, STAGES
 from ruamel.yaml import YAML
 
-from plantdoc import params
+from plantdoc import all_params, params
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
 # Run here; what they print has this in it.
@@ -136,7 +136,7 @@ def test_dvc_takes_the_command_and_the_params_are_there(command):
             for part in key.split(".")[:-1]:
                 section = section[part]
             section[key.split(".")[-1]] = YAML(typ="safe").load(value)
-            params.check(document)
+            params.check(all_params.Params, document)
     if words[0] == "repro":
         assert set(arguments.targets or []) <= set(STAGES)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ import subprocess
 import cli
 import pytest
 
-from plantdoc import params
+from plantdoc import migration, params
+from plantdoc.all_params import Params
+from plantdoc.dotted import flat
 from plantdoc.errors import UserError
 
 NAMES = ["plantdoc-gpu-retinanet", "plantdoc-gpu-yolov8", "plantdoc-laptop", "sample"]
@@ -75,7 +78,7 @@ def test_a_recipe_goes_in_and_comes_out_without_a_trace(run, root, tmp_path, nam
     changed = [line for line, old in zip(lines, before.decode().splitlines(), strict=True) if line != old]
     assert all(" # " in line for line in changed), "comments stay on their lines"
     assert len(changed) == done.stdout.count(" → ")
-    params.load(tmp_path / "params.yaml")
+    params.load(Params, tmp_path / "params.yaml")
     assert run("sample").returncode == 0
     assert (tmp_path / "params.yaml").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
@@ -85,11 +88,11 @@ def test_changes_of_ones_own_go_on_top(run, root, tmp_path):
     source = "../a folder/x: y"
     done = run("plantdoc-laptop", "train.epochs=3", "lr=1e-5", f"fetch.source={source}", "fetch.keep_negatives=false")
     assert done.returncode == 0, done.stdout
-    loaded = params.load(tmp_path / "params.yaml")
+    loaded = params.load(Params, tmp_path / "params.yaml")
     assert (loaded.train.epochs, loaded.lr, loaded.fetch.source) == (3, 1e-5, source)
     assert loaded.fetch.keep_negatives is False
     assert loaded.train.half_size == 0.6
-    before = params.load(root / "params.yaml").train.epochs
+    before = params.load(Params, root / "params.yaml").train.epochs
     assert f"train.epochs: {before} → 3" in done.stdout
 
 
@@ -127,3 +130,90 @@ def test_alone_it_lists_them_all(run):
 def test_an_unknown_recipe_is_not_a_path(recipe):
     with pytest.raises(UserError, match="there is no recipe"):
         recipe["read"]("../params")
+
+
+# As in version 7b9b9a6, and as a user has made them: values, a comment and a list of their own.
+AUGMENT = """  workers: 3                   # processes, ≥ 0; 0 = one per core; does not change the result
+  engine: beam                 # local | beam: Apache Beam, also on a cluster
+"""
+SERVE = """  # What follows changes no result, so nothing runs again for it: `make deploy` and `make api` read it.
+  min_map50: 0.35              # 0..1; a model with less test mAP@50 is not deployed
+  # agreed with the growers in May
+  api_rate: 2  # per second
+  api_origins:
+    # two pages
+    - https://one.example  # the shop
+# which may move
+
+    - https://two.example
+"""
+
+
+def as_earlier(text: str) -> str:
+    """The committed params.yaml with the keys that 7b9b9a6 had, those of AUGMENT and SERVE set by a user."""
+    before, serve, runner = (*text.partition("\nserve:")[::2], "")
+    serve, _, runner = serve.partition("\nrunner:")
+    own = ("min_map50", "api_rate", "api_origins")
+    rest = [line for line in serve.splitlines()[1:] if line.strip() and line.split(":")[0].strip() not in own]
+    before = before.replace("\n\nmodel:", f"\n{AUGMENT}\nmodel:")
+    runner = "".join(line for line in runner.splitlines(keepends=True) if not line.startswith("  augment_"))
+    return f"{before}{SERVE}" + "\n".join(rest) + f"\n\nrunner:{runner}"
+
+
+def test_a_file_of_an_earlier_version_is_brought_to_the_names_of_now(run, root, tmp_path):
+    path, committed = tmp_path / "params.yaml", (root / "params.yaml").read_text()
+    path.write_text(as_earlier(committed))
+    before = dict(flat(params.read(path)))
+    done = run("sample")
+    assert done.returncode == 1 and "python scripts/recipe.py --migrate" in done.stdout
+    done = run("--migrate")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[0] == "augment.workers is runner.augment_workers now"
+    assert done.stdout.count(" now\n") == len(Params.MOVED)
+    assert flat(params.read(path)) == {Params.MOVED.get(key, key): value for key, value in before.items()}
+    text = path.read_text()
+    own = SERVE.replace("\n# which", "\n  # which")
+    assert own in text.partition("\nserve:")[2], "order, comments and the way it is written go with the keys"
+    assert "  augment_workers: 3           # processes, " in text, "the comment stays in its column"
+    assert re.search(r"shard_mb.*\n\nmodel:", text) and re.search(r"target: none .*\n\nserve:  ", text)
+    assert not set(committed.partition("\nserve:")[0].splitlines()) - set(text.splitlines()), "all else is as it was"
+    done = run("--migrate")
+    assert (done.returncode, path.read_text()) == (0, text)
+    assert done.stdout.startswith("params.yaml has no key of an earlier version\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("runner:  ", "serve:\n  min_map50: 0.2\nrunner:  "),
+            "both deploy.min_map50 = 0.35 and serve.min_map50 = 0.2",
+        ),
+        (("lr: 0.1 ", "lr: 0 "), "lr = 0: input should be greater than 0"),
+        ((AUGMENT, "  ? workers\n  : 3\n  engine: local\n"), "not written with each key on a line of its own"),
+    ],
+)
+def test_a_file_that_cannot_be_brought_to_the_names_of_now_stays(run, root, tmp_path, change, said):
+    path = tmp_path / "params.yaml"
+    path.write_text(as_earlier((root / "params.yaml").read_text()).replace(*change))
+    before = path.read_bytes()
+    done = run("--migrate")
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert said in done.stdout
+    assert path.read_bytes() == before
+
+
+def test_a_section_in_braces_is_left_to_its_writer():
+    text = "seed: 1\nlr: 1\naugment: {size: 64, workers: 2}\nrunner:\n  kind: local\n"
+    with pytest.raises(UserError, match=r"params\.yaml: augment is not written with each key on a line of its own"):
+        migration.migrate(text, Params.MOVED)
+
+
+def test_a_key_under_both_names_with_one_value_is_kept_once():
+    text = "augment:\n  size: 64\n  workers: 2\n\nrunner:\n    augment_workers: 2  # mine"
+    moved = migration.migrate(text, Params.MOVED)
+    assert moved == (
+        "augment:\n  size: 64\n\nrunner:\n    augment_workers: 2  # mine\n",
+        ["augment.workers is runner.augment_workers now"],
+    )

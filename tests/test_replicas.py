@@ -14,7 +14,7 @@ pytestmark = pytest.mark.full
 TRAIN = """
 import json, sys
 sys.path.insert(0, sys.argv[3])
-from plantdoc import params, runtime
+from plantdoc import params, runtime, train_params
 runtime_devices, family = int(sys.argv[1]), sys.argv[2]
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -25,7 +25,7 @@ from plantdoc import detector
 from plantdoc.schedule import WarmupCosine
 from plantdoc.trainer import Trainer
 
-settings = params.load(sys.argv[4])
+settings = params.load(train_params.Params, sys.argv[4])
 names = [device.name for device in tf.config.list_logical_devices("CPU")]
 strategy = tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
 config = settings.train.model_copy(update={"clip_norm": 0.5, "optimizer": "sgd", "weight_decay": 0.0005})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def test_a_commit_is_read_whatever_the_workspace_holds(repository):
         assert found.metrics["train:val_map50"] == 0.539794
     workspace = revisions.find(root=repository)
     assert (workspace.commit, workspace.params["lr"], workspace.metrics["train:val_map50"]) == ("", 0.3, 1)
+
+
+def test_a_commit_of_an_earlier_version_is_read_by_the_names_that_keys_have_now(repository):
+    before = revisions.find("HEAD", repository).params
+    text = (repository / "params.yaml").read_text()
+    for key, section in (("min_map50", "deploy"), ("augment_workers", "augment")):
+        (line,) = re.findall(rf"(?m)^  {key}: .*\n", text)
+        text = text.replace(line, "").replace(f"\n{section}:\n", f"\n{section}:\n{line.replace('augment_', '')}")
+    (repository / "params.yaml").write_text(text)
+    miniature.git(repository, "commit", "-q", "-a", "-m", "as in an earlier version")
+    assert "deploy" in text and "  workers: " in text
+    assert revisions.find("HEAD", repository).params == before
+    assert revisions.find(root=repository).params == before
 
 
 def test_metrics_are_flat_and_cost_is_among_them(repository):

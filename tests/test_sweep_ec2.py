@@ -145,6 +145,8 @@ def test_without_a_bucket_nothing_starts(repository, refused):
         (["lr=0.2", "runner.max_hours=1..2"], "runner.max_hours says where all trials run"),
         (["lr=0.2", "runner.knd=ec2"], "runner.knd is not a known key; did you mean kind?"),
         (["lr=0.2", "runner.kind=cloud"], "runner.kind = 'cloud'"),
+        (["serve.min_map50=0.1,0.2"], "serve.min_map50=0.1,0.2: serve.* changes no result"),
+        (["deploy.min_map50=0.1,0.2"], "deploy.min_map50 is serve.min_map50 now"),
         (["lr=0.2", "--max-dollars", "5"], "is for trials on EC2"),
         (["lr=0.2", "runner.kind=ec2", "--max-dollars", "0"], "more than 0"),
     ],

@@ -17,10 +17,10 @@ TRAIN = """
 import hashlib, json, logging, sys
 sys.path.insert(0, sys.argv[1] + "/src")
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-from plantdoc import params, runtime, tf_environment
+from plantdoc import params, runtime, tf_environment, train_params
 if sys.argv[2] == "bare":
     tf_environment.clean = lambda: None
-settings = params.load(sys.argv[1] + "/params.yaml")
+settings = params.load(train_params.Params, sys.argv[1] + "/params.yaml")
 runtime.configure(threads=2, seed=3)
 import keras, numpy as np, tensorflow as tf
 from plantdoc import detector

@@ -19,8 +19,8 @@ from plantdoc.versions import dvc_hash, origin, shipped
 # The stages by formula, with the record that a real training keeps and a bundle that can be unpacked.
 RECORD = """
 sys.path.insert(0, "src")
-from plantdoc import lineage, params as checked
-record = lineage.made_from("train", checked.load(), None, gpu=False)
+from plantdoc import lineage, params as checked, train_params
+record = lineage.made_from("train", checked.load(train_params.Params), None, gpu=False)
 write("models/detector/config.json", {"classes": ["apple scab", "corn rust"], "made_from": record})
 """
 PACK = """

@@ -130,7 +130,7 @@ def test_the_stage_serves_what_it_has_made_and_a_refusal_is_no_failure(workspace
         refused = judged.run(folder, "deploy").stdout  # it has learned nothing
         assert "is refused: its test mAP@50 is 0.0" in refused and "the bundle is made and kept" in refused
         assert world.present() == {} and (folder / "models/bundle/model.tar.gz").is_file()
-        miniature.set_params(folder, deploy__min_map50=0.0, deploy__behaviour_pictures=0)
+        miniature.set_params(folder, serve__min_map50=0.0, deploy__behaviour_pictures=0)
         served = judged.run(folder, "deploy").stdout
         assert "4 test pictures answered as by results/evaluate/predictions.json" in served
         assert world.present()["endpoints"] == [endpoint_world.NAME]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from plantdoc import kerascv, params
+from plantdoc import kerascv
 from plantdoc.errors import UserError
+from plantdoc.model_params import Model
 
 CONFIG, WEIGHTS = "config.json", "detector.weights.h5"
 
@@ -30,7 +31,7 @@ class Config:
     made_from: dict = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: params.Model, image_size: int, classes: tuple[str, ...], made_from: dict) -> Config:
+    def of(cls, model: Model, image_size: int, classes: tuple[str, ...], made_from: dict) -> Config:
         """The config that params.yaml's `model` section asks for."""
         values = model.model_dump(exclude={"weights"})
         return cls(image_size=image_size, classes=tuple(classes), made_from=made_from, **values)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plantdoc import lineage, params, runtime, weights
+from plantdoc import lineage, runtime, train_params, weights
 from plantdoc.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ RECORDS = "data/tfrecords"
 _VAL_BATCH = 16
 
 
-def start(settings: params.Params) -> bool:
+def start(settings: train_params.Params) -> bool:
     """Start TensorFlow; returns whether a GPU trains."""
     runtime.configure(settings.train.threads, settings.seed)
     return lineage.gpu_trains()
@@ -36,12 +36,13 @@ class Learner:
         preset, file: what plantdoc.weights.located found for model.weights.
     """
 
-    def __init__(self, settings: params.Params, made_from: dict, preset: str | None, file: Path | None):
+    def __init__(self, settings: train_params.Params, made_from: dict, preset: str | None, file: Path | None):
         from plantdoc import feed
         from plantdoc.schedule import WarmupCosine
 
-        self.settings, self.made_from, self.preset, self.file = settings, made_from, preset, file
-        config = settings.train
+        self.made_from, self.preset, self.file = made_from, preset, file
+        self.seed, self.model, self.config = settings.seed, settings.model, settings.train
+        config = self.config
         self.meta = feed.meta(RECORDS)
         self.truth = feed.val_truth(RECORDS, about=self.meta)
         self.steps = feed.steps(self.meta, config.batch_size)  # in an epoch
@@ -74,11 +75,11 @@ class Learner:
         size = self.meta.size // 2 if half else self.meta.size
         keras.utils.clear_session()  # layers' names stand in the weights file, and are counted
         with self.strategy.scope():
-            form = detector.Config.of(self.settings.model, size, self.meta.classes, self.made_from)
+            form = detector.Config.of(self.model, size, self.meta.classes, self.made_from)
             model = detector.Detector(form, self.preset, self.precision)
             if self.file and not state:
                 weights.load(self.file, model.model, model.network.backbone)
-        self.trainer = Trainer(model, self.settings.train, self.rate, self.strategy)
+        self.trainer = Trainer(model, self.config, self.rate, self.strategy)
         if state:
             self.trainer.restore(state)
 
@@ -91,11 +92,11 @@ class Learner:
         """
         from plantdoc import feed
 
-        config = self.settings.train
+        config = self.config
         batches = feed.train(
             RECORDS,
             epoch,
-            seed=self.settings.seed,
+            seed=self.seed,
             batch_size=config.batch_size,
             flip=config.flip,
             mosaic=mosaic,
@@ -128,7 +129,7 @@ class Learner:
         detector.save(model, folder)
 
     def _refuse_impossible(self) -> None:
-        config, replicas = self.settings.train, self.strategy.num_replicas_in_sync
+        config, replicas = self.config, self.strategy.num_replicas_in_sync
         if config.batch_size % replicas:
             raise UserError(
                 f"train.batch_size = {config.batch_size} cannot be shared out evenly over the {replicas} GPUs here: "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from plantdoc import deps, hashing, locks
 from plantdoc.errors import UserError
-from plantdoc.params import Params
+from plantdoc.train_params import Params
 
 # The params in a record: those that the train stage tracks.
 PARAMS = ("seed", "lr", "model", "train")
@@ -49,8 +49,3 @@ def made_from(stage_name: str, params: Params, weights: Path | None, gpu: bool) 
         "environment": {lock: hashing.of_file(lock) for lock in locks.of_training(gpu)},
         "weights": hashing.of_file(weights) if weights else None,
     }
-
-
-def run_id(made_from: dict) -> str:
-    """The name of a training: equal inputs, one run, wherever it is trained."""
-    return hashing.of_value(made_from)[:16]

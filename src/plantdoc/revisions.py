@@ -71,8 +71,10 @@ class Revision:
 
     @cached_property
     def params(self) -> dict[str, object]:
-        """params.yaml, flat: `train.epochs`."""
-        return flat(self.parsed("params.yaml"))
+        """params.yaml, flat: `train.epochs`; keys of earlier versions by their names now."""
+        from plantdoc.all_params import Params  # takes longer to import than the rest
+
+        return {Params.MOVED.get(key, key): value for key, value in flat(self.parsed("params.yaml")).items()}
 
     @cached_property
     def metrics(self) -> dict[str, object]:

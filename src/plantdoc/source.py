@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plantdoc import archive, repository, s3, sample
 from plantdoc.errors import UserError
-from plantdoc.params import Fetch
+from plantdoc.fetch_params import Fetch
 from plantdoc.workspace import main_root
 
 

@@ -15,7 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from plantdoc import params, records, tfrecord, transforms
+from plantdoc import records, tfrecord, transforms
+from plantdoc.augment_params import Augment
 from plantdoc.errors import UserError
 
 Image.MAX_IMAGE_PIXELS = None  # what is too large was decided by fetch.max_pixels
@@ -62,7 +63,7 @@ def key(seed: int, copy: int, source_id: str) -> int:
 def square(
     task: Task,
     raw: Path,
-    config: params.Augment,
+    config: Augment,
     seed: int,
     classes: tuple[str, ...],
     opened: Callable[[str], BinaryIO] | None = None,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plantdoc import coco, deps, environment, git, lineage, overlays, params, stored, workspace
+from plantdoc import coco, deps, environment, git, identity, overlays, params, stored, workspace
 from plantdoc.dotted import flat
 
 log = logging.getLogger("plantdoc")
@@ -76,7 +76,7 @@ def run(stage: str, made_from: dict) -> Iterator[Tracker]:
             log.info("%s: W&B is off (%s)", stage, why)
         yield Tracker()
         return
-    run = _start(stage, lineage.run_id(made_from))
+    run = _start(stage, identity.run_id(made_from))
     tracker = Tracker(run, made_from["train"]["epochs"] + 1)
     tracker._tell(_log_inputs)
     failed = True

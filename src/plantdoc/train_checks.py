@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 
-from plantdoc import environment, params
+from plantdoc import environment, train_params
 from plantdoc.errors import UserError
 
 
-def refuse_frozen_random_layers(settings: params.Params) -> None:
+def refuse_frozen_random_layers(settings: train_params.Params) -> None:
     """Stop where layers that have learned nothing would be kept as they are."""
     if settings.train.frozen and settings.model.weights == "none":
         raise UserError("train.frozen > 0 with model.weights = none would freeze random layers: set one of the two")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from plantdoc import params, progress
+from plantdoc import progress, train_params
 from plantdoc.checkpoint import Checkpoint, Progress
 from plantdoc.tracking import Tracker
 
@@ -35,7 +35,7 @@ class Loop:
     """
 
     def __init__(
-        self, config: params.Train, learner: Learner, saved: Checkpoint, tracker: Tracker, shown: progress.Writer
+        self, config: train_params.Train, learner: Learner, saved: Checkpoint, tracker: Tracker, shown: progress.Writer
     ):
         self.config, self.learner, self.saved, self.tracker, self.shown = config, learner, saved, tracker, shown
         self.done, self.first = Progress(), 0

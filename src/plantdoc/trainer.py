@@ -13,8 +13,8 @@ from plantdoc import coco, scores
 from plantdoc.detector import Detector
 from plantdoc.errors import UserError
 from plantdoc.optimizer import optimizer
-from plantdoc.params import Train
 from plantdoc.schedule import WarmupCosine
+from plantdoc.train_params import Train
 
 # Loss terms are means over boxes, a few units in size. With this factor SGD wants an lr of 0.1 to 0.2 per 256 pictures,
 # as on ImageNet; Muon and AdamW do not mind.

@@ -11,7 +11,7 @@ from plantdoc.cloud import cloudformation
 from plantdoc.cloud.tags import TAG
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
-from plantdoc.params import Deploy
+from plantdoc.serve_params import Serve
 
 NAME = "plant-disease-api"
 TEMPLATE = Path(__file__).resolve().parents[3] / "infra/api.yaml"
@@ -29,33 +29,33 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def parameters(place: Place, deploy: Deploy, code: str, key_hash: str) -> dict[str, str]:
+def parameters(place: Place, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
     """The parameters of the template.
 
     Args:
         place: where it is made.
-        deploy: the section of params.yaml.
+        serve: the section of params.yaml.
         code: key of the function's zip in the bucket.
         key_hash: of the key that lets in; not used where another access is chosen.
 
     Raises:
         UserError: an origin is none.
     """
-    for origin in deploy.api_origins:
+    for origin in serve.api_origins:
         if not _ORIGIN.fullmatch(origin):
             raise UserError(
-                f"deploy.api_origins: {origin!r} is no origin of a web page: write it like https://example.org, "
+                f"serve.api_origins: {origin!r} is no origin of a web page: write it like https://example.org, "
                 "without a path and without *"
             )
     return {
-        "Endpoint": deploy.endpoint,
+        "Endpoint": serve.endpoint,
         "Bucket": place.bucket,
         "Code": code,
-        "Access": deploy.api_access,
-        "KeyHash": key_hash if deploy.api_access == "key" else "",
-        "Origins": ",".join(deploy.api_origins),
-        "Rate": str(deploy.api_rate),
-        "Burst": str(deploy.api_burst),
+        "Access": serve.api_access,
+        "KeyHash": key_hash if serve.api_access == "key" else "",
+        "Origins": ",".join(serve.api_origins),
+        "Rate": str(serve.api_rate),
+        "Burst": str(serve.api_burst),
     }
 
 

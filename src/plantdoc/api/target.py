@@ -24,7 +24,7 @@ def endpoint_status(place: Place, name: str) -> str:
             raise
         raise UserError(
             f"there is no endpoint {name} in {place.region} for the API to ask: run `make deploy` first, "
-            "or set deploy.endpoint to one that `make endpoints` lists"
+            "or set serve.endpoint to one that `make endpoints` lists"
         ) from None
     if status in _DEAD:
         raise UserError(f"the endpoint {name} is {status}: run `make deploy` first, which makes it anew")

@@ -35,7 +35,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners import PipelineRunner
 from tqdm import tqdm
 
-from plantdoc import params
 from plantdoc.beam import runner
 from plantdoc.beam.files import create, listed, picture, reading, scratch
 from plantdoc.errors import UserError
@@ -81,23 +80,25 @@ class Shard(NamedTuple):
 
 
 def write(
-    groups: list[Group], work: Work, seed: int, raw: Path, folder: Path, config: params.Augment
+    groups: list[Group], work: Work, seed: int, raw: Path, folder: Path, limit: int, workers: int
 ) -> list[tuple[str, ...]]:
     """Write the squares of each group as shards; returns the shards' names by group.
 
     Args:
         work: makes a square; takes `opened`, which opens a picture by its id.
+        limit: bytes at which a shard is closed.
+        workers: processes, where the runner is one on this machine; 0: one per core.
 
     Raises:
         UserError: what `work` raised, or PLANTDOC_BEAM names no runner.
     """
-    options, engine = runner.create(config.workers)
+    options, engine = runner.create(workers)
     places = options.view_as(runner.Places)
     work = functools.partial(work, opened=functools.partial(picture, places.raw or str(raw.absolute())))
     with scratch(places.work or str(folder.absolute())) as place:
         ranges = [each for group in groups for each in _ranges(group, seed, place)]
         with _progress(place, len(ranges)):
-            _run(options, engine, ranges, place, work, config.shard_mb * 10**6)
+            _run(options, engine, ranges, place, work, limit)
         return [_collect(group.name, place, folder) for group in groups]
 
 

@@ -82,9 +82,9 @@ def code(job: str) -> str:
 
 def params(job: str) -> str:
     """params.yaml is valid."""
-    from plantdoc import params
+    from plantdoc import all_params, params
 
-    values = params.load()
+    values = params.load(all_params.Params)
     return f"params.yaml is valid: {values.model.family} on {values.fetch.source}, lr {values.lr:g}"
 
 

@@ -46,11 +46,11 @@ def credentials(job: str) -> str:
 
 def machines(job: str) -> str:
     """What `make aws` has made for machines is there, and so is the image that they start from."""
-    from plantdoc import params
+    from plantdoc import params, runner_params
     from plantdoc.cloud import aws
     from plantdoc.ec2 import ground, place
 
-    runner = params.load().runner
+    runner = params.load(runner_params.Params).runner
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
     with aws.explained():
         there = place.find(runner.region)
@@ -60,13 +60,13 @@ def machines(job: str) -> str:
 
 def quota(job: str) -> str:
     """The account may start one of the wanted instance types on one of the wanted markets."""
-    from plantdoc import params
+    from plantdoc import params, runner_params
     from plantdoc.cloud import aws
     from plantdoc.ec2 import instance_types
     from plantdoc.ec2.quotas import codes as quota_codes
     from plantdoc.storage import remote
 
-    runner, there = params.load().runner, _default()
+    runner, there = params.load(runner_params.Params).runner, _default()
     instance_types.have_gpu(runner.instance_types)
     with aws.explained():
         session = remote.session(there if there.on_s3 else None)
@@ -94,12 +94,12 @@ def quota(job: str) -> str:
 
 def sagemaker(job: str) -> str:
     """SageMaker answers, these credentials may ask it, and what `make aws` has made for it is there."""
-    from plantdoc import params
+    from plantdoc import params, serve_params
     from plantdoc.cloud import aws
     from plantdoc.endpoint import ground, live
     from plantdoc.storage import remote
 
-    name = params.load().deploy.endpoint
+    name = params.load(serve_params.Params).serve.endpoint
     with aws.explained():
         if not _default().on_s3:
             client = remote.session().client("sagemaker", config=remote.patience())

@@ -9,7 +9,6 @@ import logging
 import time
 from pathlib import Path
 
-from plantdoc import params
 from plantdoc.ec2 import collect, ground, handover, launch, ledger, local_progress, machines, stopping
 from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
 from plantdoc.ec2.follow import AT_DEADLINE, LAG, Follower
@@ -18,6 +17,7 @@ from plantdoc.ec2.place import Place
 from plantdoc.ec2.screen import Screen
 from plantdoc.ec2.trouble import Adrift
 from plantdoc.errors import UserError
+from plantdoc.runner_params import Runner
 
 log = logging.getLogger("plantdoc")
 _CLOSE = 60  # seconds before its deadline at which a machine that has gone is taken to have reached it
@@ -30,8 +30,8 @@ class Left(Exception):
 class Run:
     """One run, and the attempt at it that this process answers for: the one it started or watches."""
 
-    def __init__(self, place: Place, settings: params.Params, run: str, weights: Path | None, interrupts: Interrupts):
-        self.place, self.runner, self.run, self.interrupts = place, settings.runner, run, interrupts
+    def __init__(self, place: Place, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
+        self.place, self.runner, self.run, self.interrupts = place, runner, run, interrupts
         self.attempts, self.screen = Attempts(place.store, run), Screen()
         self.goods = handover.Goods(place, weights)
         self.local: local_progress.LocalProgress | None = None  # while `finish` runs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from plantdoc.ec2 import instance_types
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
-from plantdoc.params import Runner
+from plantdoc.runner_params import Runner
 
 _NO_IMAGE = ("ParameterNotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
 # AWS's own parameters that name the newest of its Deep Learning AMIs.

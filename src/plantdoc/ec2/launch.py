@@ -15,7 +15,7 @@ from plantdoc.ec2 import attempts, ground, instance_types, machines, prices, quo
 from plantdoc.ec2.place import Place
 from plantdoc.errors import UserError
 from plantdoc.machine import userdata
-from plantdoc.params import Runner
+from plantdoc.runner_params import Runner
 
 log = logging.getLogger("plantdoc")
 _LEAST = 5 / 60  # hours; a machine that may live for less than this is not worth its start

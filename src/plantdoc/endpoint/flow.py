@@ -18,7 +18,7 @@ from plantdoc.endpoint.ground import Ground
 from plantdoc.endpoint.plan import Plan
 from plantdoc.endpoint.source import Shipped
 from plantdoc.errors import UserError
-from plantdoc.params import Deploy, Params
+from plantdoc.serve_params import Params, Serve
 
 RECORD = Path("results/deploy/endpoint.json")
 # Bytes that SageMaker takes in a request.
@@ -38,7 +38,7 @@ def deploy(
 
     Args:
         ground: where.
-        settings: `deploy` says how; `train.threads` are for asking the bundle here.
+        settings: `serve` says how; `deploy.check_pictures` and `train.threads` are for asking the bundle here.
         name: of the bundle, see source.opened.
         force: past the gate.
         replace: take a real-time endpoint away where a serverless one is to be in its place.
@@ -48,11 +48,11 @@ def deploy(
         gate.Refusal: the model is not good enough.
         UserError: it cannot be served, or fails its smoke test; what was served before is served again.
     """
-    wanted = settings.deploy
+    wanted = settings.serve
     if wanted.serverless and wanted.capture_percent:
         raise UserError(
-            f"deploy.capture_percent = {wanted.capture_percent}: SageMaker captures nothing of a serverless endpoint; "
-            "set it to 0, or deploy.serverless to false"
+            f"serve.capture_percent = {wanted.capture_percent}: SageMaker captures nothing of a serverless endpoint; "
+            "set it to 0, or serve.serverless to false"
         )
     with source.opened(name) as shipped:
         before = live.settled(ground, wanted.endpoint)
@@ -63,7 +63,7 @@ def deploy(
         now = _version_of(before, history)
         switch.check(wanted.endpoint, wanted.serverless, now.serverless if now else None, replace)
         with source.expected(
-            shipped, wanted.check_pictures, LARGEST[wanted.serverless], settings.train.threads
+            shipped, settings.deploy.check_pictures, LARGEST[wanted.serverless], settings.train.threads
         ) as expected:
             uri = upload.bring(ground, shipped.archive, shipped.sha256)
             chosen = plan.of(ground, wanted, shipped, uri)
@@ -89,7 +89,7 @@ def rollback(ground: Ground, settings: Params, *, replace: bool = False) -> Stan
     Raises:
         UserError: there is no endpoint or no earlier version, or it does not answer.
     """
-    wanted = settings.deploy
+    wanted = settings.serve
     before, state = live.look(ground, wanted.endpoint), live.settled(ground, wanted.endpoint)
     if not before or not state:
         raise UserError(f"there is no endpoint {wanted.endpoint} in {ground.region}: `make deploy` makes it")
@@ -151,7 +151,7 @@ def _version_of(state: live.State | None, history: list[Standing]) -> Standing |
 
 
 def _fail(
-    ground: Ground, wanted: Deploy, standing: Standing, history: list[Standing], faults: list[str], *, proved: bool
+    ground: Ground, wanted: Serve, standing: Standing, history: list[Standing], faults: list[str], *, proved: bool
 ) -> None:
     """Undo a deployment that failed its smoke test, and raise what was wrong."""
     more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -182,7 +182,7 @@ def _mark(ground: Ground, standing: Standing, history: list[Standing]) -> None:
     configs.mark(ground, standing, order=str(last + 1), deployed=now, withdrawn="no")
 
 
-def _described(ground: Ground, wanted: Deploy, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
+def _described(ground: Ground, wanted: Serve, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
     host = f"runtime.sagemaker.{ground.region}.amazonaws.com"
     return {
         "name": wanted.endpoint,

@@ -44,7 +44,7 @@ def reasons(serving: dict, live: Score | None, least: float) -> list[str]:
     """
     new, found = Score.of(serving), []
     if new.map50 < least:
-        found.append(f"its test mAP@50 is {new.map50:.3f}, and deploy.min_map50 asks for {least:g}")
+        found.append(f"its test mAP@50 is {new.map50:.3f}, and serve.min_map50 asks for {least:g}")
     if live:
         margin = math.hypot(new.high - new.map50, live.map50 - live.low)
         if live.map50 - new.map50 > margin:

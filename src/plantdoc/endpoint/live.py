@@ -54,7 +54,7 @@ def look(ground: Ground, endpoint: str) -> State | None:
     if not TAG.items() <= tags_of(ground, found["EndpointArn"]).items():
         raise UserError(
             f"the endpoint {endpoint} in {ground.region} was not made by this project (no tag "
-            f"project={TAG['project']}), so nothing is done with it: set deploy.endpoint to another name"
+            f"project={TAG['project']}), so nothing is done with it: set serve.endpoint to another name"
         )
     return State(
         found["EndpointArn"],
@@ -91,7 +91,7 @@ def update(ground: Ground, endpoint: str, config: str, serverless: bool) -> None
     if not serverless:
         guarded = {
             "RetainAllVariantProperties": True,
-            # Otherwise a change of deploy.capture_percent would be ignored.
+            # Otherwise a change of serve.capture_percent would be ignored.
             "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DataCaptureConfig"}],
             "DeploymentConfig": {
                 "BlueGreenUpdatePolicy": {

@@ -8,7 +8,7 @@ from plantdoc.endpoint import names
 from plantdoc.endpoint.gate import Score
 from plantdoc.endpoint.ground import Ground
 from plantdoc.endpoint.source import Shipped
-from plantdoc.params import Deploy
+from plantdoc.serve_params import Serve
 
 # AWS has none of the TensorFlow that models are saved by; that this one loads them is shown by tests/test_container.py.
 TENSORFLOW = "2.20"
@@ -34,20 +34,20 @@ class Plan:
         return "ServerlessConfig" in self.config["ProductionVariants"][0]
 
 
-def image(region: str, deploy: Deploy) -> str:
+def image(region: str, serve: Serve) -> str:
     """Address of AWS's TensorFlow container in the region, without one for GPUs where the type has none."""
     from sagemaker.core import image_uris
 
-    kind = _ANY_CPU if deploy.serverless else deploy.instance_type
+    kind = _ANY_CPU if serve.serverless else serve.instance_type
     return image_uris.retrieve("tensorflow", region, version=TENSORFLOW, image_scope="inference", instance_type=kind)
 
 
-def of(ground: Ground, deploy: Deploy, shipped: Shipped, uri: str) -> Plan:
+def of(ground: Ground, serve: Serve, shipped: Shipped, uri: str) -> Plan:
     """What the bundle at `uri` is served with."""
-    version, endpoint, score = shipped.version, deploy.endpoint, Score.of(shipped.serving)
+    version, endpoint, score = shipped.version, serve.endpoint, Score.of(shipped.serving)
     model = {
         "PrimaryContainer": {
-            "Image": image(ground.region, deploy),
+            "Image": image(ground.region, serve),
             "ModelDataUrl": uri,
             "Environment": _CONTAINER | {"MODEL_VERSION": version},
         },
@@ -55,19 +55,19 @@ def of(ground: Ground, deploy: Deploy, shipped: Shipped, uri: str) -> Plan:
     }
     model_name = names.of(endpoint, version, model)
     variant = {"VariantName": names.VARIANT, "ModelName": model_name}
-    if deploy.serverless:
-        variant["ServerlessConfig"] = {"MemorySizeInMB": deploy.memory_mb, "MaxConcurrency": deploy.concurrency}
+    if serve.serverless:
+        variant["ServerlessConfig"] = {"MemorySizeInMB": serve.memory_mb, "MaxConcurrency": serve.concurrency}
     else:
         variant |= {
-            "InstanceType": deploy.instance_type,
-            "InitialInstanceCount": deploy.min_instances,
+            "InstanceType": serve.instance_type,
+            "InitialInstanceCount": serve.min_instances,
             "InitialVariantWeight": 1.0,
         }
     config: dict = {"ProductionVariants": [variant]}
-    if deploy.capture_percent and not deploy.serverless:
+    if serve.capture_percent and not serve.serverless:
         config["DataCaptureConfig"] = {
             "EnableCapture": True,
-            "InitialSamplingPercentage": deploy.capture_percent,
+            "InitialSamplingPercentage": serve.capture_percent,
             "DestinationS3Uri": f"s3://{ground.bucket}/capture/{endpoint}",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             # Pictures, which are no text, are kept as base64.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plantdoc.endpoint import names
 from plantdoc.endpoint.ground import Ground, as_tags
-from plantdoc.params import Deploy
+from plantdoc.serve_params import Serve
 
 _WHICH = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 _POLICY = "plant-disease-invocations"
@@ -43,16 +43,16 @@ def ringing(ground: Ground, endpoint: str) -> list[str]:
     return [each["AlarmName"] for each in found["MetricAlarms"] if each["StateValue"] == "ALARM"]
 
 
-def scale(ground: Ground, deploy: Deploy) -> None:
-    """Let AWS keep as many machines as the requests need, between deploy.min_instances and deploy.max_instances."""
-    which = _WHICH | {"ResourceId": names.resource(deploy.endpoint)}
-    ground.scaling.register_scalable_target(**which, MinCapacity=deploy.min_instances, MaxCapacity=deploy.max_instances)
+def scale(ground: Ground, serve: Serve) -> None:
+    """Let AWS keep as many machines as the requests need, between serve.min_instances and serve.max_instances."""
+    which = _WHICH | {"ResourceId": names.resource(serve.endpoint)}
+    ground.scaling.register_scalable_target(**which, MinCapacity=serve.min_instances, MaxCapacity=serve.max_instances)
     ground.scaling.put_scaling_policy(
         **which,
         PolicyName=_POLICY,
         PolicyType="TargetTrackingScaling",
         TargetTrackingScalingPolicyConfiguration={
-            "TargetValue": float(deploy.invocations_per_instance),
+            "TargetValue": float(serve.invocations_per_instance),
             "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
             "ScaleInCooldown": 300,
             "ScaleOutCooldown": 60,

@@ -7,7 +7,7 @@ from plantdoc.endpoint.configs import Standing
 from plantdoc.endpoint.ground import Ground
 from plantdoc.endpoint.plan import Plan
 from plantdoc.errors import UserError
-from plantdoc.params import Deploy
+from plantdoc.serve_params import Serve
 
 
 def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace: bool) -> None:
@@ -19,12 +19,12 @@ def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace:
     if serverless and was_serverless is False and not replace:
         raise UserError(
             f"{endpoint} has machines of its own, and AWS cannot make it serverless: --replace takes it away and "
-            "makes it anew (REPLACE=1), with some minutes in which nothing answers; or set deploy.serverless to false"
+            "makes it anew (REPLACE=1), with some minutes in which nothing answers; or set serve.serverless to false"
         )
 
 
 def bring_up(
-    ground: Ground, wanted: Deploy, state: live.State | None, plan: Plan, now: Standing | None, replace: bool
+    ground: Ground, wanted: Serve, state: live.State | None, plan: Plan, now: Standing | None, replace: bool
 ) -> bool:
     """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
     if state and state.status == live.FAILED:
@@ -40,7 +40,7 @@ def bring_up(
 
 def to(
     ground: Ground,
-    wanted: Deploy,
+    wanted: Serve,
     state: live.State | None,
     config: str,
     serverless: bool,
@@ -76,7 +76,7 @@ def to(
     _look_after(ground, wanted, serverless)
 
 
-def _why(ground: Ground, wanted: Deploy, after: live.State, config: str) -> str:
+def _why(ground: Ground, wanted: Serve, after: live.State, config: str) -> str:
     """What became of an endpoint that does not serve `config`; a failed first one goes, as it can do nothing."""
     reason = after.reason or "AWS does not say why"
     if after.status == live.FAILED:
@@ -91,7 +91,7 @@ def _why(ground: Ground, wanted: Deploy, after: live.State, config: str) -> str:
     )
 
 
-def _look_after(ground: Ground, wanted: Deploy, serverless: bool) -> None:
+def _look_after(ground: Ground, wanted: Serve, serverless: bool) -> None:
     if serverless:
         scaling.remove(ground, wanted.endpoint)
     else:
@@ -99,8 +99,8 @@ def _look_after(ground: Ground, wanted: Deploy, serverless: bool) -> None:
         scaling.scale(ground, wanted)
 
 
-def tidy(ground: Ground, wanted: Deploy) -> None:
-    """Keep what is served or about to be, and `deploy.keep_versions` to go back to; delete the rest of ours."""
+def tidy(ground: Ground, wanted: Serve) -> None:
+    """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
     state = live.look(ground, wanted.endpoint)
     served = {state.config, state.pending} if state else set()
     ways_back = [

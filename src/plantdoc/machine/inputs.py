@@ -7,7 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from plantdoc import cost, deps, lineage, params, stage
+from plantdoc import cost, deps, identity, lineage, params, stage, train_params
 from plantdoc.errors import UserError
 from plantdoc.machine.job import Job
 from plantdoc.machine.persistence import insist
@@ -43,12 +43,12 @@ def check(job: Job, file: Path | None) -> dict:
     Raises:
         UserError: it is not what the run is named by.
     """
-    settings = params.load()
+    settings = params.load(train_params.Params)
     gpu = bool(cost.gpus())
     made_from = lineage.made_from("train", settings, file, gpu)
-    if (found := lineage.run_id(made_from)) == job.run_id:
+    if (found := identity.run_id(made_from)) == job.run_id:
         return made_from
-    if lineage.run_id(lineage.made_from("train", settings, file, not gpu)) == job.run_id:
+    if identity.run_id(lineage.made_from("train", settings, file, not gpu)) == job.run_id:
         raise UserError(
             f"the run {job.run_id} is for machines {'without' if gpu else 'with'} an NVIDIA GPU, and this one has "
             f"{'one' if gpu else 'none, or no driver for it'}: check runner.instance_types and runner.image"

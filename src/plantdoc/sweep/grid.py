@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc import params
+from plantdoc import all_params, params
 from plantdoc.errors import UserError
 
 Trial = dict[str, object]  # what a trial sets: dotted param → value
@@ -104,7 +104,7 @@ def check(trial: Trial, base: dict) -> None:
             if not isinstance(place, dict):
                 raise UserError(f"{key} is not a known key: {section} is a value, not a section")
         place[last] = value
-    params.check(values, " ".join(f"{key}={text(value)}" for key, value in trial.items()))
+    params.check(all_params.Params, values, " ".join(f"{key}={text(value)}" for key, value in trial.items()))
 
 
 def name(trial: Trial, state: str = "") -> str:
@@ -152,7 +152,7 @@ def _draw(key: str, values: list | Range, generator: random.Random) -> object:
 
 
 def _is_whole(key: str) -> bool:
-    kind = params.Params
+    kind = all_params.Params
     for part in key.split("."):
         kind = kind.model_fields[part].annotation
     return kind is int

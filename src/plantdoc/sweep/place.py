@@ -8,6 +8,7 @@ from plantdoc.errors import UserError
 from plantdoc.sweep import grid, leash
 
 SECTION = "runner."
+WITHOUT_RESULT = (SECTION, "serve.")  # sections that change no result
 DATA = "data/tfrecords"  # what all machines read
 GRACE = 90.0  # seconds that a command gets to end its machine, over a slow network too
 
@@ -16,9 +17,11 @@ def apart(arguments: Sequence[str], base: dict) -> tuple[list[str], grid.Trial]:
     """The arguments that are axes, and the settings of `runner`, of which each has one value (or is one list).
 
     Raises:
-        UserError: one of `runner` has several values, or none.
+        UserError: one of `runner` has several values, or none; or an axis is of `serve`.
     """
     axes = [argument for argument in arguments if not argument.startswith(SECTION)]
+    if vain := [argument for argument in axes if argument.startswith(WITHOUT_RESULT)]:
+        raise UserError(f"{vain[0]}: serve.* changes no result, so there is nothing to try: set it in params.yaml")
     where: grid.Trial = {}
     for key, values in grid.parse([argument for argument in arguments if argument not in axes]).items():
         now = (base.get("runner") or {}).get(key.removeprefix(SECTION))
@@ -51,10 +54,10 @@ def send_data(lock: int) -> None:
 
 
 def without(settings: dict[str, object]) -> dict[str, object]:
-    """Flat params without those of `runner`."""
-    return {key: value for key, value in settings.items() if not key.startswith(SECTION)}
+    """Flat params without those that change no result."""
+    return {key: value for key, value in settings.items() if not key.startswith(WITHOUT_RESULT)}
 
 
 def differing(wanted: dict[str, object], found: dict[str, object]) -> list[str]:
-    """The params that are not as `wanted`, wherever each of the two ran; sorted."""
+    """The params that are not as `wanted`, but for those that change no result; sorted."""
     return sorted(key for key, value in without(wanted).items() if found.get(key) != value)

@@ -36,7 +36,7 @@ class Snapshot:
         return git.text("diff-tree", "-r", "--name-only", self.commit, self.tree, root=self.root).splitlines()
 
     def state(self) -> str:
-        """A short hash of the code, params and data, empty where they are those of the commit; `runner` is no part."""
+        """A short hash of the code, params and data, empty where they are those of the commit."""
         differs = git.text("diff-tree", "-r", self.commit, self.tree, "--", *_CODE, root=self.root)
         now, then = (revisions.Revision(self.root, name, name) for name in (self.tree, self.commit))
         if place.without(now.params) != place.without(then.params):

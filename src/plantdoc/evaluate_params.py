@@ -1,0 +1,20 @@
+"""The section `evaluate` of params.yaml."""
+
+from __future__ import annotations
+
+from plantdoc.params import Root, Section, Threads, Whole
+
+
+class Evaluate(Section):
+    """How the detector is judged."""
+
+    bootstrap: Whole
+    pictures: Whole
+
+
+class Params(Root):
+    """What the evaluate stage reads."""
+
+    seed: Whole
+    evaluate: Evaluate
+    train: Threads

@@ -1,0 +1,34 @@
+"""The section `fetch` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from plantdoc.params import Count, Fraction, Root, Section, Whole
+
+
+class Fetch(Section):
+    """Where the pictures come from and what is done to unclean ones."""
+
+    source: Annotated[str, Field(min_length=1)]
+    repository: str
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    limit: Whole
+    val_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    keep_negatives: bool
+    min_box: Count
+    max_pixels: Count
+    max_dropped_fraction: Fraction
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64)]
+    aliases: dict[str, str]
+    licence: str
+    attribution: str
+
+
+class Params(Root):
+    """What the fetch stage reads."""
+
+    seed: Whole
+    fetch: Fetch
