@@ -46,6 +46,13 @@ def test_a_key_of_serve_and_runner_changes_no_stage(repository):
     assert miniature.run(repository, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
 
 
+def test_another_size_is_no_earlier_run(repository, tmp_path):
+    """DVC's run cache has a run with everything equal but for a key called `size`."""
+    miniature.set_params(repository, model__size="s")
+    miniature.run(repository, "dvc", "repro", "train", TINY_LOG=str(tmp_path / "log"))
+    assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == ["train"]
+
+
 @pytest.mark.parametrize("section", ["fetch", "evaluate"])
 def test_a_key_of_a_stage_runs_this_stage_alone_where_its_outputs_come_out_equal(repository, tmp_path, section):
     add_key(repository, section)

@@ -146,6 +146,12 @@ def test_a_switch_of_branches_costs_no_training(clone):
     assert (clone / "dvc.lock").read_bytes() == ours
 
 
+def test_a_mistake_in_a_later_stages_params_stops_it_before_any_stage_runs(repository):
+    miniature.set_params(repository, lr=0.3, deploy__examples=-1)
+    said = "repro: params.yaml: deploy.examples = -1: input should be greater than or equal to 0\n"
+    assert repro(repository, code=1) == (said, [])
+
+
 @pytest.mark.full
 def test_a_failed_run_ends_with_its_code_and_without_a_summary(repository):
     miniature.set_params(repository, lr=2000)

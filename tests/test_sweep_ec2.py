@@ -165,11 +165,11 @@ def test_lists_of_the_runner_are_one_value():
     assert place.on_ec2({}, BASE | {"runner": BASE["runner"] | {"kind": "ec2"}})
 
 
-def test_an_uncommitted_change_of_the_runner_alone_gives_trials_no_other_name(tmp_path, monkeypatch):
+def test_an_uncommitted_change_of_runner_or_serve_alone_gives_trials_no_other_name(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", miniature.environment()["PATH"])
     folder = tiny.make(tmp_path / "repository")
     (folder / ".dvc/tmp").mkdir(exist_ok=True)
-    miniature.set_params(folder, runner__kind="ec2", runner__max_dollars=1.0)
+    miniature.set_params(folder, runner__kind="ec2", runner__max_dollars=1.0, serve__min_map50=0.9)
     assert snapshot.take(folder).state() == ""
     miniature.set_params(folder, train__epochs=9)
     state = snapshot.take(folder).state()
