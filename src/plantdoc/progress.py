@@ -1,9 +1,10 @@
-"""Progress of a training as a file: what trains writes `.dvc/tmp/plantdoc/progress.json`, what shows it reads that.
+"""Read and write the progress file of a training, `.dvc/tmp/plantdoc/progress.json`.
 
-The file lies in the tree that the training runs in. A copy of the tree, as of `dvc exp run --temp` and `--queue` or of
-a sweep, has its own, so that trainings side by side do not meet. Neither git nor DVC looks into `.dvc/tmp`: the file is
-no output, in no hash and in no run id. It is replaced as a whole, so that a reader never sees half of it, at most once
-a second and when the training begins and ends.
+Whatever shows a training reads this file: the worker on an EC2 instance, the command that watches it, a sweep. It lies
+in the tree that the training runs in. A copy of the tree, as of `dvc exp run --temp` and `--queue` or of a sweep, has
+its own, so that trainings side by side do not meet. Neither git nor DVC looks into `.dvc/tmp`: the file is no output,
+in no hash and in no run id. It is replaced as a whole, so that a reader never sees half of it, at most once a second
+and when the training begins and ends.
 
 Schema, one JSON object:
 
@@ -18,7 +19,7 @@ Schema, one JSON object:
     history       one row for each finished epoch, the first one first: "box", "class", "lr", and where the epoch was
                   validated "val_map" and "val_map50"
     best_epoch    the epoch with the best val mAP, from 1; 0 where none was validated
-    resumed       how many of them an earlier process had finished
+    resumed       how many epochs an earlier process had finished
     seconds_left  seconds until the last epoch ends, as the pace until now has it; null where that is unknown
     message       why it failed; on EC2 what was last said of the run
     instance      on EC2 the instance that trains or that did last, else null: "id", "type", "zone", "spot", "price"
