@@ -198,7 +198,10 @@ class Run:
     def _take(self, result: dict) -> None:
         """Bring the outputs; then see to it that no machine is left and that the bill is complete."""
         size = collect.outputs(self.place.store, self.run, result)
-        entry = collect.cost(result, ledger.closed(self.place, self.attempts))
+        attempts = ledger.closed(self.place, self.attempts)
+        for attempt in attempts:
+            self.local.ended(attempt)
+        entry = collect.cost(result, attempts)
         log.info(
             "ec2: outputs in place, %.1f MB; %s; machines: %d, %.1f min, $%.2f",
             *(size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"]),
