@@ -40,7 +40,7 @@ export UV_NO_CONFIG := 1
 INSTALLED := .venv/installed
 STAMP := $(INSTALLED)/requirements.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt) $(if $(BEAM),$(INSTALLED)/requirements-beam.txt)
 DEV := $(STAMP) $(INSTALLED)/requirements-dev.txt
-# What a machine on EC2 installs in place of these, see infra/machine/bootstrap.sh.
+# What a machine on EC2 installs in place of these, see infra/worker/bootstrap.sh.
 TRAIN := $(INSTALLED)/requirements-train.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt)
 # Used only when .venv is made: the first of them that fits; `make setup PYTHON=/path/to/python3.12` names another.
 override PYTHON := $(or $(PYTHON),python3.12 python3.11 python3.13 python3)
@@ -70,7 +70,7 @@ override TO := $(or $(TO),workspace)
 # Benchmarks side by side measure each other, and two installers in one environment undo each other's work.
 .NOTPARALLEL:
 
-# A screen of 24 lines with 100 columns; tests/test_help.py looks for every target in it.
+# A screen of 24 lines with 100 columns; tests/repository/test_help.py looks for every target in it.
 define HELP
 start        make repro         run the pipeline; the sample takes about 5 minutes on 2 cores
              make serve         serve the page and the API here; MODEL=detector@v1.2.0 PORT=8080
@@ -181,14 +181,14 @@ sagemaker-smoke: $(STAMP)  ## try serving on AWS with a serverless endpoint of i
 	@$(IN_VENV) python scripts/sagemaker_smoke.py $(if $(VERSION),$(call quoted,$(VERSION)))
 
 # What takes minutes; the training for quality takes hours: python benchmarks/quality.py --help
-BENCHMARKS := augment input train serve load overheads growth
+BENCHMARKS := augment_speed input train_speed serve_speed load overheads growth
 
 bench: $(addprefix bench-,$(BENCHMARKS))  ## measure everything beside its peers, but for quality, which takes hours
 
 bench-peers: $(STAMP)  ## install what the benchmarks compare with, into environments of its own (several GB)
 	@for lock in benchmarks/peers/*.txt; do $(call environment,.venv-peers/$$(basename $$lock .txt),$$lock) || exit 1; done
 
-# One of them: make bench-augment
+# One of them: make bench-augment_speed
 bench-%: $(STAMP)
 	@$(IN_VENV) python benchmarks/$*.py
 
@@ -196,7 +196,7 @@ bench-%: $(STAMP)
 PYTEST := $(IN_VENV) python -m pytest
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-test: $(DEV)  ## run each feature's test; some tests: make test TESTS="tests/test_coco.py -k boxes"
+test: $(DEV)  ## run each feature's test; some tests: make test TESTS="tests/fetch -k boxes"
 	$(PYTEST) $(or $(TESTS),$(PARALLEL) -m "not full")
 
 test-all: test test-rest  ## run every test
@@ -242,7 +242,7 @@ lock: $(DEV)  ## remake all locks after a change of a requirements*.in; UPGRADE=
 	$(COMPILE) $(CONTAINER) $(UPGRADED) infra/container/requirements.in -o infra/container/requirements.txt
 	$(COMPILE) $(EVERYWHERE) $(UPGRADED) -c infra/container/requirements.txt requirements-serving.in -o requirements-serving.txt
 	for peer in $(basename $(wildcard benchmarks/peers/*.in)); do $(COMPILE) $(EVERYWHERE) $(UPGRADED) $$peer.in -o $$peer.txt || exit 1; done
-	.venv/bin/python -m pytest -q tests/test_lock.py
+	.venv/bin/python -m pytest -q tests/repository/test_locks.py
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
 	rm -rf .venv .venv-beam .venv-serving tests/actionlint/node_modules .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The ways that benchmarks/augment.py measures: each goes through the same pictures once and says what it took."""
+"""The methods of benchmarks/augment_speed.py: each goes through the same pictures once and says what it took."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ import measure
 from PIL import Image
 
 import augment
-from plantdoc import augment_params, coco, records, tfrecord
-from plantdoc.errors import UserError
+from plantdoc.augment import augment_params
+from plantdoc.coco import dataset
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards, tfrecord
 
 HERE = Path(__file__).resolve().parent
 Side = Callable[[], measure.Row]
@@ -73,14 +75,14 @@ def lay_out(work: Work, raw: Path) -> None:
     wanted = {source.id for source in work.pictures}
     for split in ("train", "val"):
         (raw / split).mkdir(parents=True)
-        all_of_it = coco.load(work.raw / split)
+        all_of_it = dataset.load(work.raw / split)
         if split == "train":
             kept = tuple(p for p in all_of_it.pictures if f"train/{p.file_name}" in wanted)
         else:
             kept = all_of_it.pictures[:1]
         for picture in kept:
             (raw / split / picture.file_name).symlink_to((work.raw / split / picture.file_name).resolve())
-        coco.save(coco.Split(all_of_it.classes, kept), raw / split)
+        dataset.save(dataset.Split(all_of_it.classes, kept), raw / split)
 
 
 def kerascv(work: Work, ends: contextlib.ExitStack, core: int) -> dict[str, Side]:
@@ -161,7 +163,7 @@ def floor(work: Work) -> dict[str, Side]:
     def encode() -> None:
         if not squares:
             (file,) = (work.folder / "ours").iterdir()
-            squares.extend(Image.open(io.BytesIO(record.jpeg)).convert("RGB") for record in records.read(file))
+            squares.extend(Image.open(io.BytesIO(record.jpeg)).convert("RGB") for record in shards.read(file))
         for square in squares:
             square.save(io.BytesIO(), "JPEG", quality=config.quality, subsampling=0)
 

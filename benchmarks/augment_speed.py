@@ -1,9 +1,9 @@
 """The augment stage against the ways that others turn pictures into TFRecords, on one core, and against its floor.
 
-    python benchmarks/augment.py                              300 pictures of data/raw at 320 px, 5 rounds
-    python benchmarks/augment.py --source DIR --size 416      pictures of another folder made by the fetch stage
-    python benchmarks/augment.py --pictures 40 --rounds 1     a look, in a minute
-    python benchmarks/augment.py --only kerascv floor         without the others, and without the peers' environments
+    python benchmarks/augment_speed.py                        300 pictures of data/raw at 320 px, 5 rounds
+    python benchmarks/augment_speed.py --source DIR --size 416  pictures of another folder made by the fetch stage
+    python benchmarks/augment_speed.py --pictures 40 --rounds 1  a look, in a minute
+    python benchmarks/augment_speed.py --only kerascv floor   without the others, and without the peers' environments
 
 Sides, each a process of one thread on the same core, in turns; what counts is processor time, so a picture's second is
 that of a core. Start-up, imports, tracing and a first pass do not count.
@@ -16,7 +16,7 @@ that of a core. Start-up, imports, tracing and a first pass do not count.
     decode, encode      the floor: Pillow's decoder as ours uses it, Pillow's encoder on squares, and both
 
 and the whole stage, 4 variants of each, by two processes on two cores, which is told by the clock. Needs the peers'
-environments (`make bench-peers`). About 7 minutes on two cores. Writes results/benchmarks/augment.json.
+environments (`make bench-peers`). About 7 minutes on two cores. Writes results/benchmarks/augment_speed.json.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import augment_methods
 import measure
-import ways
 from PIL import Image, ImageFile
 
 import augment
-from plantdoc import augment_params, params, records, stage, tfrecord, transforms
-from plantdoc.errors import UserError
+from plantdoc.augment import augment_params, transforms
+from plantdoc.core import params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards, tfrecord
 
 COPIES = 4  # variants of each picture when the whole stage runs
 WHOLE = "ours, whole stage, 2 processes"
@@ -44,7 +46,7 @@ STEPS = {
     "warp": [(transforms, "warp")],
     "colour": [(transforms, "colour_matrix"), (Image.Image, "convert"), (Image.Image, "paste")],
     "encode": [(Image.Image, "save")],
-    "record": [(records.Record, "serialise")],
+    "record": [(shards.Record, "serialise")],
     "checksum": [(tfrecord, "frame")],
 }
 
@@ -56,28 +58,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="augment-") as made, contextlib.ExitStack() as ends:
         folder = Path(made)
         classes, found = augment.sources(arguments.source, "train")
-        work = ways.Work(arguments.source, folder, config, settings.seed, classes, found[: arguments.pictures])
+        work = augment_methods.Work(
+            arguments.source, folder, config, settings.seed, classes, found[: arguments.pictures]
+        )
         if not work.pictures:
             raise UserError(f"{arguments.source} holds no training pictures")
-        sides: dict[str, ways.Side] = {"ours": lambda: ways.ours(work)}
+        sides: dict[str, augment_methods.Side] = {"ours": lambda: augment_methods.ours(work)}
         if "kerascv" in arguments.only:
-            sides |= ways.kerascv(work, ends, arguments.core)
+            sides |= augment_methods.kerascv(work, ends, arguments.core)
         if "tfrecorder" in arguments.only:
-            sides |= ways.tfrecorder(work, ends, arguments.core)
+            sides |= augment_methods.tfrecorder(work, ends, arguments.core)
         if "floor" in arguments.only:
-            sides |= ways.floor(work)
-        with ways.pinned(arguments.core):
+            sides |= augment_methods.floor(work)
+        with augment_methods.pinned(arguments.core):
             for side in sides.values():
                 side()
             rounds = measure.in_turns(sides, arguments.rounds)
             shares = profile(work)
         if "whole" in arguments.only:
-            rounds |= measure.in_turns({WHOLE: lambda: ways.build(work)}, arguments.rounds)
+            rounds |= measure.in_turns({WHOLE: lambda: augment_methods.build(work)}, arguments.rounds)
         rows = table(rounds)
         held = inside(folder / "ours")
     peers = ["tfrecorder"] if "tfrecorder" in arguments.only else []
     about = {"size": config.size, "pictures": len(work.pictures), "profile_of_ours": shares, "rounds": rounds}
-    measure.write("augment", rows, targets(rows, held), peers, **about)
+    measure.write("augment_speed", rows, targets(rows, held), peers, **about)
     print("ours:", ", ".join(f"{step} {share:.0%}" for step, share in shares.items()))
 
 
@@ -93,7 +97,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def profile(work: ways.Work) -> dict[str, float]:
+def profile(work: augment_methods.Work) -> dict[str, float]:
     """The share of its time that each step of ours takes; `rest` is random numbers, boxes and writing."""
     seconds, inner = dict.fromkeys(STEPS, 0.0), [0.0]
 
@@ -117,7 +121,7 @@ def profile(work: ways.Work) -> dict[str, float]:
                 ends.callback(setattr, owner, name, function)
                 setattr(owner, name, watched(step, function))
         started = time.perf_counter()
-        ways.ours(work)
+        augment_methods.ours(work)
         whole = time.perf_counter() - started
     shares = seconds | {"rest": whole - sum(seconds.values())}
     return {step: round(took / whole, 3) for step, took in shares.items()}
@@ -152,14 +156,14 @@ def targets(rows: list[measure.Row], held: float) -> list[dict]:
     found.append(measure.target("bytes of our TFRecords against those of the JPEGs in them", mine / held, at_most=1.3))
     return found + [
         measure.target(f"bytes of ours against {name}", mine / row[name]["bytes/picture"], at_most=0.1)
-        for name in ways.BEAM
+        for name in augment_methods.BEAM
         if name in row
     ]
 
 
 def inside(folder: Path) -> float:
     """The mean size of the JPEGs in a folder's shards, bytes."""
-    sizes = [len(record.jpeg) for path in folder.iterdir() for record in records.read(path)]
+    sizes = [len(record.jpeg) for path in folder.iterdir() for record in shards.read(path)]
     return sum(sizes) / len(sizes)
 
 

@@ -13,17 +13,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import coco, evaluate_params, params, runtime, stage
+from plantdoc.coco import dataset
+from plantdoc.core import params, stage
+from plantdoc.detector import tf_setup
+from plantdoc.evaluate import evaluate_params
 
 
 def main(folder: str, out: str) -> None:
     settings = params.load(evaluate_params.Params)
-    runtime.configure(settings.train.threads, settings.seed)
+    tf_setup.configure(settings.train.threads, settings.seed)
 
-    from plantdoc import detector, predictions, serving
+    from plantdoc.detector import detector
+    from plantdoc.serving import predictions, served_model
 
-    split = coco.load(folder)
-    server = serving.Server(detector.load("models/detector"))
+    split = dataset.load(folder)
+    server = served_model.Server(detector.load("models/detector"))
     found = predictions.predict(server.serve, folder, split.pictures, split.classes)
     Path(out).write_bytes(gzip.compress(json.dumps(found).encode()))
 

@@ -4,10 +4,10 @@
     python benchmarks/growth.py --pictures 30 --rounds 1
     python benchmarks/growth.py --times 1 4 16 64        to 64 times as many
 
-The pictures are drawn by plantdoc/sample.py (about 300 px), each its own, so that none leaves as a near-duplicate; a
-larger set holds the smaller ones. In a copy of this repository each stage runs as a process, as DVC runs it, on these
-pictures at 320 px with one variant each; evaluate has a detector with random weights, which finds as many boxes as a
-picture may have, so the most there is to score. A folder as `fetch.source`, no DVC, no W&B.
+The pictures are drawn by plantdoc/fetch/sample/generator.py (about 300 px), each its own, so that none leaves as a
+near-duplicate; a larger set holds the smaller ones. In a copy of this repository each stage runs as a process, as DVC
+runs it, on these pictures at 320 px with one variant each; evaluate has a detector with random weights, which finds as
+many boxes as a picture may have, so the most there is to score. A folder as `fetch.source`, no DVC, no W&B.
 
     wall, cpu    seconds of a stage with the processes that it starts, start-up included
     peak         the most memory of all these processes together: looked at 20 times a second; pages that processes
@@ -37,8 +37,11 @@ import measure
 import psutil
 from ruamel.yaml import YAML
 
-from plantdoc import coco, fetch_params, parallel, params, sample, stage
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.core import parallel, params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.fetch import fetch_params
+from plantdoc.fetch.sample import generator
 
 STAGES = ("fetch", "augment", "evaluate")
 TRAIN = 0.8  # of the pictures; the rest is test
@@ -84,15 +87,15 @@ def draw(folder: Path, count: int, seed: int) -> None:
     for split, number in splits.items():
         (folder / split).mkdir(parents=True)
         drawn = parallel.imap(partial(one, folder, seed, split), range(number), 0)
-        coco.save(coco.Split(sample.CLASSES, tuple(drawn)), folder / split)
+        dataset.save(dataset.Split(generator.CLASSES, tuple(drawn)), folder / split)
 
 
-def one(folder: Path, seed: int, split: str, index: int) -> coco.Picture:
+def one(folder: Path, seed: int, split: str, index: int) -> dataset.Picture:
     """Draw one picture of the sample into a file."""
-    image, boxes, quality = sample.draw(seed, split, index)
+    image, boxes, quality = generator.draw(seed, split, index)
     name = f"drawn-{index:05d}.jpg"
     image.save(folder / split / name, quality=quality)
-    return coco.Picture(index + 1, name, image.width, image.height, boxes)
+    return dataset.Picture(index + 1, name, image.width, image.height, boxes)
 
 
 def workspace(folder: Path, count: int) -> None:
@@ -102,10 +105,10 @@ def workspace(folder: Path, count: int) -> None:
     shutil.copy(measure.ROOT / "params.yaml", there)
     for split, number in (("train", round(TRAIN * count)), ("test", count - round(TRAIN * count))):
         (there / "pictures" / split).mkdir(parents=True)
-        kept = coco.load(folder / "all" / split).pictures[:number]
+        kept = dataset.load(folder / "all" / split).pictures[:number]
         for picture in kept:
             os.link(folder / "all" / split / picture.file_name, there / "pictures" / split / picture.file_name)
-        coco.save(coco.Split(sample.CLASSES, kept), there / "pictures" / split)
+        dataset.save(dataset.Split(generator.CLASSES, kept), there / "pictures" / split)
     yaml = YAML()
     values = yaml.load(there / "params.yaml")
     for section, changes in (SETTINGS | {"fetch": {"source": str(there / "pictures"), "limit": 0}}).items():
@@ -138,7 +141,7 @@ def run(name: str, count: int, folder: Path) -> measure.Row:
 
 def fetched(folder: Path) -> int:
     """The pictures that the fetch stage has kept."""
-    return sum(len(coco.load(split).pictures) for split in (folder / "data/raw").iterdir() if split.is_dir())
+    return sum(len(dataset.load(split).pictures) for split in (folder / "data/raw").iterdir() if split.is_dir())
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen:
@@ -153,10 +156,13 @@ def random_detector(folder: Path) -> None:
     code = """
 import sys; sys.path.insert(0, "src")
 from pathlib import Path
-from plantdoc import params, records, runtime, train_params
-settings = params.load(train_params.Params); runtime.configure(settings.train.threads, settings.seed)
-from plantdoc import detector
-meta = records.meta("data/tfrecords"); Path("models/detector").mkdir(parents=True)
+from plantdoc.core import params
+from plantdoc.records import shards
+from plantdoc.detector import tf_setup
+from plantdoc.train import train_params
+settings = params.load(train_params.Params); tf_setup.configure(settings.train.threads, settings.seed)
+from plantdoc.detector import detector
+meta = shards.meta("data/tfrecords"); Path("models/detector").mkdir(parents=True)
 form = detector.Config.of(settings.model, meta.size, meta.classes, {})
 detector.save(detector.Detector(form), "models/detector")
 """

@@ -6,7 +6,8 @@
 
 In turns, with the threads that `train.threads` says, on the cores that this process may use:
 
-    input               batches of plantdoc/feed.py alone: read, decoded, flipped, made into mosaics, put together, cast
+    input               batches of plantdoc/train/input_pipeline.py alone: read, decoded, flipped, made into mosaics,
+                        put together, cast
     input, no mosaic    the same as it is in the last epochs (train.plain_epochs)
     model               training steps of `model` and `train` of params.yaml on one batch that lies in memory
     both                training steps on the input, as src/train.py does it
@@ -27,7 +28,9 @@ from pathlib import Path
 
 import measure
 
-from plantdoc import params, runtime, stage, train_params
+from plantdoc.core import params, stage
+from plantdoc.detector import tf_setup
+from plantdoc.train import train_params
 
 WARM = 3  # batches that do not count, of each side and round
 
@@ -54,13 +57,13 @@ class Side:
 def main() -> None:
     arguments = parse()
     settings = params.load(train_params.Params)
-    runtime.configure(settings.train.threads, settings.seed)
+    tf_setup.configure(settings.train.threads, settings.seed)
     import tensorflow as tf
 
-    from plantdoc import feed
+    from plantdoc.train import input_pipeline
 
-    config, meta = settings.train, feed.meta(arguments.records)
-    strategy, precision = runtime.devices(config.precision)
+    config, meta = settings.train, input_pipeline.meta(arguments.records)
+    strategy, precision = tf_setup.devices(config.precision)
     trainer = build(settings, meta, strategy, precision)
 
     def fed(mosaic: float) -> Callable[[int], Iterable[dict]]:
@@ -110,10 +113,10 @@ def parse() -> argparse.Namespace:
 
 
 def build(settings: train_params.Params, meta, strategy, precision: str):
-    """A plantdoc.trainer.Trainer as src/train.py makes it, but for weights and learning rate."""
-    from plantdoc import detector
-    from plantdoc.schedule import WarmupCosine
-    from plantdoc.trainer import Trainer
+    """A plantdoc.train.trainer.Trainer as src/train.py makes it, but for weights and learning rate."""
+    from plantdoc.detector import detector
+    from plantdoc.train.lr_schedule import WarmupCosine
+    from plantdoc.train.trainer import Trainer
 
     with strategy.scope():
         form = detector.Config.of(settings.model, meta.size, meta.classes, {})
@@ -123,11 +126,11 @@ def build(settings: train_params.Params, meta, strategy, precision: str):
 
 def endless(folder: Path, settings: train_params.Params, mosaic: float) -> Iterable[dict]:
     """The batches of one epoch after another."""
-    from plantdoc import feed
+    from plantdoc.train import input_pipeline
 
     config, epoch = settings.train, 0
     while True:
-        yield from feed.train(
+        yield from input_pipeline.train(
             folder, epoch, seed=settings.seed, batch_size=config.batch_size, flip=config.flip, mosaic=mosaic
         )
         epoch += 1

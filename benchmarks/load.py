@@ -34,7 +34,7 @@ import measure
 import psutil
 from measure import ROOT, Row, UserError, stage
 
-from plantdoc import guard
+from plantdoc.core import processes
 
 WAYS = {"merging": [], "alone": ["--no-merging"]}
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
@@ -54,7 +54,7 @@ class Counts:
 
 def main() -> None:
     arguments = parse()
-    guard.end_on_terminate()  # what it has started ends with it
+    processes.end_on_terminate()  # what it has started ends with it
     sides = {way: functools.partial(loaded, way, arguments) for way in WAYS}
     rounds = measure.in_turns(sides, arguments.rounds)
     rows = [measure.medians(found) | {"errors": sum(row["errors"] for row in found)} for found in rounds.values()]

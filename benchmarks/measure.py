@@ -23,8 +23,9 @@ RESULTS = ROOT / "results/benchmarks"
 PEERS = ROOT / ".venv-peers"  # environments of what we compare with, one folder each: see `peer`
 sys.path.insert(0, str(ROOT / "src"))
 
-from plantdoc import stage, table  # noqa: E402
-from plantdoc.errors import UserError  # noqa: E402
+from plantdoc.core import stage  # noqa: E402
+from plantdoc.core.errors import UserError  # noqa: E402
+from plantdoc.repo import text_table  # noqa: E402
 
 Row = dict[str, float | int | str | None]
 
@@ -66,7 +67,7 @@ def write(name: str, rows: list[Row], targets: list[dict] = (), peers: Iterable[
         more: what else the file shall hold, such as `rounds`, the single measurements; an `about` takes the place of
             this machine's.
     """
-    table.show([{key: text(value) for key, value in row.items()} for row in rows])
+    text_table.show([{key: text(value) for key, value in row.items()} for row in rows])
     for each in targets:
         wanted = f"≥ {each['at_least']}" if each["at_least"] is not None else f"≤ {each['at_most']}"
         print(f"{'met' if each['met'] else 'MISSED'}: {each['what']}: {text(each['measured'])} ({wanted})")

@@ -33,7 +33,8 @@ from pathlib import Path
 import measure
 from measure import ROOT, Row, UserError, stage
 
-from plantdoc import commands, git, guard
+from plantdoc.core import git, processes
+from plantdoc.repo import commands
 
 REPRO, HELP = 4.0, 1.0  # s, at most
 IMPORTED = ", imported"
@@ -42,7 +43,7 @@ TRIAL = ["train.epochs=1", "train.plain_epochs=0", "train.warmup_epochs=0.5"]
 
 def main() -> None:
     arguments = parse()
-    guard.end_on_terminate()  # what it has started ends with it
+    processes.end_on_terminate()  # what it has started ends with it
     if (changed := commands.dvc("status", "--json")) != "{}":
         raise UserError(f"not everything here is up to date, so `dvc repro` would compute: run it first ({changed})")
     sides = {name: functools.partial(timed, command, Path.cwd()) for name, command in programs().items()}

@@ -27,14 +27,14 @@ import sys
 from pathlib import Path
 
 import measure
-from trained import CORES, OURS, THEIRS, counts, file, identity, make, name
+from quality_run import CORES, OURS, THEIRS, counts, file, identity, make, name
 
-from plantdoc import guard, stage
-from plantdoc.errors import UserError
+from plantdoc.core import processes, stage
+from plantdoc.core.errors import UserError
 
 
 def main() -> None:
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     arguments = parse()
     if hasattr(os, "sched_setaffinity"):  # with all that is started from here
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
@@ -42,7 +42,7 @@ def main() -> None:
     for minutes in arguments.minutes if OURS in arguments.side else []:
         if not file(minutes).exists():
             raise UserError(f"{file(minutes)} is missing: it holds our params for {minutes} minutes")
-    with guard.only_one(measure.ROOT / ".dvc/tmp/plantdoc/quality.lock", "this benchmark"):
+    with processes.only_one(measure.ROOT / ".dvc/tmp/plantdoc/quality.lock", "this benchmark"):
         runs = read()
         wanted = [
             identity(side, minutes, seed, raw, arguments.size)

@@ -14,13 +14,15 @@ import tempfile
 from pathlib import Path
 
 import measure
-import yolo
+import yolo_cli
 
 sys.path.insert(0, str(measure.ROOT / "scripts"))
 
 import recipe
 
-from plantdoc import bootstrap, coco, hashing, params, scores
+from plantdoc.coco import dataset, metrics
+from plantdoc.core import hashing, params
+from plantdoc.evaluate import bootstrap
 
 OURS, THEIRS = "ours", "ultralytics"
 MARKS = measure.ROOT / "benchmarks/quality"
@@ -34,7 +36,7 @@ def identity(side: str, minutes: int, seed: int, raw: Path, size: int) -> dict:
     if side == OURS:
         settings = dict(recipe.leaves(params.read(file(minutes)))) if file(minutes).exists() else {}
     else:
-        settings = {"model": yolo.MODEL, "imgsz": size, "time": minutes / 60}
+        settings = {"model": yolo_cli.MODEL, "imgsz": size, "time": minutes / 60}
     pictures = hashing.of_files([raw / f"{part}/annotations.json" for part in ("train", "val")], root=raw)
     return {"side": side, "minutes": minutes, "seed": seed, "params": settings, "pictures": pictures[:16]}
 
@@ -68,11 +70,13 @@ def ours(wanted: dict, raw: Path) -> dict:
         recipe.apply(settings, work / "params.yaml")
         quiet = {"WANDB_MODE": "disabled", "PYTHONDONTWRITEBYTECODE": "1"}
         steps = [
-            yolo.timed([sys.executable, f"src/{step}.py"], work, work / f"{step}.log", quiet)
+            yolo_cli.timed([sys.executable, f"src/{step}.py"], work, work / f"{step}.log", quiet)
             for step in ("augment", "train")
         ]
         out = work / "found.json.gz"
-        yolo.timed([sys.executable, "benchmarks/detect.py", "data/raw/val", str(out)], work, work / "detect.log", quiet)
+        yolo_cli.timed(
+            [sys.executable, "benchmarks/detect.py", "data/raw/val", str(out)], work, work / "detect.log", quiet
+        )
         trained = json.loads((work / "results/train/metrics.json").read_text())
         found = json.loads(gzip.decompress(out.read_bytes()))
     about = {"epochs": trained["epochs"], "best epoch": trained["best_epoch"], "code": code}
@@ -101,25 +105,25 @@ def theirs(wanted: dict, raw: Path) -> dict:
     """Train by Ultralytics' command line, and have it tell what it finds in val."""
     with tempfile.TemporaryDirectory() as folder:
         work, size = Path(folder), wanted["params"]["imgsz"]
-        data = yolo.dataset(raw, work / "data")
-        ran, results = yolo.train(work, data, size, wanted["seed"], time=wanted["params"]["time"])
-        rows = yolo.epochs(results)
+        data = yolo_cli.dataset(raw, work / "data")
+        ran, results = yolo_cli.train(work, data, size, wanted["seed"], time=wanted["params"]["time"])
+        rows = yolo_cli.epochs(results)
         best = max(range(len(rows)), key=lambda i: rows[i]["metrics/mAP50-95(B)"])
-        found = yolo.validate(work, data, results / "weights/best.pt", size)
+        found = yolo_cli.validate(work, data, results / "weights/best.pt", size)
     about = {"epochs": len(rows), "best epoch": best + 1, "code": None}
     # Its minutes are those that it was given: what it takes beyond them is no fault.
-    return scored(wanted, raw, found, [ran]) | about | {"over": False, "about": measure.about([yolo.PEER])}
+    return scored(wanted, raw, found, [ran]) | about | {"over": False, "about": measure.about([yolo_cli.PEER])}
 
 
-def scored(wanted: dict, raw: Path, found: list[dict], steps: list[yolo.Ran]) -> dict:
+def scored(wanted: dict, raw: Path, found: list[dict], steps: list[yolo_cli.Ran]) -> dict:
     """The scores of a run on val, with intervals over pictures, and what it took."""
-    result = scores.evaluate(coco.load(raw / "val"), found)
+    result = metrics.evaluate(dataset.load(raw / "val"), found)
     minutes = sum(step.seconds for step in steps) / 60
     return {
         "wall minutes": round(minutes, 4),
         "cpu minutes": round(sum(step.processor for step in steps) / 60, 4),
         "peak MB": round(max(step.memory for step in steps)),
         "over": minutes > wanted["minutes"],
-        **{key: round(value, 4) for key, value in scores.figures(result).items() if key in ("map", "map50")},
+        **{key: round(value, 4) for key, value in metrics.figures(result).items() if key in ("map", "map50")},
         **{key: round(value, 4) for key, value in bootstrap.intervals(result, SAMPLES, seed=0).items()},
     }

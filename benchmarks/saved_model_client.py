@@ -1,7 +1,7 @@
-"""A bundle's SavedModel asked directly, by a process that does nothing else: benchmarks/serve.py starts it.
+"""A bundle's SavedModel asked directly, by a process that does nothing else: benchmarks/serve_speed.py starts it.
 
-    python benchmarks/bare.py FOLDER PICTURES --batch 8 --seconds 8         calls in a row, how long each took
-    python benchmarks/bare.py FOLDER PICTURES --batch 8 --parts             where the time of a call goes
+    python benchmarks/saved_model_client.py FOLDER PICTURES --batch 8 --seconds 8  calls in a row, how long each took
+    python benchmarks/saved_model_client.py FOLDER PICTURES --batch 8 --parts  where the time of a call goes
 
 FOLDER holds the SavedModel, PICTURES photos. Prints JSON.
 """
@@ -20,7 +20,8 @@ from pathlib import Path
 import load
 from measure import stage
 
-from plantdoc import answer, photo, runtime
+from plantdoc.detector import tf_setup
+from plantdoc.serving.handler import response, uploaded_image
 
 CALLS = 30  # of each part
 MOST_PIXELS = 50_000_000
@@ -29,7 +30,7 @@ MOST_PIXELS = 50_000_000
 def main() -> None:
     arguments = parse()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it misses a fingerprint, which the bundle leaves out
-    with runtime._muted():
+    with tf_setup.muted():
         import tensorflow as tf
 
         # As the local server sets them.
@@ -123,16 +124,16 @@ def _ask(signature, batches: Iterator[list[bytes]], seconds: float) -> list[floa
     return took
 
 
-def _checked(batch: list[bytes]) -> list[photo.Photo]:
-    return [photo.read(each, MOST_PIXELS) for each in batch]
+def _checked(batch: list[bytes]) -> list[uploaded_image.Photo]:
+    return [uploaded_image.read(each, MOST_PIXELS) for each in batch]
 
 
-def _answered(found: dict, photos: list[photo.Photo]) -> list[str]:
+def _answered(found: dict, photos: list[uploaded_image.Photo]) -> list[str]:
     columns = {key: found[key].numpy().tolist() for key in ("boxes", "scores", "class_ids", "class_names")}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     for row in rows:
         row["class_names"] = [name.decode() for name in row["class_names"]]
-    return [json.dumps(answer.of_one(*each, 0.2, None)) for each in zip(photos, rows, strict=True)]
+    return [json.dumps(response.of_one(*each, 0.2, None)) for each in zip(photos, rows, strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The local server against Ultralytics' predict and against the bare SavedModel, on the same pictures and cores.
 
-    python benchmarks/serve.py                                  models/bundle on data/raw/test
-    python benchmarks/serve.py detector@v1.2.0 --source ~/photos --rounds 1 --seconds 3
+    python benchmarks/serve_speed.py                            models/bundle on data/raw/test
+    python benchmarks/serve_speed.py detector@v1.2.0 --source ~/photos --rounds 1 --seconds 3
 
 Each side is a process of its own, started anew each round, in turns. What each of them does for a picture:
 - *ours*: scripts/serve.py with its defaults. HTTP on loopback, the check of the header, the EXIF orientation, JPEG
@@ -17,7 +17,7 @@ Each side is a process of its own, started anew each round, in turns. What each 
   starting does not count. It takes one thread less than there are cores, so it is also run as a process per core.
 
 Milliseconds are those of a call: with 8 pictures they are those of all eight. A fifth of the time before is not
-counted. Nine minutes on two cores; needs `make bench-peers`. Writes results/benchmarks/serve.json.
+counted. Nine minutes on two cores; needs `make bench-peers`. Writes results/benchmarks/serve_speed.json.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from pathlib import Path
 
 import load
 import measure
-import predict
+import yolo_predict
 from measure import ROOT, Row, UserError, stage
 
-from plantdoc import guard
-from plantdoc.server import bundles
+from plantdoc.core import processes
+from plantdoc.registry import bundles
 
 CLIENTS = 32
 OURS, ALONE = f"ours, {CLIENTS} clients", "ours, 1 client"
@@ -47,14 +47,14 @@ FASTER, SPREAD = 1.5, 3.0
 
 def main() -> None:
     arguments = parse()
-    guard.end_on_terminate()  # what it has started ends with it
+    processes.end_on_terminate()  # what it has started ends with it
     cores = pin(arguments.cores)
     bundle = bundles.find(arguments.model)
     size = json.loads((bundle.folder / "config.json").read_text())["image_size"]
     load.photo_files(arguments.source)  # that there are some is said before anything is started
     served = functools.partial(ours, arguments.model, arguments.source, cores, arguments.seconds)
     called = functools.partial(bare, bundle.model, arguments.source, cores, arguments.seconds)
-    predicted = functools.partial(predict.rate, arguments.source, size, arguments.seconds)
+    predicted = functools.partial(yolo_predict.rate, arguments.source, size, arguments.seconds)
     sides = {
         ALONE: functools.partial(served, 1),
         OURS: functools.partial(served, CLIENTS),
@@ -80,10 +80,10 @@ def main() -> None:
         measure.target(f"p99 of p50 with {CLIENTS} clients", spread, at_most=SPREAD),
     ]
     measure.write(
-        "serve",
+        "serve_speed",
         list(rows.values()),
         targets,
-        peers=[predict.PEER],
+        peers=[yolo_predict.PEER],
         model=f"{bundle.version}, {size} px",
         pictures=f"{len(load.photo_files(arguments.source))} of {arguments.source.name}",
         cores=cores,
@@ -150,7 +150,14 @@ def profile(model: Path, source: Path, cores: int, alone: float) -> dict:
 
 
 def _bare(model: Path, source: Path, cores: int, *options: str) -> dict:
-    command = [sys.executable, str(ROOT / "benchmarks/bare.py"), str(model), str(source), "--threads", str(cores)]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks/saved_model_client.py"),
+        str(model),
+        str(source),
+        "--threads",
+        str(cores),
+    ]
     done = subprocess.run(
         [*command, *options], capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     )

@@ -1,15 +1,15 @@
 """Training: pictures per second, peak memory and share of the processor's peak of a step, ours and YOLOv8n's.
 
-    python benchmarks/train.py                                   22 minutes on 2 quiet cores
-    python benchmarks/train.py --models yolov8/yolov8/xs         one of ours beside Ultralytics', about 10 minutes
+    python benchmarks/train_speed.py                             22 minutes on 2 quiet cores
+    python benchmarks/train_speed.py --models yolov8/yolov8/xs   one of ours beside Ultralytics', about 10 minutes
 
 Every measurement is a process of its own on the same two cores, in turns. Ours: the trainer of src/train.py on fixed
-batches of data/tfrecords (benchmarks/step.py). Ultralytics: `yolo detect train` with all its pictures in memory and its
-augmentation off, so that nearly nothing but the step is left; what counts is its second epoch. As it comes it leaves a
-core free, so it is measured with a thread for each core as well. All in float32, from scratch, of 16 pictures. Memory
-is the peak of the process, libraries included. A step is counted as three forward passes; the peak is that of a product
-of 4096 x 4096 matrices in the same minutes. A forward pass has the FLOPs that TensorFlow's profiler counts, or that
-`yolo` says, at the size of the pictures.
+batches of data/tfrecords (benchmarks/train_step.py). Ultralytics: `yolo detect train` with all its pictures in memory
+and its augmentation off, so that nearly nothing but the step is left; what counts is its second epoch. As it comes it
+leaves a core free, so it is measured with a thread for each core as well. All in float32, from scratch, of 16 pictures.
+Memory is the peak of the process, libraries included. A step is counted as three forward passes; the peak is that of a
+product of 4096 x 4096 matrices in the same minutes. A forward pass has the FLOPs that TensorFlow's profiler counts, or
+that `yolo` says, at the size of the pictures.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ import typing
 from pathlib import Path
 
 import measure
-import yolo
+import yolo_cli
 
-from plantdoc import model_params, records, stage
+from plantdoc.core import stage
+from plantdoc.detector import model_params
+from plantdoc.records import shards
 
 DEFAULT = "compact/compact/xs"  # of ours, the one meant for CPUs
 TOO_SLOW = ("retinanet/yolov8/s",)
@@ -40,7 +42,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     source = arguments.source.resolve()
-    size = records.meta(source / "tfrecords").size
+    size = shards.meta(source / "tfrecords").size
     theirs = {
         name: functools.partial(ultralytics, source / "raw", size, arguments.steps, threads)
         for name, threads in ((YOLO, None), (EACH, CORES))
@@ -59,7 +61,7 @@ def main() -> None:
             targets.append(measure.target(what, rate[DEFAULT] / rate[name], at_least=2.0))
         more["shares"] = asked(DEFAULT, str(source / "tfrecords"), "--shares", f"--steps={arguments.steps}")[0]
     more |= {"peak GFLOP/s": best, "px": size, "batch": BATCH, "cores": CORES, "rounds": found}
-    measure.write("train", rows, targets, peers=[yolo.PEER], **more)
+    measure.write("train_speed", rows, targets, peers=[yolo_cli.PEER], **more)
 
 
 def parse() -> argparse.Namespace:
@@ -101,10 +103,10 @@ def peak() -> measure.Row:
 
 
 def asked(*arguments: str) -> tuple[dict, float]:
-    """What benchmarks/step.py prints, and its peak memory in MB."""
+    """What benchmarks/train_step.py prints, and its peak memory in MB."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(Path(__file__).with_name("step.py")), f"--threads={CORES}", *arguments]
-        ran = yolo.timed(command, measure.ROOT, Path(folder, "step.log"))
+        command = [sys.executable, str(Path(__file__).with_name("train_step.py")), f"--threads={CORES}", *arguments]
+        ran = yolo_cli.timed(command, measure.ROOT, Path(folder, "step.log"))
     line = next(line for line in reversed(ran.said.splitlines()) if line.startswith("{"))
     return json.loads(line), ran.memory
 
@@ -113,12 +115,12 @@ def ultralytics(raw: Path, size: int, steps: int, threads: int | None) -> measur
     """A measurement of Ultralytics YOLOv8n: its second epoch of three, since it validates after the last."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        data = yolo.dataset(raw, work / "data", {"train": steps * BATCH, "val": 1})
+        data = yolo_cli.dataset(raw, work / "data", {"train": steps * BATCH, "val": 1})
         settings = {"epochs": 3, "batch": BATCH, "val": False, "save": False, "cache": "ram", **PLAIN}
-        ran, results = yolo.train(work, data, size, 1, threads=threads, **settings)
-        first, second, _ = yolo.epochs(results)
+        ran, results = yolo_cli.train(work, data, size, 1, threads=threads, **settings)
+        first, second, _ = yolo_cli.epochs(results)
         pictures = len(list((work / "data/images/train").iterdir()))
-    forward = yolo.gflops(ran.said) * (size / 640) ** 2
+    forward = yolo_cli.gflops(ran.said) * (size / 640) ** 2
     seconds = second["time"] - first["time"]
     return {"pictures/s": pictures / seconds, "peak MB": ran.memory, "GFLOPs per picture": 3 * forward}
 

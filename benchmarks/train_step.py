@@ -1,8 +1,8 @@
-"""One measurement of train.py, in a process of its own; prints a line of JSON.
+"""One measurement of train_speed.py, in a process of its own; prints a line of JSON.
 
-    python benchmarks/step.py yolov8/yolov8/xs data/tfrecords --steps 10            a training step of ours
-    python benchmarks/step.py yolov8/yolov8/xs data/tfrecords --shares              where its time goes
-    python benchmarks/step.py matmul                                                what the processor can do
+    python benchmarks/train_step.py yolov8/yolov8/xs data/tfrecords --steps 10      a training step of ours
+    python benchmarks/train_step.py yolov8/yolov8/xs data/tfrecords --shares        where its time goes
+    python benchmarks/train_step.py matmul                                          what the processor can do
 
 The detector is built as src/train.py builds it, random, in float32 if --precision does not say otherwise, and steps on
 fixed batches of real pictures that are in memory already. Costs half a minute, most of it for imports and tracing.
@@ -21,7 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import params, runtime, stage, train_params
+from plantdoc.core import params, stage
+from plantdoc.detector import tf_setup
+from plantdoc.train import train_params
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 WARM, LEAST, LONGEST = 3, 3, 15.0  # steps that do not count, since the first one traces; that count at least; seconds
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", help="as train.precision")
     parser.add_argument("--shares", action="store_true")
     arguments = parser.parse_args()
-    runtime.configure(arguments.threads, seed=1)
+    tf_setup.configure(arguments.threads, seed=1)
     if arguments.what == "matmul":
         print(json.dumps({"GFLOP/s": matmul()}))
         return
@@ -55,21 +57,27 @@ def main() -> None:
 
 def made(family: str, backbone: str, size: str, records: Path, batch: int, steps: int, precision: str):
     """A trainer as src/train.py makes one, and batches of the first epoch as they come from the training input."""
-    from plantdoc import detector, feed
-    from plantdoc.schedule import WarmupCosine
-    from plantdoc.trainer import Trainer
+    from plantdoc.detector import detector
+    from plantdoc.train import input_pipeline
+    from plantdoc.train.lr_schedule import WarmupCosine
+    from plantdoc.train.trainer import Trainer
 
     values = params.read(PARAMS)
     values["model"] |= {"family": family, "backbone": backbone, "size": size, "weights": "none"}
     values["train"] |= {"batch_size": batch, "frozen": 0.0, "precision": precision}
     settings = params.check(train_params.Params, values, PARAMS)
-    strategy, precision = runtime.devices(settings.train.precision)
-    about = feed.meta(records)
+    strategy, precision = tf_setup.devices(settings.train.precision)
+    about = input_pipeline.meta(records)
     form = detector.Config.of(settings.model, about.size, about.classes, {})
-    rate = WarmupCosine(settings.lr, batch, feed.steps(about, batch), settings.train.epochs * feed.steps(about, batch))
+    rate = WarmupCosine(
+        settings.lr,
+        batch,
+        input_pipeline.steps(about, batch),
+        settings.train.epochs * input_pipeline.steps(about, batch),
+    )
     trainer = Trainer(detector.Detector(form, None, precision), settings.train, rate, strategy)
     config = settings.train
-    found = feed.train(records, 0, seed=1, batch_size=batch, flip=config.flip, mosaic=config.mosaic)
+    found = input_pipeline.train(records, 0, seed=1, batch_size=batch, flip=config.flip, mosaic=config.mosaic)
     few = list(found.take(4))  # memory is measured, too
     return trainer, list(itertools.islice(itertools.cycle(few), steps))
 

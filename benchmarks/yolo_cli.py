@@ -17,8 +17,8 @@ from pathlib import Path
 
 import measure
 
-from plantdoc import coco
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset as coco_dataset
+from plantdoc.core.errors import UserError
 
 PEER, MODEL = "ultralytics", "yolov8n.yaml"
 
@@ -75,7 +75,7 @@ def yolo(folder: Path, *arguments: str, threads: int | None = None) -> Ran:
 
 
 def dataset(raw: Path, folder: Path, limits: dict[str, int] | None = None) -> Path:
-    """Lay train and val of `raw` (COCO, see plantdoc.coco) out as Ultralytics wants them; returns its data.yaml.
+    """Lay train and val of `raw` (see plantdoc.coco.dataset) out as Ultralytics wants them; returns its data.yaml.
 
     Pictures are links, named by their id so that no two share a label file.
 
@@ -84,7 +84,7 @@ def dataset(raw: Path, folder: Path, limits: dict[str, int] | None = None) -> Pa
     """
     classes: tuple[str, ...] = ()
     for name in ("train", "val"):
-        split = coco.load(raw / name)
+        split = coco_dataset.load(raw / name)
         classes = split.classes
         for kind in ("images", "labels"):
             (folder / kind / name).mkdir(parents=True)
@@ -148,7 +148,7 @@ def gflops(said: str) -> float:
     return float(found[1])
 
 
-def _line(box: coco.Box, picture: coco.Picture) -> str:
+def _line(box: coco_dataset.Box, picture: coco_dataset.Picture) -> str:
     x, y, width, height = box.xywh
     centre = (x + width / 2) / picture.width, (y + height / 2) / picture.height
     return " ".join(map(repr, (box.category, *centre, width / picture.width, height / picture.height))) + "\n"

@@ -23,7 +23,7 @@ import load
 import measure
 import psutil
 from measure import Row, UserError
-from yolo import MODEL, PEER
+from yolo_cli import MODEL, PEER
 
 PATIENCE = 120  # s, to start
 MOST = 1000  # pictures per second, to link enough of them

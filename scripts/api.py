@@ -21,17 +21,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
-from plantdoc.errors import UserError
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
 
 
 def main() -> None:
     arguments = parse()
     # Not for --help.
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
     try:
-        with aws.explained():
+        with clients.explained():
             arguments.run(arguments)
     except KeyboardInterrupt:
         print("api: interrupted; what AWS has begun goes on there, the same command again takes it up", file=sys.stderr)
@@ -55,16 +55,17 @@ def parse() -> argparse.Namespace:
 
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what params.yaml says."""
-    from plantdoc import params, serve_params
-    from plantdoc.api import parcel, stack, target
-    from plantdoc.cloud import cloudformation
+    from plantdoc.aws import cloudformation
+    from plantdoc.core import params
+    from plantdoc.public_api import endpoint_status, lambda_zip, stack
+    from plantdoc.settings import serve_params
 
     serve = params.load(serve_params.Params).serve
     by_key = serve.api_access == "key"
     if arguments.new_key and not by_key:
         raise UserError(f"--new-key: serve.api_access is {serve.api_access}, so that there is no key")
     place = signed_in()
-    print(f"the endpoint {serve.endpoint} is {target.endpoint_status(place, serve.endpoint)}")
+    print(f"the endpoint {serve.endpoint} is {endpoint_status.endpoint_status(place, serve.endpoint)}")
     client = place.client("cloudformation")
     there = stack.settled(client)
     if there and there["StackStatus"] in cloudformation.LEFTOVER:
@@ -78,11 +79,11 @@ def create(arguments: argparse.Namespace) -> None:
 
     kept = "" if arguments.new_key else stack.given(there).get("KeyHash", "")
     key = stack.new_key() if by_key and not kept and not arguments.dry_run else None
-    code = parcel.make()
-    wanted = stack.parameters(place, serve, parcel.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
+    code = lambda_zip.make()
+    wanted = stack.parameters(place, serve, lambda_zip.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
     if not arguments.dry_run:
-        sent = parcel.send(place, code)
-        print(f"code: s3://{place.bucket}/{parcel.key(code)} ({'sent' if sent else 'there already'})")
+        sent = lambda_zip.send(place, code)
+        print(f"code: s3://{place.bucket}/{lambda_zip.key(code)} ({'sent' if sent else 'there already'})")
     planned = stack.plan(client, wanted)
     if arguments.dry_run:
         if planned.needed:
@@ -103,8 +104,8 @@ def create(arguments: argparse.Namespace) -> None:
 
 def show(arguments: argparse.Namespace) -> None:
     """Say what there is."""
-    from plantdoc.api import stack
-    from plantdoc.cloud import cloudformation
+    from plantdoc.aws import cloudformation
+    from plantdoc.public_api import stack
 
     place = signed_in()
     there = cloudformation.find(place.client("cloudformation"), stack.NAME)
@@ -117,8 +118,8 @@ def show(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete the stack and say what is left."""
-    from plantdoc.api import parcel, stack
-    from plantdoc.cloud import cloudformation
+    from plantdoc.aws import cloudformation
+    from plantdoc.public_api import lambda_zip, stack
 
     place = signed_in()
     if arguments.dry_run:
@@ -127,18 +128,18 @@ def delete(arguments: argparse.Namespace) -> None:
         return
     gone = stack.remove(place)
     print(f"deleted the stack {stack.NAME}" if gone else f"there is no stack {stack.NAME}: nothing to delete")
-    if left := parcel.sent(place):
+    if left := lambda_zip.sent(place):
         print(
-            f"left of the API: {len(left)} × its code in s3://{place.bucket}/{parcel.PREFIX}, some kB, which goes with "
-            "the bucket (`make aws-delete`); the endpoint stays until `make undeploy`"
+            f"left of the API: {len(left)} × its code in s3://{place.bucket}/{lambda_zip.PREFIX}, some kB, "
+            "which goes with the bucket (`make aws-delete`); the endpoint stays until `make undeploy`"
         )
 
 
 def signed_in():
     """The place, after a line that says whose account is worked on."""
-    from plantdoc.ec2 import place as places
+    from plantdoc.remote import aws_context
 
-    place = places.find()
+    place = aws_context.find()
     who = place.client("sts").get_caller_identity()
     print(f"account {who['Account']}, region {place.region}, as {who['Arn']}")
     return place
@@ -146,7 +147,7 @@ def signed_in():
 
 def describe(place, there: dict, key: str | None = None) -> None:
     """Print the address, who may ask, and how."""
-    from plantdoc.api import curl, stack
+    from plantdoc.public_api import curl, stack
 
     given = stack.given(there)
     url = stack.url(there)
@@ -175,7 +176,7 @@ def show_key(key: str | None, condition: str = "") -> None:
 
 
 def unchanged() -> str:
-    from plantdoc.api import stack
+    from plantdoc.public_api import stack
 
     return f"the stack {stack.NAME} is as it should be: nothing to change"
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
-from plantdoc.errors import UserError
-from plantdoc.storage import dvc_remote
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.remote import remote_config
 
 if TYPE_CHECKING:
-    from plantdoc.cloud import cloudformation
+    from plantdoc.aws import cloudformation
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE, REAPER = ROOT / "infra/base.yaml", ROOT / "src/plantdoc/ec2/reaper.py"
@@ -36,12 +36,12 @@ GITHUB = "token.actions.githubusercontent.com"
 
 def main() -> None:
     arguments = parse()
-    if not dvc_remote.CONFIG.is_file():
-        raise UserError(f"{dvc_remote.CONFIG} is not there: run this from the repository's root")
-    from plantdoc.cloud import aws  # not for --help
+    if not remote_config.CONFIG.is_file():
+        raise UserError(f"{remote_config.CONFIG} is not there: run this from the repository's root")
+    from plantdoc.aws import clients  # not for --help
 
     try:
-        with aws.explained():
+        with clients.explained():
             arguments.run(arguments)
     except KeyboardInterrupt:
         print("aws: interrupted; what AWS has begun goes on there, the same command again takes it up", file=sys.stderr)
@@ -75,11 +75,11 @@ def parse() -> argparse.Namespace:
 
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what the arguments say, then the DVC remote."""
-    from plantdoc.cloud import aws, bucket, cloudformation
-    from plantdoc.cloud.tags import TAG
+    from plantdoc.aws import bucket, clients, cloudformation
+    from plantdoc.aws.tags import TAG
 
     parameters = stack_parameters(arguments)
-    region = aws.region(arguments.region)
+    region = clients.region(arguments.region)
     client = signed_in(region)
     name = stack_name(arguments.bucket)
     stack = waited_for(client, name)
@@ -92,7 +92,7 @@ def create(arguments: argparse.Namespace) -> None:
             return
         cloudformation.delete(client, stack)
         stack = None
-    orphan = None if stack else bucket.find(aws.client("s3", region), arguments.bucket)
+    orphan = None if stack else bucket.find(clients.client("s3", region), arguments.bucket)
     if orphan and orphan != region:
         raise UserError(f"the bucket {arguments.bucket} is in {orphan}: run this with --region {orphan}")
     if orphan:
@@ -119,18 +119,18 @@ def create(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete stack and bucket, whichever of them there is, and set the DVC remote back to the folder."""
-    from plantdoc.cloud import aws, bucket, cloudformation
+    from plantdoc.aws import bucket, clients, cloudformation
 
-    remote = dvc_remote.read()
+    remote = remote_config.read()
     if not arguments.bucket and not remote_bucket(remote):
         raise UserError(f"the DVC remote is no bucket ({remote.get('url', 'not set')}): say which one with --bucket")
     name = bucket.check_name(arguments.bucket or remote_bucket(remote))
     at_remote = name == remote_bucket(remote)
-    region = aws.region(remote.get("region") if at_remote else None)
+    region = clients.region(remote.get("region") if at_remote else None)
     signed_in(region)
-    s3 = aws.client("s3", region)
+    s3 = clients.client("s3", region)
     there = bucket.find(s3, name)
-    client = aws.client("cloudformation", there or region)
+    client = clients.client("cloudformation", there or region)
     stack = waited_for(client, stack_name(name))
     held = bucket.contents(s3, name) if there else None
     if held and not arguments.force:
@@ -154,7 +154,7 @@ def delete(arguments: argparse.Namespace) -> None:
         bucket.delete(s3, name)
     print(f"deleted {' and '.join(found)}" if found else "there is nothing to delete")
     if at_remote:
-        point_remote({"url": dvc_remote.FOLDER, "verify": "true"})
+        point_remote({"url": remote_config.FOLDER, "verify": "true"})
 
 
 def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
@@ -163,7 +163,7 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
     Raises:
         UserError: an argument is not what it should be.
     """
-    from plantdoc.cloud import bucket
+    from plantdoc.aws import bucket
 
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", arguments.email):
         raise UserError(f"{arguments.email!r} is not an e-mail address: the alarms on the bill go there")
@@ -189,16 +189,16 @@ def stack_name(name: str) -> str:
 
 def signed_in(region: str):
     """A client of CloudFormation, after a line that says whose account it works on."""
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
-    who = aws.client("sts", region).get_caller_identity()
+    who = clients.client("sts", region).get_caller_identity()
     print(f"account {who['Account']}, region {region}, as {who['Arn']}")
-    return aws.client("cloudformation", region)
+    return clients.client("cloudformation", region)
 
 
 def waited_for(client, name: str) -> dict | None:
     """The stack when nothing is under way in it any more; None where there is none."""
-    from plantdoc.cloud import cloudformation
+    from plantdoc.aws import cloudformation
 
     stack = cloudformation.find(client, name)
     if cloudformation.busy(stack):
@@ -211,21 +211,21 @@ def waited_for(client, name: str) -> dict | None:
 
 def github_provider(stack: dict | None, region: str) -> str:
     """ARN of the provider that the account holds for GitHub; empty where the stack is to make it or has made it."""
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
     before = {entry["ParameterKey"]: entry["ParameterValue"] for entry in (stack or {}).get("Parameters", ())}
     if before.get("Owner") and not before.get("GitHubProvider"):
         return ""
-    held = aws.client("iam", region).list_open_id_connect_providers()["OpenIDConnectProviderList"]
+    held = clients.client("iam", region).list_open_id_connect_providers()["OpenIDConnectProviderList"]
     return next((entry["Arn"] for entry in held if entry["Arn"].endswith(f"/{GITHUB}")), "")
 
 
 def default_network(region: str) -> str:
     """Id of the network that an account has in each region; empty, and that is told, where somebody deleted it."""
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
     wanted = [{"Name": "is-default", "Values": ["true"]}]
-    if found := aws.client("ec2", region).describe_vpcs(Filters=wanted)["Vpcs"]:
+    if found := clients.client("ec2", region).describe_vpcs(Filters=wanted)["Vpcs"]:
         return found[0]["VpcId"]
     print(
         f"{region} has no default network (VPC), so no training can run on EC2: for that, make one with "
@@ -237,9 +237,11 @@ def default_network(region: str) -> str:
 def report_plan(name: str, planned: cloudformation.Plan, remote: dict[str, str]) -> None:
     """Print what `create` would do."""
     print("\n".join([f"would change the stack {name}:", *planned.lines]) if planned.needed else unchanged(name))
-    now = dvc_remote.read()
+    now = remote_config.read()
     if remote != now:
-        print(f"would set the DVC remote to {remote['url']} in {dvc_remote.CONFIG}; now: {now.get('url', 'not set')}")
+        print(
+            f"would set the DVC remote to {remote['url']} in {remote_config.CONFIG}; now: {now.get('url', 'not set')}"
+        )
 
 
 def unchanged(name: str) -> str:
@@ -254,11 +256,11 @@ def remote_bucket(remote: dict[str, str]) -> str:
 
 def point_remote(settings: dict[str, str]) -> None:
     """Set the DVC remote and say so."""
-    if settings == dvc_remote.read():
+    if settings == remote_config.read():
         print(f"the DVC remote is {settings['url']} already")
         return
-    dvc_remote.write(settings)
-    print(f"the DVC remote is now {settings['url']}: commit {dvc_remote.CONFIG}, then `dvc push`")
+    remote_config.write(settings)
+    print(f"the DVC remote is now {settings['url']}: commit {remote_config.CONFIG}, then `dvc push`")
 
 
 if __name__ == "__main__":

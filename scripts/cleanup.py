@@ -22,11 +22,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import git, revisions, stage
-from plantdoc.commands import dvc
-from plantdoc.errors import UserError
-from plantdoc.revisions import Revision
-from plantdoc.storage import garbage
+from plantdoc.core import git, stage
+from plantdoc.core.errors import UserError
+from plantdoc.remote import garbage
+from plantdoc.repo import revisions
+from plantdoc.repo.commands import dvc
+from plantdoc.repo.revisions import Revision
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry
-from plantdoc.errors import UserError
+from plantdoc.core import entry
+from plantdoc.core.errors import UserError
 
 MARKER = "<!-- plant-disease-report -->"
 TITLE = "plant-disease-report"

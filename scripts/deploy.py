@@ -22,8 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, stage, table
-from plantdoc.errors import UserError
+from plantdoc.core import entry, stage
+from plantdoc.core.errors import UserError
+from plantdoc.repo import text_table
 
 log = logging.getLogger("plantdoc")
 REFUSED = 3
@@ -32,17 +33,17 @@ REFUSED = 3
 def main() -> None:
     arguments = parse()
     # Not for --help.
-    from plantdoc import guard
-    from plantdoc.cloud import aws
-    from plantdoc.endpoint import gate, ground
+    from plantdoc.aws import clients
+    from plantdoc.core import processes
+    from plantdoc.sagemaker import context, quality_gate
 
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     for name in ("sagemaker", "sagemaker.core"):  # they tell each call, in colour
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        with aws.explained():
-            arguments.run(ground.find(), arguments)
-    except gate.Refusal as refusal:
+        with clients.explained():
+            arguments.run(context.find(), arguments)
+    except quality_gate.Refusal as refusal:
         print(f"deploy: {refusal}", file=sys.stderr)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
@@ -73,11 +74,12 @@ def parse() -> argparse.Namespace:
 
 
 def deploy(there, arguments: argparse.Namespace) -> None:
-    from plantdoc import params, serve_params
-    from plantdoc.endpoint import flow
+    from plantdoc.core import params
+    from plantdoc.sagemaker import deployment
+    from plantdoc.settings import serve_params
 
     bundle = entry.given_or_name(arguments.bundle)
-    made = flow.deploy(
+    made = deployment.deploy(
         there, params.load(serve_params.Params), bundle, force=arguments.force, replace=arguments.replace
     )
     smoke = made["smoke"]
@@ -89,21 +91,23 @@ def deploy(there, arguments: argparse.Namespace) -> None:
 
 
 def rollback(there, arguments: argparse.Namespace) -> None:
-    from plantdoc import params, serve_params
-    from plantdoc.endpoint import flow
+    from plantdoc.core import params
+    from plantdoc.sagemaker import deployment
+    from plantdoc.settings import serve_params
 
-    back = flow.rollback(there, params.load(serve_params.Params), replace=arguments.replace)
+    back = deployment.rollback(there, params.load(serve_params.Params), replace=arguments.replace)
     print(f"deploy: {back.version} serves again")
 
 
 def undeploy(there, arguments: argparse.Namespace) -> None:
-    from plantdoc import params, serve_params
-    from plantdoc.api import stack as api
-    from plantdoc.cloud import cloudformation
-    from plantdoc.endpoint import listing, removal
+    from plantdoc.aws import cloudformation
+    from plantdoc.core import params
+    from plantdoc.public_api import stack as api
+    from plantdoc.sagemaker import listing, teardown
+    from plantdoc.settings import serve_params
 
     name = params.load(serve_params.Params).serve.endpoint
-    left = removal.remove(there, name)
+    left = teardown.remove(there, name)
     stacks = there.place.client("cloudformation")
     if cloudformation.find(stacks, api.NAME):
         done = subprocess.run([sys.executable, str(Path(__file__).with_name("api.py")), "delete"])
@@ -121,13 +125,13 @@ def undeploy(there, arguments: argparse.Namespace) -> None:
 
 
 def endpoints(there, arguments: argparse.Namespace) -> None:
-    from plantdoc.endpoint import listing
+    from plantdoc.sagemaker import listing
 
     rows = listing.endpoints(there)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
-        table.show([cells(row) for row in rows])
+        text_table.show([cells(row) for row in rows])
         for source in sorted({row["price"] for row in rows if row["dollars_a_day"]}):
             print(f"dollars by {source}")
     else:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry
+from plantdoc.core import entry
+from plantdoc.core.errors import UserError
 from plantdoc.doctor import checks, checks_aws, checks_shell
-from plantdoc.errors import UserError
 
 ALL = JOBS = ("repro", "push", "ec2", "deploy")
 # Name, check, the jobs that need it.

@@ -23,8 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage, table
-from plantdoc.errors import UserError
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.repo import text_table
 
 log = logging.getLogger("plantdoc")
 
@@ -32,11 +33,11 @@ log = logging.getLogger("plantdoc")
 def main(words: Sequence[str] | None = None) -> None:
     arguments = parse(words)
     # Not for --help.
-    from plantdoc.cloud import aws
-    from plantdoc.ec2 import place
+    from plantdoc.aws import clients
+    from plantdoc.remote import aws_context
 
-    with aws.explained():
-        arguments.run(place.find(region(checked=arguments.run is run)), arguments)
+    with clients.explained():
+        arguments.run(aws_context.find(region(checked=arguments.run is run)), arguments)
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -79,50 +80,53 @@ def region(*, checked: bool) -> str:
     if not checked:
         with contextlib.suppress(OSError, YAMLError, TypeError, KeyError):
             return YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["runner"]["region"]
-    from plantdoc import params, runner_params
+    from plantdoc.core import params
+    from plantdoc.settings import runner_params
 
     return params.load(runner_params.Params).runner.region  # or says what is wrong
 
 
 def run(place, arguments: argparse.Namespace) -> None:
-    """See plantdoc.ec2.flow. The run's id is the one that the machine will work out for itself."""
-    from plantdoc import identity, lineage, params, runner_params, train_params, weights
-    from plantdoc.ec2 import flow, instance_types
+    """See plantdoc.ec2.orchestrator. The run's id is the one that the machine will work out for itself."""
+    from plantdoc.core import identity, params
+    from plantdoc.ec2 import instance_types, orchestrator
     from plantdoc.ec2.interrupts import Interrupts
+    from plantdoc.settings import runner_params
+    from plantdoc.train import lineage, pretrained_weights, train_params
 
     settings, runner = params.load(train_params.Params), params.load(runner_params.Params).runner
     gpu = instance_types.have_gpu(runner.instance_types)
     interrupts = Interrupts()
     interrupts.install()
-    with weights.located(settings.model.weights) as (_, file):
+    with pretrained_weights.located(settings.model.weights) as (_, file):
         run_id = identity.run_id(lineage.made_from("train", settings, file, gpu))
         log.info("ec2: run %s", run_id)
         try:
-            flow.Run(place, runner, run_id, file, interrupts).finish()
-        except flow.Left as left:
+            orchestrator.Run(place, runner, run_id, file, interrupts).finish()
+        except orchestrator.Left as left:
             print(f"ec2: {left}", file=sys.stderr)
             sys.exit(130)
 
 
 def ls(place, arguments: argparse.Namespace) -> None:
-    from plantdoc.ec2 import listing
+    from plantdoc.ec2 import run_status
 
-    rows = listing.machines_now(place)
+    rows = run_status.machines_now(place)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
-        table.show([machine_cells(row) for row in rows])
+        text_table.show([machine_cells(row) for row in rows])
     else:
         print(f"no machine in {place.region}")
 
 
 def logs(place, arguments: argparse.Namespace) -> None:
-    from plantdoc.ec2 import listing
+    from plantdoc.ec2 import run_status
     from plantdoc.ec2.attempts import Attempts
-    from plantdoc.ec2.follow import Tail
-    from plantdoc.ec2.screen import Log
+    from plantdoc.ec2.console import Log
+    from plantdoc.ec2.watcher import Tail
 
-    attempts = Attempts(place.store, listing.resolve(place, arguments.name))
+    attempts = Attempts(place.store, run_status.resolve(place, arguments.name))
     every = attempts.all()
     wanted = [each for each in every if arguments.attempt in (None, each.n)]
     if not wanted:
@@ -135,16 +139,16 @@ def logs(place, arguments: argparse.Namespace) -> None:
 
 
 def attach(place, arguments: argparse.Namespace) -> None:
-    from plantdoc.ec2 import listing
+    from plantdoc.ec2 import run_status
     from plantdoc.ec2.attempts import Attempts
-    from plantdoc.ec2.follow import Follower
-    from plantdoc.ec2.screen import Screen
+    from plantdoc.ec2.console import Console
+    from plantdoc.ec2.watcher import Follower
 
-    attempts = Attempts(place.store, listing.resolve(place, arguments.name))
+    attempts = Attempts(place.store, run_status.resolve(place, arguments.name))
     every = attempts.all()
     if not every or every[-1].over or not every[-1].instance:
         raise UserError(f"the run {attempts.run} has no machine now: `dvc repro` brings its result or goes on with it")
-    screen = Screen()
+    screen = Console()
     try:
         Follower(place, attempts, every[-1], screen).until_news()
     except KeyboardInterrupt:
@@ -156,12 +160,12 @@ def attach(place, arguments: argparse.Namespace) -> None:
 
 
 def stop(place, arguments: argparse.Namespace) -> None:
-    from plantdoc.ec2 import listing, stopping
+    from plantdoc.ec2 import run_status, stop
 
     if not arguments.names and not arguments.all:
         raise UserError("say which run, or --all; `python scripts/ec2.py ls` lists them")
-    wanted = None if arguments.all else {listing.resolve(place, name) for name in arguments.names}
-    for machine in stopping.stop(place, wanted):
+    wanted = None if arguments.all else {run_status.resolve(place, name) for name in arguments.names}
+    for machine in stop.stop(place, wanted):
         print(f"ended {machine.id} ({machine.type} in {machine.zone}, run {machine.run})")
 
 
@@ -179,14 +183,14 @@ def reap(place, arguments: argparse.Namespace) -> None:
 
 
 def cost(place, arguments: argparse.Namespace) -> None:
-    from plantdoc.ec2 import listing
+    from plantdoc.ec2 import run_status
 
-    rows = listing.runs(place)
+    rows = run_status.runs(place)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
         total = sum(row["dollars"] for row in rows)
-        table.show([run_cells(row) for row in rows])
+        text_table.show([run_cells(row) for row in rows])
         print(f"{len(rows)} runs, ${total:.2f}; disks and traffic are not in it")
     else:
         print(f"no training on EC2 yet in s3://{place.bucket}")

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import stage
-from plantdoc.errors import UserError
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
 
 if TYPE_CHECKING:
-    from plantdoc.ec2 import place
+    from plantdoc.remote import aws_context
 
 # AWS's own Ubuntu without drivers: small, and the type needs no quota that a new account lacks.
 TYPE, IMAGE = "t3.large", "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -64,9 +64,9 @@ def main() -> None:
     parser.add_argument("--disk", type=int, default=30, help="GB (30)")
     arguments = parser.parse_args()
     # Not for --help.
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
-    with aws.explained():
+    with clients.explained():
         smoke(arguments)
 
 
@@ -76,12 +76,14 @@ def smoke(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: it does not train, does not come back, or leaves something.
     """
-    from plantdoc import guard, params, runner_params
-    from plantdoc.ec2 import leftovers, place
+    from plantdoc.core import params, processes
+    from plantdoc.ec2 import run_cleanup
+    from plantdoc.remote import aws_context
+    from plantdoc.settings import runner_params
     from plantdoc.sweep import snapshot
 
-    guard.end_on_terminate()
-    there = place.find(params.load(runner_params.Params).runner.region)
+    processes.end_on_terminate()
+    there = aws_context.find(params.load(runner_params.Params).runner.region)
     prefix = f"{there.prefix}/smoke-{secrets.token_hex(4)}".lstrip("/")
     # Another seed each time: a run that is in the bucket already would only be fetched.
     wanted = TINY | {
@@ -98,22 +100,24 @@ def smoke(arguments: argparse.Namespace) -> None:
             train(copy, run)
             print(f"ec2_smoke: {compared(copy, there, run[0])}", flush=True)
         finally:
-            left = leftovers.remove(there, run[0] if run else None, prefix)
+            left = run_cleanup.remove(there, run[0] if run else None, prefix)
     if left:
         raise UserError("not all could be removed:\n" + "\n".join(left))
     print("ec2_smoke: no machine and no file of it is left")
 
 
-def set_up(copy: Path, there: place.Place, prefix: str, wanted: dict[str, object]) -> None:
+def set_up(copy: Path, there: aws_context.AwsContext, prefix: str, wanted: dict[str, object]) -> None:
     """Give the copy its params, a cache of its own, and a place of its own in the bucket."""
     from ruamel.yaml import YAML
 
-    from plantdoc import all_params, commands, dotted, params
+    from plantdoc.core import flatten, params
+    from plantdoc.repo import commands
+    from plantdoc.settings import all_params
 
     yaml = YAML()
     yaml.width = 200
     values = yaml.load(copy / "params.yaml")
-    unknown = sorted(set(wanted) - set(dotted.flat(values)))
+    unknown = sorted(set(wanted) - set(flatten.flat(values)))
     if unknown:
         raise UserError(f"params.yaml has no {', '.join(unknown)}: scripts/ec2_smoke.py is of another version")
     for key, value in wanted.items():
@@ -135,13 +139,13 @@ def train(copy: Path, run: list[str]) -> None:
     Raises:
         UserError: it failed.
     """
-    from plantdoc.sweep import leash
-    from plantdoc.sweep.place import GRACE
+    from plantdoc.sweep import child_processes
+    from plantdoc.sweep.runner_options import GRACE
 
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "WANDB_MODE": "disabled", "DVC_NO_ANALYTICS": "1"}
     # On a leash: Ctrl-C ends the machine without asking, and is waited for.
-    with open(os.devnull) as nothing, leash.hold(nothing.fileno(), GRACE) as launch:
+    with open(os.devnull) as nothing, child_processes.hold(nothing.fileno(), GRACE) as launch:
         command = [sys.executable, "-m", "dvc", "repro", "train"]
         process = launch(
             command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -156,13 +160,13 @@ def train(copy: Path, run: list[str]) -> None:
         raise UserError("the train stage has started no run: is runner.kind = ec2 still what it goes by?")
 
 
-def compared(copy: Path, there: place.Place, run: str) -> str:
+def compared(copy: Path, there: aws_context.AwsContext, run: str) -> str:
     """What came back and what it cost, in a line.
 
     Raises:
         UserError: a file is not what the machine says it sent.
     """
-    from plantdoc import hashing
+    from plantdoc.core import hashing
 
     result = there.store.read(f"{run}/result.json") or {"outputs": {}}
     files = {name: copy / name for name in result["outputs"]}

@@ -17,29 +17,30 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, stage
-from plantdoc.errors import UserError
+from plantdoc.core import entry, stage
+from plantdoc.core.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from plantdoc import records
+    from plantdoc.records import shards
 
 
 def main() -> None:
     arguments = parser().parse_args()
-    from plantdoc import drawing, records  # not for --help
+    from plantdoc.records import shards  # not for --help
+    from plantdoc.visualize import drawing
 
     files = [entry.given(file) for file in arguments.files] or sorted(Path("data/tfrecords").glob("*.tfrecord"))
     if not files:
         raise UserError("data/tfrecords holds no .tfrecord files: make them with `dvc repro augment`, or name some")
     out = entry.given(arguments.out) if arguments.out else Path("results/inspect")
     out.mkdir(parents=True, exist_ok=True)
-    found = ((file, record) for file in files for record in records.read(file))
+    found = ((file, record) for file in files for record in shards.read(file))
     cells = []
     print(f"{'source_id':40}  {'px':>4}  {'boxes':>5}  {'bytes':>7}  classes")
     for i, (file, record) in enumerate(itertools.islice(found, arguments.records)):
-        names = records.meta(file.parent).classes
+        names = shards.meta(file.parent).classes
         classes = sorted({names[label] for label in record.classes})
         name = record.source_id if len(record.source_id) <= 40 else record.source_id[:37] + "..."
         print(f"{name:40}  {record.size:4}  {len(record.boxes):5}  {len(record.jpeg):7}  {', '.join(classes) or '-'}")
@@ -50,11 +51,11 @@ def main() -> None:
     print(f"{len(cells)} pictures are in {out}")
 
 
-def drawn(record: records.Record, names: tuple[str, ...]) -> Image.Image:
+def drawn(record: shards.Record, names: tuple[str, ...]) -> Image.Image:
     """The record's picture with its boxes."""
     from PIL import Image
 
-    from plantdoc import drawing
+    from plantdoc.visualize import drawing
 
     labels = [
         ((x1, y1, x2 - x1, y2 - y1), names[label], drawing.colour_of(int(label)))

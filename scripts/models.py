@@ -18,9 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import git, stage, table
-from plantdoc.storage import outputs
-from plantdoc.versions import registry
+from plantdoc.core import git, stage
+from plantdoc.registry import version_tags
+from plantdoc.remote import cached_outputs
+from plantdoc.repo import text_table
 
 SCORES = ("train:val_map50", "evaluate:map50", "evaluate:map50_low", "evaluate:map50_high")
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--remote", action="store_true", help="look into the remote storage too")
     arguments = parser.parse_args()
 
-    rows = describe(registry.versions(), arguments.remote)
+    rows = describe(version_tags.versions(), arguments.remote)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
@@ -40,13 +41,13 @@ def main() -> None:
         print("no version is registered yet: `make promote BY=train:val_map50` makes one of the best experiment")
 
 
-def describe(versions: list[registry.Version], remote: bool) -> list[dict]:
+def describe(versions: list[version_tags.Version], remote: bool) -> list[dict]:
     """A row per version, all with the same keys, plain values only."""
     dates = dict(
         line.split() for line in git.text("tag", "--format=%(refname:short) %(creatordate:short)").splitlines()
     )
-    here = outputs.cache() if versions else None
-    there = outputs.in_remote([version.revision for version in versions]) if remote and versions else None
+    here = cached_outputs.cache() if versions else None
+    there = cached_outputs.in_remote([version.revision for version in versions]) if remote and versions else None
     differing = params_that_differ([version.revision.params for version in versions])
     rows = []
     for version in versions:
@@ -55,9 +56,9 @@ def describe(versions: list[registry.Version], remote: bool) -> list[dict]:
         row |= {name.partition(":")[2]: revision.metrics.get(name) for name in SCORES}
         row["params"] = {name: revision.params.get(name) for name in differing}
         row |= {"raw": revision.md5("data/raw"), "tfrecords": revision.md5("data/tfrecords")}
-        row["cache"] = not outputs.missing(revision, here)
+        row["cache"] = not cached_outputs.missing(revision, here)
         if there is not None:
-            row["remote"] = set(outputs.cached(revision).values()) <= there
+            row["remote"] = set(cached_outputs.cached(revision).values()) <= there
         rows.append(row)
     return rows
 
@@ -78,7 +79,7 @@ def print_table(rows: list[dict]) -> None:
         cells |= row["params"] | {name: (row[name] or "-")[:7] for name in ("raw", "tfrecords")}
         cells |= {place: "yes" if row[place] else "no" for place in ("cache", "remote") if place in row}
         lines.append({name: str(value) for name, value in cells.items()})
-    table.show(lines)
+    text_table.show(lines)
 
 
 def figure(score: float | None) -> str:

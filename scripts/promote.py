@@ -21,41 +21,42 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import git, gitremote, guard, revisions, stage
-from plantdoc.commands import dvc
-from plantdoc.errors import UserError
-from plantdoc.storage import outputs
-from plantdoc.versions import choice, registry
-from plantdoc.versions.choice import Candidate
+from plantdoc.core import git, processes, stage
+from plantdoc.core.errors import UserError
+from plantdoc.registry import selection, version_tags
+from plantdoc.registry.selection import Candidate
+from plantdoc.remote import cached_outputs
+from plantdoc.repo import git_remotes, revisions
+from plantdoc.repo.commands import dvc
 
 log = logging.getLogger("plantdoc")
 
 
 def main() -> None:
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("metric", help="a metric of val, like train:val_map50")
     parser.add_argument("--min", action="store_true", help="the lowest is the best; the highest without this")
-    parser.add_argument("--bump", choices=registry.BUMPS, default="minor", help="which part of the version goes up")
+    parser.add_argument("--bump", choices=version_tags.BUMPS, default="minor", help="which part of the version goes up")
     parser.add_argument("--allow-worse", action="store_true", help="also where the last version has a better score")
     arguments = parser.parse_args()
 
-    choice.refuse_metric(arguments.metric)
+    selection.refuse_metric(arguments.metric)
     head = revisions.find("HEAD")
     branch = current_branch()
-    ranked = choice.ranked(choice.candidates(head), arguments.metric, arguments.min)
+    ranked = selection.ranked(selection.candidates(head), arguments.metric, arguments.min)
     best = ranked[0]
     print_choice(ranked, arguments.metric, arguments.min)
 
-    last = registry.latest()
-    if last and last.revision.md5(registry.MODEL) == best.revision.md5(registry.MODEL):
+    last = version_tags.latest()
+    if last and last.revision.md5(version_tags.MODEL) == best.revision.md5(version_tags.MODEL):
         print(f"nothing to do: {last.name} is the model of {best.name}")
         return
     if last and not arguments.allow_worse:
         refuse_worse(best, last, arguments.metric, arguments.min)
     refuse_missing(best)
     refuse_unknown_versions()
-    tag = registry.next_name(last, arguments.bump)
+    tag = version_tags.next_name(last, arguments.bump)
     commit = register(best, head, tag, f"{arguments.metric} {best.score:g}")
     print(f"{tag} is commit {commit[:7]} on {branch}; to share it:")
     for command in sharing(branch):
@@ -77,7 +78,7 @@ def print_choice(ranked: list[Candidate], metric: str, lowest: bool) -> None:
     for one in ranked:
         print(f"  {one.name:<{width}}  {one.score:.4f}  {one.size / 1e6:.1f} MB")
     print(f"{best.name} has the {'lowest' if lowest else 'highest'} {metric} of {len(ranked)}: {best.score:.4f}")
-    bound, found_by = choice.noise(ranked, metric)
+    bound, found_by = selection.noise(ranked, metric)
     if others:
         print(f"noise: {found_by}")
     compared = {one.name: one for one in (*others[:1], *(one for one in others if one.name == "HEAD"))}
@@ -95,7 +96,7 @@ def print_choice(ranked: list[Candidate], metric: str, lowest: bool) -> None:
         print(f"measured on other val pictures than {best.name}'s, so compared with care: {', '.join(elsewhere)}")
 
 
-def refuse_worse(best: Candidate, last: registry.Version, metric: str, lowest: bool) -> None:
+def refuse_worse(best: Candidate, last: version_tags.Version, metric: str, lowest: bool) -> None:
     """Stop where the last version has a better score."""
     before = last.revision.metrics.get(metric)
     if before is None:
@@ -109,7 +110,7 @@ def refuse_worse(best: Candidate, last: registry.Version, metric: str, lowest: b
 
 def refuse_missing(best: Candidate) -> None:
     """Stop where DVC's cache lacks outputs: the version would be a name without a model."""
-    if missing := outputs.missing(best.revision, outputs.cache()):
+    if missing := cached_outputs.missing(best.revision, cached_outputs.cache()):
         raise UserError(
             f"{', '.join(missing)} of {best.name} are not in DVC's cache: bring them with `dvc fetch` (for HEAD) or "
             "`dvc exp pull origin EXPERIMENT`, or run the experiment again"
@@ -119,9 +120,9 @@ def refuse_missing(best: Candidate) -> None:
 def refuse_unknown_versions() -> None:
     """Stop where a git remote has versions that this clone does not know: the next number may be taken there."""
     known = git.text("tag", "--list").split()
-    for remote in gitremote.names():
+    for remote in git_remotes.names():
         try:
-            tags = gitremote.refs(remote, f"refs/tags/{registry.ARTIFACT}@v*")
+            tags = git_remotes.refs(remote, f"refs/tags/{version_tags.ARTIFACT}@v*")
         except UserError as error:
             log.info("%s cannot be asked for its versions (%s): going on with those of this clone", remote, error)
             continue
@@ -172,7 +173,7 @@ def go_back(commit: str) -> None:
 
 def sharing(branch: str) -> list[str]:
     """The commands that bring commit, tag, data and model to others."""
-    remotes = gitremote.names()
+    remotes = git_remotes.names()
     if not remotes:
         return ["git remote add origin URL", f"git push -u origin {branch} --follow-tags", "make push"]
     if git.text("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}"):

@@ -23,8 +23,9 @@ from ruamel.yaml.error import YAMLError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import all_params, migration, params, stage
-from plantdoc.errors import UserError
+from plantdoc.core import params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.settings import all_params, migration
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 PARAMS = Path("params.yaml")

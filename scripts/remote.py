@@ -19,9 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import commands, entry, stage
-from plantdoc.errors import UserError
-from plantdoc.storage import damage, outputs, remote
+from plantdoc.core import entry, stage
+from plantdoc.core.errors import UserError
+from plantdoc.remote import cached_outputs, dvc_remote, verify
+from plantdoc.repo import commands
 
 
 def main() -> None:
@@ -44,16 +45,16 @@ def dvc(*words: str) -> int:
 
 def diagnose(action: str, targets: list[str]) -> None:
     """Raise a UserError that says what is wrong with the remote, as far as it is the remote."""
-    there = remote.default()
+    there = dvc_remote.default()
     faults = {}
-    with remote.opened(there) as storage:
+    with dvc_remote.opened(there) as storage:
         if action == "push":
             storage.try_to_write()
         else:
             storage.reach()
-            cache = remote.Folder(outputs.cache().parent.parent)
-            lacking = [each for each in damage.objects(targets, cache, storage) if damage.state(each, cache)]
-            faults = damage.states(lacking, storage)
+            cache = dvc_remote.Folder(cached_outputs.cache().parent.parent)
+            lacking = [each for each in verify.objects(targets, cache, storage) if verify.state(each, cache)]
+            faults = verify.states(lacking, storage)
     if faults:
         raise UserError(describe(faults, there, targets))
     raise UserError(
@@ -62,12 +63,12 @@ def diagnose(action: str, targets: list[str]) -> None:
     )
 
 
-def describe(faults: dict[damage.Object, str], there: remote.Remote, targets: list[str]) -> str:
+def describe(faults: dict[verify.Object, str], there: dvc_remote.Remote, targets: list[str]) -> str:
     """What is wrong with which objects, and who can mend it."""
     named = [f"{fault.path} is {state} ({fault.md5})" for fault, state in list(faults.items())[:5]]
     if len(faults) > 5:
         named.append(f"and {len(faults) - 5} more")
-    missing = {fault.md5 for fault, state in faults.items() if state == damage.MISSING}
+    missing = {fault.md5 for fault, state in faults.items() if state == verify.MISSING}
     if all(fault.md5 in missing and fault.listing in missing for fault in faults):
         remedy = "was it pushed? Run `make push` in the clone that made it, then the same command here"
     else:
@@ -78,13 +79,13 @@ def describe(faults: dict[damage.Object, str], there: remote.Remote, targets: li
 
 def repair(targets: list[str]) -> None:
     """Replace what the remote lacks or has wrong, as far as this clone's cache has it."""
-    there = remote.default()
-    cache = remote.Folder(outputs.cache().parent.parent)
-    with remote.opened(there) as storage:
-        faults = damage.states(damage.objects(targets, cache, storage), storage)
+    there = dvc_remote.default()
+    cache = dvc_remote.Folder(cached_outputs.cache().parent.parent)
+    with dvc_remote.opened(there) as storage:
+        faults = verify.states(verify.objects(targets, cache, storage), storage)
         # Lists last: DVC takes what they name for pushed.
         for fault in sorted(faults, key=lambda fault: fault.md5 == fault.listing):
-            if damage.state(fault, cache) is None:
+            if verify.state(fault, cache) is None:
                 storage.put(cache.path / fault.key, fault.key)
                 print(f"{fault.path} was {faults.pop(fault)}: sent again")
     if faults:

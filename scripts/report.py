@@ -22,12 +22,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import revisions, stage
-from plantdoc.errors import UserError
-from plantdoc.report import behaviour, changes, costs, figures, publishing
-from plantdoc.report.markup import code, picture
-from plantdoc.revisions import Revision
-from plantdoc.workspace import scratch
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.core.workspace import scratch
+from plantdoc.repo import revisions
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import behaviour_table, changes, costs, figures, publishing
+from plantdoc.report.markdown import code, picture
 
 log = logging.getLogger("plantdoc")
 REPORT, PICTURES, SCRATCH = Path("results/report.md"), Path("results/report"), ".dvc/tmp/plantdoc/report"
@@ -146,7 +147,7 @@ def lines(report: Report, links: dict[str, str], most: int) -> list[str]:
     found += changes.audit(before, after)
     found += ["### Scores", *figures.metrics(before, after, difference)]
     found += ["### Classes, the largest changes first", *figures.classes(before, after, difference, most)]
-    found += behaviour.rows(before, after)
+    found += behaviour_table.rows(before, after)
     found += ["### Curves", "", *chart(links, "learning", "Training losses and val mAP by epoch", width=860)]
     found += chart(links, "precision-recall", "Precision against recall on test", width=500)
     found += ["### Test pictures", "", *(f"{note}\n" for note in report.notes)]

@@ -23,9 +23,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import all_params, entry, params, revisions
-from plantdoc.errors import UserError
+from plantdoc.core import entry, params
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
 from plantdoc.repro import run_cache, summary
+from plantdoc.settings import all_params
 
 # Options of `dvc repro` with which the run cache is not asked, or nothing is run.
 WITHOUT_RUN_CACHE = ("f", "force", "dry", "no-run-cache", "pull")

@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, stage
-from plantdoc.errors import UserError
+from plantdoc.core import entry, stage
+from plantdoc.core.errors import UserError
 
 MEMORY_MB = 3072
 
@@ -31,26 +31,30 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=MEMORY_MB, help=f"MB, 1024 to 6144 by 1024 ({MEMORY_MB})")
     arguments = parser.parse_args()
     # Not for --help.
-    from plantdoc import guard, params, serve_params
-    from plantdoc.cloud import aws
-    from plantdoc.endpoint import flow, ground, prices, removal
+    from plantdoc.aws import clients
+    from plantdoc.core import params, processes
+    from plantdoc.sagemaker import context, deployment, sagemaker_prices, teardown
+    from plantdoc.settings import serve_params
 
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     for name in ("sagemaker", "sagemaker.core"):  # they tell each call, in colour
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = params.load(serve_params.Params)
-    name = f"{ground.NAMES}smoke-{secrets.token_hex(4)}"
+    name = f"{context.NAMES}smoke-{secrets.token_hex(4)}"
     own = {"endpoint": name, "serverless": True, "memory_mb": arguments.memory, "concurrency": 1, "capture_percent": 0}
     settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=own)})
-    with aws.explained():
-        there = ground.find()
+    with clients.explained():
+        there = context.find()
         try:
             # The gate is for what people get to see.
-            made = flow.deploy(there, settings, entry.given_or_name(arguments.bundle), force=True, record=None)
-            dollars = prices.serverless(arguments.memory, made["smoke"]["seconds"], 0)
-            print(f"sagemaker_smoke: {told(made)}, at most ${max(dollars, 0.0001):.4f} (prices of {prices.TABLE_DATE})")
+            made = deployment.deploy(there, settings, entry.given_or_name(arguments.bundle), force=True, record=None)
+            dollars = sagemaker_prices.serverless(arguments.memory, made["smoke"]["seconds"], 0)
+            print(
+                f"sagemaker_smoke: {told(made)}, at most ${max(dollars, 0.0001):.4f} "
+                f"(prices of {sagemaker_prices.TABLE_DATE})"
+            )
         finally:
-            if left := removal.remove(there, name):
+            if left := teardown.remove(there, name):
                 print("sagemaker_smoke: NOT removed: " + ", ".join(left), file=sys.stderr)
             else:
                 print("sagemaker_smoke: no endpoint, config or model of it is left")

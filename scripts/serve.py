@@ -22,8 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, environment, guard, stage
-from plantdoc.errors import UserError
+from plantdoc.core import entry, environment, processes, stage
+from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -32,11 +32,11 @@ FILES = 8192  # open at once: a connection is one
 
 def main() -> None:
     arguments = parse()
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     listening = bound(arguments.host, arguments.port)  # told before the model is loaded
     # Not for --help.
     from plantdoc.server.limits import Limits
-    from plantdoc.server.metrics import Metrics
+    from plantdoc.server.prometheus import Metrics
 
     limits, metrics = Limits(), Metrics()
     if arguments.endpoint or arguments.api:
@@ -108,9 +108,9 @@ def bound(host: str, port: int) -> socket.socket:
 
 def local(arguments: argparse.Namespace, limits, metrics):
     """Who answers, and where the examples are, with a model in this process."""
-    from plantdoc.server import bundles
-    from plantdoc.server.local import Local
-    from plantdoc.server.model import Model
+    from plantdoc.registry import bundles
+    from plantdoc.server.loaded_model import Model
+    from plantdoc.server.local_backend import Local
 
     bundle = bundles.find(entry.given_or_name(arguments.model) or "models/bundle")
     log.info("serve: loading %s", bundle.version)
@@ -122,14 +122,14 @@ def local(arguments: argparse.Namespace, limits, metrics):
 
 def remote(arguments: argparse.Namespace):
     """Who answers, and where the examples are, with a model elsewhere."""
-    from plantdoc.server import bundles
+    from plantdoc.registry import bundles
 
     if arguments.endpoint:
-        from plantdoc.server.endpoint import Endpoint
+        from plantdoc.server.sagemaker_backend import Endpoint
 
         service = Endpoint(arguments.endpoint, arguments.region)
     else:
-        from plantdoc.server.public_api import PublicApi
+        from plantdoc.server.public_api_backend import PublicApi
 
         service = PublicApi(arguments.api, environment.read().api_key or None)
     try:
@@ -143,7 +143,7 @@ def run(service, examples, metrics, limits, listening: socket.socket) -> None:
     import uvicorn
 
     from plantdoc.server import app
-    from plantdoc.server.access import Lines
+    from plantdoc.server.access_log import Lines
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < FILES:

@@ -23,12 +23,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import all_params, commands, git, guard, params, revisions, stage
-from plantdoc.errors import UserError
-from plantdoc.sweep import grid, leash, place, pool, snapshot, standings, trial
+from plantdoc.core import git, params, processes, stage
+from plantdoc.core.errors import UserError
+from plantdoc.repo import commands, revisions
+from plantdoc.settings import all_params
+from plantdoc.sweep import child_processes, grid, results, runner_options, scheduler, snapshot, trial
 
 RESULTS = Path("results/sweep")
-PATIENCE = leash.GRACE + 5  # seconds
+PATIENCE = child_processes.GRACE + 5  # seconds
 
 
 def main() -> None:
@@ -45,32 +47,32 @@ def main() -> None:
     )
     parser.add_argument("--most", type=int, default=100, help="refuse to run more trials than this (100)")
     arguments = parser.parse_intermixed_args()
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: at least one trial runs at a time")
     root = Path.cwd()
     refuse_unready(root)
     trials, where = plan(arguments)
-    away = place.on_ec2(where, base := params.read())
+    away = runner_options.on_ec2(where, base := params.read())
     if away:
-        place.refuse_unready(where, base)
+        runner_options.refuse_unready(where, base)
     if arguments.max_dollars is not None and not (away and arguments.max_dollars > 0):
         raise UserError("--max-dollars takes dollars, more than 0, and is for trials on EC2 (runner.kind=ec2)")
-    patience = PATIENCE + (place.GRACE if away else 0)  # for the commands of a killed sweep to be gone
-    with guard.only_one(root / ".dvc/tmp/plantdoc/sweep.lock", "a sweep", patience) as lock:
+    patience = PATIENCE + (runner_options.GRACE if away else 0)  # for the commands of a killed sweep to be gone
+    with processes.only_one(root / ".dvc/tmp/plantdoc/sweep.lock", "a sweep", patience) as lock:
         shutil.rmtree(root / trial.COPIES, ignore_errors=True)  # what a killed sweep has left
         shared = prepare(list(trials[0]), lock)
         if away and shared == "augment":
-            place.send_data(lock)
+            runner_options.send_data(lock)
         start = snapshot.take(root)
         tell_changes(start)
         named = {grid.name(settings, start.state()): settings for settings in trials}
-        trials = pool.Pool(named, start, where, away, arguments.max_dollars)
+        trials = scheduler.Pool(named, start, where, away, arguments.max_dollars)
         failed = trials.run(arguments.jobs, lock)
         with stage.replacing(RESULTS) as folder:
-            table = standings.write(folder, trials.standings(failed))
+            table = results.write(folder, trials.standings(failed))
     print(f"\n{table}\nThis is {RESULTS}/table.md; table.csv and plot.png are beside it")
-    waiting = [name for name, why in failed.items() if why.startswith(pool.NOT_STARTED)]
+    waiting = [name for name, why in failed.items() if why.startswith(scheduler.NOT_STARTED)]
     if len(failed) > len(waiting):
         broken = len(failed) - len(waiting)
         raise UserError(f"{broken} of {len(named)} trials failed; their output is in {trial.LOGS}/NAME.log")
@@ -97,7 +99,7 @@ def plan(arguments: argparse.Namespace) -> tuple[list[grid.Trial], grid.Trial]:
     """The trials asked for, and what is set of `runner` for all of them, each of them checked."""
     base = params.read()
     params.check(all_params.Params, base)
-    axes, where = place.apart(arguments.params, base)
+    axes, where = runner_options.apart(arguments.params, base)
     grid.check(where, base)
     if not axes:
         raise UserError(f"{' '.join(arguments.params)} says where trials run, but not what they try: add lr=0.05,0.1")
@@ -128,7 +130,7 @@ def prepare(swept: list[str], lock: int) -> str | None:
             break
         shared = name
     if shared:
-        with leash.hold(lock) as launch:
+        with child_processes.hold(lock) as launch:
             if launch(["dvc", "repro", shared]).wait():
                 raise UserError(f"dvc repro {shared} failed, as it says above: no trial was started")
     return shared

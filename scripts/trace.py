@@ -20,12 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry, git, revisions, stage
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
-from plantdoc.revisions import Revision
-from plantdoc.versions import origin, registry, shipped
-from plantdoc.versions.shipped import Model
+from plantdoc.core import entry, git, stage
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
+from plantdoc.registry import provenance, shipped, version_tags
+from plantdoc.registry.shipped import Model
+from plantdoc.repo import revisions
+from plantdoc.repo.revisions import Revision
 
 
 def main() -> None:
@@ -34,8 +35,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="verify the hashes; exit code 1 where one differs")
     arguments = parser.parse_args()
     model = shipped.read(str(entry.given(arguments.model)))
-    root = origin.root()
-    found = origin.holders(model.md5, root)
+    root = provenance.root()
+    found = provenance.holders(model.md5, root)
     if not found:
         raise UserError(unknown(model, root))
     for title, value in describe(model, found):
@@ -47,18 +48,18 @@ def main() -> None:
 def describe(model: Model, found: list[Revision]) -> Iterator[tuple[str, str]]:
     """What is known of a model, as (title, text); `found` are the revisions that hold it, its maker first."""
     maker = found[0]
-    output = origin.output(maker, model.md5)
-    stages = {name: maker.lock[name] for name in origin.upstream(maker.lock, output)}
+    output = provenance.output(maker, model.md5)
+    stages = {name: maker.lock[name] for name in provenance.upstream(maker.lock, output)}
     outs = {out["path"]: out for one in stages.values() for out in one["outs"]}
     yield "model", f"{output} {model.md5}"
     yield "made by", title(maker)
     holding = {revision.commit for revision in found}
-    for version in registry.versions(maker.root):
+    for version in version_tags.versions(maker.root):
         if version.revision.commit in holding:
             yield "version", version.name
     for line in also_in(found):
         yield "also in", line
-    if origin.is_shallow(maker.root):
+    if provenance.is_shallow(maker.root):
         yield "note", "this clone is shallow, an older commit may have made it: `git fetch --unshallow`"
     for line in scores(maker):
         yield "score", line
@@ -141,7 +142,7 @@ def check(model: Model, maker: Revision) -> None:
     """Print what the hashes say; a UserError where one differs."""
     print(f"check      same: {len(model.files)} file{'s' * (len(model.files) > 1)}, against dvc.lock")
     differing = []
-    for verdict, what in origin.compare(model, maker):
+    for verdict, what in provenance.compare(model, maker):
         print(f"check      {verdict}: {what}")
         if verdict == "differs":
             differing.append(what)
@@ -151,16 +152,16 @@ def check(model: Model, maker: Revision) -> None:
 
 def unknown(model: Model, root: Path) -> str:
     """Why no revision holds a model, and what to do."""
-    count = len(origin.commits(root))
+    count = len(provenance.commits(root))
     searched = f"{count} commits, {len(revisions.experiments(root))} experiments and the workspace"
-    if maker := origin.claimed(model.made_from, root):
+    if maker := provenance.claimed(model.made_from, root):
         known = maker.md5(model.output)
         return (
             f"{model.source} is not what a stage wrote: {changed(model, known, root)}. It says that it was made from "
             f"what {title(maker)} has, where dvc.lock has {known} for {model.output}; it is {model.md5}. Bring the "
             f"right one with `dvc checkout {model.output}` or `dvc pull {model.output}`"
         )
-    shallow = "`git fetch --unshallow` (this clone is shallow), " if origin.is_shallow(root) else ""
+    shallow = "`git fetch --unshallow` (this clone is shallow), " if provenance.is_shallow(root) else ""
     return (
         f"no revision here holds {model.source} ({model.md5}); searched dvc.lock in {searched}. If others made it: "
         f"{shallow}`git fetch --all --tags`, and `dvc exp pull` for experiments"

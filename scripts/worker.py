@@ -1,8 +1,8 @@
 """Train on this machine for someone elsewhere: bring the inputs, train, send log, checkpoints and outputs to S3.
 
-    python scripts/machine.py
+    python scripts/worker.py
 
-infra/machine/bootstrap.sh starts it on a machine on EC2; which run is in the environment. Ends with 0 when the run is
+infra/worker/bootstrap.sh starts it on a machine on EC2; which run is in the environment. Ends with 0 when the run is
 done, 1 when it has failed, 75 when another machine may go on.
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc import entry
+from plantdoc.core import entry
 
 
 def main() -> int:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    from plantdoc.machine import agent  # not for --help
+    from plantdoc.worker import agent  # not for --help
 
     return agent.main([sys.executable, "src/train.py"])
 

@@ -4,10 +4,11 @@ Writes data/tfrecords: `augment.copies` random variants of each training picture
 hue, saturation, brightness), the val pictures letterboxed, and meta.json. Test pictures stay as they are. The same
 pictures, params and seed give the same bytes.
 
-What stands here and what in the training input (plantdoc/feed.py): here what needs the full-resolution picture or
-takes long, there what is quick on small squares and better fresh each epoch: flips and mosaic. A variant of a 416 px
-picture at 320 px takes 6 ms of one core, of 12 megapixels 14 ms; in the training input, where each epoch would pay it,
-reading, flip and mosaic together take under 2 ms. The 5,600 squares of PlantDoc cost 34 s of processor time in all.
+What stands here and what in the training input (plantdoc/train/input_pipeline.py): here what needs the full-resolution
+picture or takes long, there what is quick on small squares and better fresh each epoch: flips and mosaic. A variant of
+a 416 px picture at 320 px takes 6 ms of one core, of 12 megapixels 14 ms; in the training input, where each epoch would
+pay it, reading, flip and mosaic together take under 2 ms. The 5,600 squares of PlantDoc cost 34 s of processor time in
+all.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from types import ModuleType
 import numpy as np
 from tqdm import tqdm
 
-from plantdoc import augment_params, coco, cost, parallel, params, records, stage, tfrecord
-from plantdoc.errors import UserError
-from plantdoc.squares import Group, Source, Task, square
+from plantdoc.augment import augment_params
+from plantdoc.augment.examples import Group, Source, Task, square
+from plantdoc.coco import dataset
+from plantdoc.core import cost, parallel, params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards, tfrecord
 
 RAW, RECORDS = Path("data/raw"), Path("data/tfrecords")
 
@@ -76,7 +80,7 @@ def build(
         files = _beam().write(groups, work, seed, raw, folder, limit, workers)
     else:
         files = write(groups, work, seed, folder, limit, workers)
-    records.Meta(
+    shards.Meta(
         classes=classes,
         size=config.size,
         copies=config.copies,
@@ -114,7 +118,7 @@ def write(
 def _beam() -> ModuleType:
     if importlib.util.find_spec("apache_beam") is None:
         raise UserError("runner.augment_engine = beam needs Apache Beam, which is not installed: `make setup BEAM=1`")
-    from plantdoc.beam import pipeline  # takes seconds to import
+    from plantdoc.augment.beam import pipeline  # takes seconds to import
 
     return pipeline
 
@@ -122,7 +126,7 @@ def _beam() -> ModuleType:
 def sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[Source]]:
     """The classes and pictures of a split, in the order of its annotations."""
     try:
-        annotations = coco.load(raw / split)
+        annotations = dataset.load(raw / split)
     except FileNotFoundError:
         raise UserError(f"{raw / split} has no annotations.json: get the pictures with `dvc repro fetch`") from None
     found = []

@@ -5,7 +5,7 @@ signature from encoded picture bytes to boxes, with labels, a model card and the
 SageMaker's TensorFlow container. The bundle is then unpacked, loaded in a fresh process and held against
 results/evaluate/predictions.json on `deploy.check_pictures` test pictures; a difference stops the stage and leaves no
 bundle. results/deploy/check.json says what was compared, results/deploy/behaviour.json how the model answers to changed
-pictures (plantdoc.behaviour); what it fails there stops no stage, but keeps it from being served.
+pictures (plantdoc.deploy.behaviour); what it fails there stops no stage, but keeps it from being served.
 
 With `deploy.target: sagemaker` it then starts scripts/deploy.py. Whatever becomes of that, the bundle is made: it is
 reported, and `make deploy` tries again.
@@ -24,8 +24,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from plantdoc import behaviour, bundle, card, coco, cost, deploy_params, params, parity, runtime, stage
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.core import cost, params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import behaviour, bundle, deploy_params, model_card, parity
+from plantdoc.detector import tf_setup
 
 TEST, SOURCE, MODEL = "data/raw/test", "data/raw/source.json", "models/detector"
 METRICS, PER_CLASS = "results/evaluate/metrics.json", "results/evaluate/plots/per_class.csv"
@@ -37,13 +40,14 @@ CONTAINER = "infra/container/requirements.txt"
 def main() -> None:
     started = time.monotonic()
     settings = params.load(deploy_params.Params)
-    runtime.configure(settings.train.threads, settings.seed)
+    tf_setup.configure(settings.train.threads, settings.seed)
 
-    from plantdoc import detector, serving
+    from plantdoc.detector import detector
+    from plantdoc.serving import served_model
 
     model = detector.load(MODEL)
     metrics = json.loads(Path(METRICS).read_text(encoding="utf-8"))
-    server = serving.Server(model)
+    server = served_model.Server(model)
     behaves = try_behaviour(server, metrics["threshold"], settings)
     with stage.replacing(BUNDLE) as target, tempfile.TemporaryDirectory() as scratch:
         content, unpacked, archive = Path(scratch) / "content", Path(scratch) / "unpacked", target / "model.tar.gz"
@@ -62,12 +66,12 @@ def main() -> None:
 
 
 def try_behaviour(server, threshold: float, settings: deploy_params.Params) -> dict:
-    """What plantdoc.behaviour finds on `deploy.behaviour_pictures` test pictures with boxes; {} for none."""
-    split = coco.load(TEST)
+    """What plantdoc.deploy.behaviour finds on `deploy.behaviour_pictures` test pictures with boxes; {} for none."""
+    split = dataset.load(TEST)
     ids = parity.spread([picture.id for picture in split.pictures if picture.boxes], settings.deploy.behaviour_pictures)
     if not ids:
         return {}
-    some = coco.Split(split.classes, tuple(picture for picture in split.pictures if picture.id in ids))
+    some = dataset.Split(split.classes, tuple(picture for picture in split.pictures if picture.id in ids))
     least = {
         "mirrored": settings.deploy.keeps_mirrored,
         "light": settings.deploy.keeps_light,
@@ -91,14 +95,14 @@ def describe(folder: Path, config, metrics: dict, behaves: dict, settings: deplo
     texts = {
         "labels.json": json.dumps(config.classes, indent=1, ensure_ascii=False) + "\n",
         "config.json": as_json(dataclasses.asdict(config)),
-        "README.md": card.model_card(
-            dataclasses.asdict(config), source, metrics, card.read_classes(PER_CLASS), behaves
+        "README.md": model_card.model_card(
+            dataclasses.asdict(config), source, metrics, model_card.read_classes(PER_CLASS), behaves
         ),
         bundle.SERVING: as_json(facts),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    split = coco.load(TEST)
+    split = dataset.load(TEST)
     names = {picture.id: picture.file_name for picture in split.pictures if picture.boxes}
     (folder / "examples").mkdir()
     for number, picture in enumerate(parity.spread(list(names), settings.deploy.examples), start=1):
@@ -110,9 +114,9 @@ def check(unpacked: Path, config, settings: deploy_params.Params) -> dict:
     """Hold the unpacked bundle against what evaluate predicted; returns what was compared.
 
     Raises:
-        UserError: they differ by more than plantdoc.parity allows.
+        UserError: they differ by more than plantdoc.deploy.parity allows.
     """
-    split = coco.load(TEST)
+    split = dataset.load(TEST)
     expected = json.loads(Path(PREDICTIONS).read_text(encoding="utf-8"))
     ids = parity.spread([picture.id for picture in split.pictures], settings.deploy.check_pictures)
     answered = bundle.ask(unpacked / bundle.MODEL, TEST, ids, settings.train.threads)

@@ -17,8 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import bootstrap, coco, cost, curves, evaluate_params, gallery, params, runtime, scores, stage, tracking
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset, metrics
+from plantdoc.core import cost, params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.detector import tf_setup
+from plantdoc.evaluate import bootstrap, curves, evaluate_params
+from plantdoc.tracking import wandb_run
+from plantdoc.visualize import gallery
 
 VAL, TEST, SOURCE, MODEL = "data/raw/val", "data/raw/test", "data/raw/source.json", "models/detector"
 METRICS, PLOTS = "results/evaluate/metrics.json", "results/evaluate/plots"
@@ -29,21 +34,22 @@ def main() -> None:
     started = time.monotonic()
     settings = params.load(evaluate_params.Params)
     val, test = split_with_boxes(VAL), split_with_boxes(TEST)
-    runtime.configure(settings.train.threads, settings.seed)
+    tf_setup.configure(settings.train.threads, settings.seed)
 
-    from plantdoc import detector, predictions, serving
+    from plantdoc.detector import detector
+    from plantdoc.serving import predictions, served_model
 
     model = detector.load(MODEL)
-    server = serving.Server(model)
+    server = served_model.Server(model)
     found_on_val = predictions.predict(server.serve, VAL, val.pictures, val.classes)
     tested = time.monotonic()
     found = predictions.predict(server.serve, TEST, test.pictures, test.classes)
     seconds = (time.monotonic() - tested) / len(test.pictures)
 
-    threshold = curves.operating_threshold(scores.evaluate(val, found_on_val))
-    result = scores.evaluate(test, found)
+    threshold = curves.operating_threshold(metrics.evaluate(val, found_on_val))
+    result = metrics.evaluate(test, found)
     figures = {
-        **scores.figures(result),
+        **metrics.figures(result),
         **bootstrap.intervals(result, settings.evaluate.bootstrap, settings.seed),
         **curves.at_threshold(result, threshold),
         "threshold": threshold,
@@ -62,15 +68,15 @@ def main() -> None:
     with stage.replacing(METRICS, folder=False) as path:
         path.write_text(json.dumps(rounded(figures), indent=1, sort_keys=True) + "\n")
     cost.record("evaluate", PREDICTIONS, seconds_per_picture=seconds, minutes=(time.monotonic() - started) / 60)
-    with tracking.run("evaluate", model.config.made_from) as tracker:
+    with wandb_run.run("evaluate", model.config.made_from) as tracker:
         tracker.scores(rounded(figures))
         tracker.pictures(test, TEST, found)
         tracker.model(MODEL)
 
 
-def split_with_boxes(folder: str) -> coco.Split:
+def split_with_boxes(folder: str) -> dataset.Split:
     """The split in `folder`; a UserError if no box is in it."""
-    split = coco.load(folder)
+    split = dataset.load(folder)
     if not any(picture.boxes for picture in split.pictures):
         what = "to choose the operating threshold on" if folder == VAL else "to score on"
         raise UserError(
@@ -81,7 +87,7 @@ def split_with_boxes(folder: str) -> coco.Split:
     return split
 
 
-def write_plots(folder: Path, test: coco.Split, result, pairs: list[tuple[str, str]]) -> None:
+def write_plots(folder: Path, test: dataset.Split, result, pairs: list[tuple[str, str]]) -> None:
     """The files that dvc.yaml lists under `plots`."""
     recall, by_class = curves.precision_recall(test, result)
     mean = np.mean(list(by_class.values()), axis=0)
@@ -91,11 +97,13 @@ def write_plots(folder: Path, test: coco.Split, result, pairs: list[tuple[str, s
     ]
     write_rows(folder / "precision_recall.json", rows)
     write_csv(folder / "confusion.csv", [{"actual": a, "predicted": p} for a, p in pairs], ("actual", "predicted"))
-    per_class = sorted(scores.per_class(test, result), key=lambda row: (-(row["ap50"] or 0), row["class"]))
+    per_class = sorted(metrics.per_class(test, result), key=lambda row: (-(row["ap50"] or 0), row["class"]))
     write_csv(folder / "per_class.csv", map(rounded, per_class), ("class", "pictures", "boxes", "ap", "ap50"))
 
 
-def draw_pictures(folder: Path, chosen: dict, test: coco.Split, found: list[dict], f1: dict, threshold: float) -> None:
+def draw_pictures(
+    folder: Path, chosen: dict, test: dataset.Split, found: list[dict], f1: dict, threshold: float
+) -> None:
     """One JPEG per chosen picture, named by why it was chosen."""
     note = json.loads(Path(SOURCE).read_text(encoding="utf-8"))["note"]
     for name, picture in chosen.items():

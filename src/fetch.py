@@ -24,26 +24,15 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from plantdoc import (
-    audit,
-    coco,
-    cost,
-    drawing,
-    duplicates,
-    fetch_params,
-    formats,
-    hashing,
-    names,
-    params,
-    source,
-    split,
-    stage,
-)
-from plantdoc.audit import Audited
-from plantdoc.audit_report import SPLITS, Findings, notes_on_cut, notes_on_rare, to_json, to_markdown
-from plantdoc.errors import UserError
-from plantdoc.formats.raw import Lost, RawPicture
-from plantdoc.workspace import main_root, scratch
+from plantdoc.coco import dataset
+from plantdoc.core import cost, hashing, params, stage
+from plantdoc.core.errors import UserError
+from plantdoc.core.workspace import main_root, scratch
+from plantdoc.fetch import audit, duplicates, fetch_params, formats, naming, sources, split
+from plantdoc.fetch.audit import Audited
+from plantdoc.fetch.audit_report import SPLITS, Findings, notes_on_cut, notes_on_rare, to_json, to_markdown
+from plantdoc.fetch.formats.raw_data import Lost, RawPicture
+from plantdoc.visualize import drawing
 
 log = logging.getLogger("plantdoc")
 _SHEET = 24  # pictures on a contact sheet
@@ -55,7 +44,7 @@ def main() -> None:
     settings = params.load(fetch_params.Params)
     fetch = settings.fetch
     with scratch("data/.fetch.partial") as work:
-        folder, origin = source.bring(fetch, settings.seed, work)
+        folder, origin = sources.bring(fetch, settings.seed, work)
         (work / "records").mkdir()
         kind, data = formats.read(folder, work / "records")
         hashed, lost = hash_all(data.pictures)
@@ -73,7 +62,7 @@ def main() -> None:
         lost_fraction += (1 - lost_fraction) * len(unfit) / max(1, len(results))
         stop_if_too_many(lost, lost_fraction, fetch.max_dropped_fraction)
 
-        spelling = names.spellings(Counter(name for p in pictures for _, name in p.boxes), fetch.aliases)
+        spelling = naming.spellings(Counter(name for p in pictures for _, name in p.boxes), fetch.aliases)
         pictures = [replace(p, boxes=tuple((xywh, spelling[name]) for xywh, name in p.boxes)) for p in pictures]
         left = []
         if not fetch.keep_negatives:
@@ -151,7 +140,7 @@ def stop_if_too_many(lost: list[Lost], fraction: float, allowed: float) -> None:
     )
 
 
-def write_splits(pictures: list[Audited], sides: list[str], folder: Path) -> dict[str, coco.Split]:
+def write_splits(pictures: list[Audited], sides: list[str], folder: Path) -> dict[str, dataset.Split]:
     """Move the stored pictures into `folder`/{train,val,test} and write their annotations."""
     used = {name for p, side in zip(pictures, sides, strict=True) if side for _, name in p.boxes}
     classes = tuple(sorted(used, key=lambda name: (name.casefold(), name)))
@@ -160,18 +149,18 @@ def write_splits(pictures: list[Audited], sides: list[str], folder: Path) -> dic
     for side in SPLITS:
         (folder / side).mkdir()
         members = [p for p, its_side in zip(pictures, sides, strict=True) if its_side == side]
-        files = names.flat([p.name for p in members], [p.kind for p in members])
+        files = naming.flat([p.name for p in members], [p.kind for p in members])
         entries = []
         for i, (file, p) in enumerate(sorted(zip(files, members, strict=True), key=lambda pair: pair[0]), start=1):
             p.stored.rename(folder / side / file)
-            boxes = tuple(coco.Box(xywh, category[name]) for xywh, name in p.boxes)
-            entries.append(coco.Picture(i, file, p.width, p.height, boxes))
-        splits[side] = coco.Split(classes, tuple(entries))
-        coco.save(splits[side], folder / side)
+            boxes = tuple(dataset.Box(xywh, category[name]) for xywh, name in p.boxes)
+            entries.append(dataset.Picture(i, file, p.width, p.height, boxes))
+        splits[side] = dataset.Split(classes, tuple(entries))
+        dataset.save(splits[side], folder / side)
     return splits
 
 
-def check(splits: dict[str, coco.Split], val_fraction: float) -> None:
+def check(splits: dict[str, dataset.Split], val_fraction: float) -> None:
     """Raise UserError where the later stages would have nothing to work on."""
     advice = {
         "train": "nothing can be learned: check fetch.source",
@@ -185,7 +174,7 @@ def check(splits: dict[str, coco.Split], val_fraction: float) -> None:
             raise UserError(f"the {name} split has {count} pictures and no box on any of them: {advice[name]}")
 
 
-def draw_sheet(one: coco.Split, folder: Path, title: str) -> Image.Image:
+def draw_sheet(one: dataset.Split, folder: Path, title: str) -> Image.Image:
     """A contact sheet of a stratified part of a split."""
     strata = split.strata([[one.classes[box.category] for box in p.boxes] for p in one.pictures])
     keys = [hashlib.sha256(p.file_name.encode()).hexdigest() for p in one.pictures]

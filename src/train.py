@@ -6,39 +6,33 @@ results/train/metrics.json (the best epoch's val mAP) and results/train/live (cu
 Cost: the sample's 30 epochs take some minutes on 2 cores; the table in README.md has what was measured, with the scores
 to expect. The weights kept are those of the epoch with the best val mAP. Killed at any moment, the same command resumes
 after the last finished epoch and ends with the same bits. `.dvc/tmp/plantdoc/progress.json` says how far it is
-(plantdoc.progress). With runner.kind = ec2 an instance on EC2 trains: see scripts/ec2.py.
+(plantdoc.train.progress). With runner.kind = ec2 an instance on EC2 trains: see scripts/ec2.py.
 """
 
 from __future__ import annotations
 
 import time
 
-from plantdoc import (
+from plantdoc.core import cost, environment, identity, params, processes, stage, workspace
+from plantdoc.tracking import wandb_run
+from plantdoc.train import (
     checkpoint,
-    cost,
-    environment,
-    guard,
-    identity,
     learner,
     lineage,
-    params,
+    loop,
+    pretrained_weights,
     progress,
-    stage,
-    tracking,
     train_checks,
     train_handoff,
-    train_loop,
     train_params,
     train_results,
-    weights,
-    workspace,
 )
 
 MODEL = "models/detector"
 
 
 def main() -> None:
-    guard.end_on_terminate()
+    processes.end_on_terminate()
     settings = params.load(train_params.Params)
     train_checks.refuse_without_commit()
     train_checks.refuse_frozen_random_layers(settings)
@@ -47,21 +41,21 @@ def main() -> None:
         train_handoff.hand_over(MODEL)
         return
     gpu = learner.start(settings)
-    with weights.located(settings.model.weights) as (preset, file):
+    with pretrained_weights.located(settings.model.weights) as (preset, file):
         made_from = lineage.made_from("train", settings, file, gpu)
         run_id = identity.run_id(made_from)
         train_checks.refuse_other_run(run_id, gpu)
         folder = workspace.main_root() / ".dvc/tmp/plantdoc" / run_id
         with (
-            guard.only_one(folder.with_suffix(".lock"), "this training"),
+            processes.only_one(folder.with_suffix(".lock"), "this training"),
             progress.written(progress.TrainingProgress(run=run_id)) as shown,
-            tracking.run("train", made_from) as tracker,
+            wandb_run.run("train", made_from) as tracker,
         ):
             model, saved = learner.Learner(settings, made_from, preset, file), checkpoint.Checkpoint(folder)
-            train(train_loop.Loop(settings.train, model, saved, tracker, shown))
+            train(loop.Loop(settings.train, model, saved, tracker, shown))
 
 
-def train(loop: train_loop.Loop) -> None:
+def train(loop: loop.Loop) -> None:
     """Run the epochs that are left and put the outputs in place."""
     started = time.monotonic()
     done = loop.run()

@@ -1,4 +1,4 @@
-"""What all tests share: src/ on the path as the stages see it, tiers by cost, and the real pictures where they are."""
+"""What all tests share: tiers by cost, and the real pictures where they are."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import templates
+import repo_templates
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
 SLOW = 2.0  # seconds; what takes longer carries a mark of `COSTS`
 COSTS = {"slow": 10, "full": 10}  # mark: seconds that a test is guessed to take, for the order of files
 LARGE = 100  # by how much --large multiplies counts
@@ -30,12 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Shells start background jobs with SIGINT ignored, and the processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):  # workers inherit it
-        os.environ[templates.STORE] = tempfile.mkdtemp(prefix="plantdoc-templates-")
+        os.environ[repo_templates.STORE] = tempfile.mkdtemp(prefix="plantdoc-templates-")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(templates.STORE), ignore_errors=True)
+        shutil.rmtree(os.environ.pop(repo_templates.STORE), ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -95,10 +94,10 @@ def tf():
     A stage that a test runs in this process then sets its seed alone. KerasCV's layers draw from the global generator,
     which must be given where determinism is asked for.
     """
-    from plantdoc import runtime
+    from plantdoc.detector import tf_setup
 
     with contextlib.suppress(RuntimeError):  # a test before has used TensorFlow without this fixture
-        runtime.configure(threads=2, seed=1)
+        tf_setup.configure(threads=2, seed=1)
     import keras
     import tensorflow
 
@@ -106,7 +105,7 @@ def tf():
     tensorflow.config.experimental.enable_op_determinism()
     tensorflow.random.set_global_generator(tensorflow.random.Generator.from_seed(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "configure", lambda threads, seed: keras.utils.set_random_seed(seed))
+        patch.setattr(tf_setup, "configure", lambda threads, seed: keras.utils.set_random_seed(seed))
         yield tensorflow
 
 
@@ -120,8 +119,8 @@ def keras_cv(tf):
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """plantdoc.parallel without processes, which take a second to start; tests/test_parallel.py is about them."""
-    from plantdoc import parallel
+    """plantdoc.core.parallel without processes, which take a second to start; test_parallel.py is about them."""
+    from plantdoc.core import parallel
 
     def imap(function, items, workers):
         yield from map(function, items)

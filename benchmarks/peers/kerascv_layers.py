@@ -1,4 +1,4 @@
-"""The side of benchmarks/augment.py that works as articles and KerasCV's guides do: layers mapped over ragged batches.
+"""The side of benchmarks/augment_speed.py that works as KerasCV's guides do: layers mapped over ragged batches.
 
     python benchmarks/peers/kerascv_layers.py PICTURES.json OUT
 
@@ -32,7 +32,7 @@ def main() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    # Not plantdoc.runtime: it asks for deterministic ops too, which nobody does in such a pipeline.
+    # Not plantdoc.detector.tf_setup: it asks for deterministic ops too, which nobody does in such a pipeline.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     pipelines = {}

@@ -1,4 +1,4 @@
-"""The side of benchmarks/augment.py that works as TFRecorder 2.0 does: Beam's DirectRunner, base64 of raw pixels.
+"""The side of benchmarks/augment_speed.py that works as TFRecorder 2.0 does: Beam's DirectRunner, base64 of raw pixels.
 
     .venv-peers/tfrecorder/bin/python benchmarks/peers/tfrecorder_way.py PICTURES.json OUT
 

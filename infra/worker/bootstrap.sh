@@ -1,5 +1,5 @@
 #!/bin/bash
-# From the unpacked code to the training: a watch over its progress, the locked environment, then scripts/machine.py.
+# From the unpacked code to the training: a watch over its progress, the locked environment, then scripts/worker.py.
 # Started by user-data.sh, which ends the machine when this ends, and tells S3 the last lines if it fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -10,7 +10,7 @@ export PLANTDOC_PROGRESS=$folder/progress
 touch "$PLANTDOC_PROGRESS"
 watch() {
   until [ -n "$(find "$PLANTDOC_PROGRESS" -mmin "+$PLANTDOC_STALL_MINUTES")" ]; do sleep "${PLANTDOC_BEAT:-5}"; done
-  timeout --foreground 60 python3 infra/machine/objects.py failed 1 \
+  timeout --foreground 60 python3 infra/worker/objects.py failed 1 \
     "no progress for $PLANTDOC_STALL_MINUTES minutes (runner.stall_minutes)" || true
   until shutdown -P now; do sleep 5; done
 }
@@ -26,7 +26,7 @@ again() { # a command that the network may fail
   return 1
 }
 
-python3 infra/machine/objects.py phase environment
+python3 infra/worker/objects.py phase environment
 # The run's id says on which kind of machine it is trained, and with it which locks are installed.
 if nvidia-smi --query-gpu=name --format=csv,noheader >/dev/null 2>&1; then gpu=1; else gpu=''; fi
 if [ "$gpu" != "$PLANTDOC_GPU" ]; then
@@ -55,4 +55,4 @@ else
   again make train-environment GPU="$gpu"
 fi
 touch "$PLANTDOC_PROGRESS"
-.venv/bin/python scripts/machine.py
+.venv/bin/python scripts/worker.py

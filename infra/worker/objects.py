@@ -5,7 +5,7 @@
     python3 objects.py failed EXIT REASON [LOG]     write its end.json, with LOG's last lines, unless there is one
 
 Which attempt of which run is in the environment (PLANTDOC_…); credentials are the machine's own, by IMDSv2. What lies
-where: src/plantdoc/runs.py. Goes into user-data as it is; works on Python 3.8 and newer.
+where: src/plantdoc/aws/run_store.py. Goes into user-data as it is; works on Python 3.8 and newer.
 """
 
 from __future__ import annotations

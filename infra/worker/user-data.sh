@@ -1,5 +1,5 @@
 #!/bin/bash
-# What a training machine runs as root when it starts. A template: plantdoc.machine.userdata fills in what stands
+# What a training machine runs as root when it starts. A template: plantdoc.ec2.user_data fills in what stands
 # between @ and @. It holds no secret: everything is fetched with the machine's own role.
 set -euo pipefail
 
@@ -37,4 +37,4 @@ cat >"$folder/objects.py" <<'PYTHON'
 @objects.py@
 PYTHON
 python3 "$folder/objects.py" code @code@ "$folder/repository"
-bash "$folder/repository/infra/machine/bootstrap.sh"
+bash "$folder/repository/infra/worker/bootstrap.sh"

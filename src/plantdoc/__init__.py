@@ -1,1 +1,1 @@
-"""The library that the five stages share: one noun per file."""
+"""The library that the five stages share: in rooms; a stage's room has its name."""

@@ -12,42 +12,43 @@ import subprocess
 import sys
 from pathlib import Path
 
+import coloured_pictures
 import numpy as np
-import painted
 import psutil
 import pytest
 from PIL import Image
 
 import augment
-from plantdoc import coco, records
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "raw"
-    painted.data_set(folder, 20, 6)
+    coloured_pictures.data_set(folder, 20, 6)
     return folder
 
 
 def build(raw: Path, folder: Path, root: Path, seed: int = 0, workers: int = 1, **changes: float) -> dict[str, str]:
     """Run the stage's work; returns the hash of each file."""
     folder.mkdir(parents=True)
-    augment.build(raw, folder, painted.settings(root, **changes), seed, workers=workers)
+    augment.build(raw, folder, coloured_pictures.settings(root, **changes), seed, workers=workers)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_records_hold_every_picture_once_in_each_copy_and_val_once(raw, tmp_path, root):
     build(raw, tmp_path / "out", root, copies=2)
-    about = records.meta(tmp_path / "out")
+    about = shards.meta(tmp_path / "out")
     assert about.counts == {"train": 20, "val": 6}
-    assert about.classes == coco.load(raw / "train").classes
+    assert about.classes == dataset.load(raw / "train").classes
     for files in about.files["train"]:
-        ids = [record.source_id for file in files for record in records.read(tmp_path / "out" / file)]
+        ids = [record.source_id for file in files for record in shards.read(tmp_path / "out" / file)]
         assert sorted(ids) == [f"train/leaf {i:04}.jpg" for i in range(20)]
         assert ids != sorted(ids)
-    val = [record.source_id for file in about.files["val"] for record in records.read(tmp_path / "out" / file)]
+    val = [record.source_id for file in about.files["val"] for record in shards.read(tmp_path / "out" / file)]
     assert val == [f"val/leaf {i:04}.jpg" for i in range(6)]
 
 
@@ -56,11 +57,11 @@ def test_boxes_in_the_records_lie_on_the_painted_shapes(raw, tmp_path, root):
     build(raw, tmp_path / "out", root, copies=2, rotation=0.0, quality=95)
     seen = 0
     for path in sorted((tmp_path / "out").glob("*.tfrecord")):
-        for record in records.read(path):
+        for record in shards.read(path):
             picture = Image.open(io.BytesIO(record.jpeg))
             assert picture.size == (128, 128)
             for box, label in zip(record.boxes, record.classes, strict=True):
-                np.testing.assert_allclose(painted.found(picture, label), box, atol=1.0)
+                np.testing.assert_allclose(coloured_pictures.found(picture, label), box, atol=1.0)
                 seen += 1
     assert seen > 30
 
@@ -68,9 +69,9 @@ def test_boxes_in_the_records_lie_on_the_painted_shapes(raw, tmp_path, root):
 @pytest.mark.usefixtures("in_this_process")
 def test_val_boxes_survive_the_round_trip(raw, tmp_path, root):
     build(raw, tmp_path / "out", root)
-    (file,) = records.meta(tmp_path / "out").files["val"]
+    (file,) = shards.meta(tmp_path / "out").files["val"]
     scale = 128 / 200
-    for picture, record in zip(coco.load(raw / "val").pictures, records.read(tmp_path / "out" / file), strict=True):
+    for picture, record in zip(dataset.load(raw / "val").pictures, shards.read(tmp_path / "out" / file), strict=True):
         assert len(picture.boxes) == len(record.boxes)
         for box, (x1, y1, x2, y2) in zip(picture.boxes, record.boxes / scale, strict=True):
             np.testing.assert_allclose(box.xywh, (x1, y1, x2 - x1, y2 - y1), atol=0.01)
@@ -90,8 +91,8 @@ def test_bytes_do_not_depend_on_the_order_of_files_and_of_train_annotations(raw,
         (turned / split).mkdir(parents=True)
         for path in sorted((raw / split).iterdir(), reverse=True):
             shutil.copy(path, turned / split)
-    there = coco.load(raw / "train")
-    coco.save(coco.Split(there.classes, there.pictures[::-1]), turned / "train")
+    there = dataset.load(raw / "train")
+    dataset.save(dataset.Split(there.classes, there.pictures[::-1]), turned / "train")
     assert build(turned, tmp_path / "second", root) == first
 
 
@@ -100,13 +101,13 @@ def test_another_picture_leaves_the_variants_of_the_others_alone(raw, tmp_path, 
     more = tmp_path / "raw"
     shutil.copytree(raw, more)
     shutil.copy(more / "train/leaf 0000.jpg", more / "train/another.jpg")
-    there = coco.load(raw / "train")
-    another = coco.Picture(100, "another.jpg", 200, 150, there.pictures[0].boxes)
-    coco.save(coco.Split(there.classes, (*there.pictures, another)), more / "train")
+    there = dataset.load(raw / "train")
+    another = dataset.Picture(100, "another.jpg", 200, 150, there.pictures[0].boxes)
+    dataset.save(dataset.Split(there.classes, (*there.pictures, another)), more / "train")
     variants = []
     for folder, name in ((raw, "first"), (more, "second")):
         build(folder, tmp_path / name, root, copies=1)
-        variants.append({r.source_id: r.jpeg for r in records.read(tmp_path / name / "train-c00-00000.tfrecord")})
+        variants.append({r.source_id: r.jpeg for r in shards.read(tmp_path / name / "train-c00-00000.tfrecord")})
     assert variants[1].pop("train/another.jpg") != variants[0]["train/leaf 0000.jpg"]
     assert variants[0] == variants[1]
 
@@ -122,9 +123,9 @@ def test_seed_and_copy_change_the_variants(raw, tmp_path, root):
 
 @pytest.mark.usefixtures("in_this_process")
 def test_without_val_pictures_there_are_no_val_files(tmp_path, root):
-    painted.data_set(tmp_path / "raw", 3, 0)
+    coloured_pictures.data_set(tmp_path / "raw", 3, 0)
     build(tmp_path / "raw", tmp_path / "out", root)
-    assert records.meta(tmp_path / "out").files["val"] == ()
+    assert shards.meta(tmp_path / "out").files["val"] == ()
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -158,14 +159,14 @@ def test_a_bad_picture_is_named_by_a_process_too(raw, tmp_path, root):
 def test_no_pictures_and_no_folder_are_the_users_mistakes(tmp_path, root):
     with pytest.raises(UserError, match="dvc repro fetch"):
         build(tmp_path / "nowhere", tmp_path / "out", root)
-    painted.data_set(tmp_path / "raw", 0, 0)
+    coloured_pictures.data_set(tmp_path / "raw", 0, 0)
     with pytest.raises(UserError, match="no pictures to train on"):
         build(tmp_path / "raw", tmp_path / "out2", root)
 
 
 def workplace(folder: Path, root: Path, count: int, **changes: float) -> Path:
     """A folder to run the stage in, as dvc does."""
-    painted.data_set(folder / "data/raw", count, 2)
+    coloured_pictures.data_set(folder / "data/raw", count, 2)
     for code in ("src", "scripts"):
         (folder / code).symlink_to(root / code)
     text = (root / "params.yaml").read_text()

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import beam_runs
+import coloured_pictures
 import environments
-import painted
+import fake_s3
 import pytest
-import s3_server
 
 import augment
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
@@ -38,7 +38,7 @@ def python() -> Path:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "raw"
-    painted.data_set(folder, 24, 6)
+    coloured_pictures.data_set(folder, 24, 6)
     return folder
 
 
@@ -46,7 +46,7 @@ def local(raw: Path, folder: Path, engine: str = "local", **changes: float) -> d
     """What the local engine makes, as `beam_runs.run` tells it."""
     folder.mkdir(parents=True)
     try:
-        augment.build(raw, folder, painted.settings(ROOT, **changes), 0, workers=1, engine=engine)
+        augment.build(raw, folder, coloured_pictures.settings(ROOT, **changes), 0, workers=1, engine=engine)
     except UserError as error:
         return str(error)
     return beam_runs.hashes(folder)
@@ -54,7 +54,7 @@ def local(raw: Path, folder: Path, engine: str = "local", **changes: float) -> d
 
 def by_beam(python: Path, *runs: dict, **env: str) -> list[dict[str, str] | str]:
     done = subprocess.run(
-        [python, ROOT / "tests/beam_runs.py", json.dumps(runs, default=str)],
+        [python, ROOT / "tests/support/beam_runs.py", json.dumps(runs, default=str)],
         capture_output=True,
         text=True,
         env=os.environ | env,
@@ -66,7 +66,7 @@ def by_beam(python: Path, *runs: dict, **env: str) -> list[dict[str, str] | str]
 @pytest.mark.full
 def test_shards_are_those_of_the_local_engine_wherever_parts_and_shards_end(python, raw, tmp_path):
     """One shard; several; a square in each. Parts that cut shards, shards that cut parts, and a square in each."""
-    painted.data_set(tmp_path / "no val", 5)
+    coloured_pictures.data_set(tmp_path / "no val", 5)
     cases = [
         {"raw": raw, "copies": 2},
         *({"raw": raw, "copies": 2, "shard_mb": 0.02, "part": part} for part in (1, 3, 500)),
@@ -112,7 +112,7 @@ def job_server(python: Path, folder: Path) -> Iterator[str]:
 
 @pytest.mark.full
 def test_pictures_and_shards_in_s3(python, raw, tmp_path, monkeypatch):
-    with s3_server.running(monkeypatch) as client:
+    with fake_s3.running(monkeypatch) as client:
         client.create_bucket(Bucket="leaves")
         for path in raw.rglob("*.jpg"):
             client.upload_file(str(path), "leaves", f"raw/{path.relative_to(raw)}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 
+import coloured_pictures
 import numpy as np
-import painted
 import pytest
 from PIL import Image
 
-from plantdoc import transforms
+from plantdoc.augment import transforms
 
 
 def generator(key: int) -> np.random.Generator:
@@ -18,10 +18,10 @@ def generator(key: int) -> np.random.Generator:
 
 
 def test_letterbox_keeps_the_aspect_ratio_and_pads_with_grey_at_the_right_and_below():
-    image = painted.picture(300, 150, {0: (30, 60, 120, 150)}, "rectangle")
+    image = coloured_pictures.picture(300, 150, {0: (30, 60, 120, 150)}, "rectangle")
     square, boxes = transforms.letterbox(image, np.array([[30, 60, 120, 150]]), 100)
     np.testing.assert_allclose(boxes, [[10, 20, 40, 50]])
-    np.testing.assert_allclose(painted.found(square, 0), boxes[0], atol=0.5)
+    np.testing.assert_allclose(coloured_pictures.found(square, 0), boxes[0], atol=0.5)
     pixels = np.asarray(square)
     assert pixels.shape == (100, 100, 3)
     assert (pixels[50:] == 114).all()
@@ -31,9 +31,11 @@ def test_letterbox_keeps_the_aspect_ratio_and_pads_with_grey_at_the_right_and_be
 @pytest.mark.parametrize("key", range(20))
 def test_boxes_of_variants_lie_on_the_painted_ellipses(root, key):
     image, boxes, colours = leaves(key, "ellipse")
-    square, moved, kept = transforms.variant(image, boxes, painted.settings(root, rotation=30.0), generator(key))
+    square, moved, kept = transforms.variant(
+        image, boxes, coloured_pictures.settings(root, rotation=30.0), generator(key)
+    )
     for box, place in zip(moved, kept, strict=True):
-        seen = painted.found(square, colours[place])
+        seen = coloured_pictures.found(square, colours[place])
         if box.min() > 0 and box.max() < 128:
             np.testing.assert_allclose(seen, box, atol=1.5)
         else:  # of an ellipse that is cut off, the corner of the box may show nothing
@@ -44,19 +46,19 @@ def test_boxes_of_variants_lie_on_the_painted_ellipses(root, key):
 @pytest.mark.parametrize("key", range(20))
 def test_boxes_of_variants_are_cut_where_the_picture_is(root, key):
     image, boxes, colours = leaves(key, "rectangle")
-    config = painted.settings(root, rotation=0.0, min_visible=0.0)
+    config = coloured_pictures.settings(root, rotation=0.0, min_visible=0.0)
     square, moved, kept = transforms.variant(image, boxes, config, generator(key))
     for box, place in zip(moved, kept, strict=True):
-        np.testing.assert_allclose(painted.found(square, colours[place]), box, atol=1.0)
+        np.testing.assert_allclose(coloured_pictures.found(square, colours[place]), box, atol=1.0)
     for place in set(range(len(boxes))) - set(kept):
-        seen = painted.found(square, colours[place])
+        seen = coloured_pictures.found(square, colours[place])
         assert seen is None or (seen[2:] - seen[:2]).min() <= 3
 
 
 def leaves(key: int, kind: str) -> tuple[Image.Image, np.ndarray, list[int]]:
     width, height = ((400, 300), (300, 400), (120, 90))[key % 3]
-    placed = painted.shapes(np.random.default_rng(key), width, height, [0, 1, 2, 3])
-    return painted.picture(width, height, placed, kind), np.array(list(placed.values())), list(placed)
+    placed = coloured_pictures.shapes(np.random.default_rng(key), width, height, [0, 1, 2, 3])
+    return coloured_pictures.picture(width, height, placed, kind), np.array(list(placed.values())), list(placed)
 
 
 def test_a_box_goes_when_less_of_it_remains_than_min_visible(root):
@@ -64,8 +66,12 @@ def test_a_box_goes_when_less_of_it_remains_than_min_visible(root):
     boxes = np.array([[x, y, x + 24, y + 24] for x in range(0, 104, 8) for y in range(0, 104, 8)], float)
     changes = {"rotation": 0.0, "aspect": 0.0, "scale": 0.9}
     for key in range(5):
-        every = transforms.variant(image, boxes, painted.settings(root, min_visible=0.0, **changes), generator(key))
-        strict = transforms.variant(image, boxes, painted.settings(root, min_visible=0.5, **changes), generator(key))
+        every = transforms.variant(
+            image, boxes, coloured_pictures.settings(root, min_visible=0.0, **changes), generator(key)
+        )
+        strict = transforms.variant(
+            image, boxes, coloured_pictures.settings(root, min_visible=0.5, **changes), generator(key)
+        )
         whole = max((every[1][:, 2:] - every[1][:, :2]).prod(axis=1))
         share = (every[1][:, 2:] - every[1][:, :2]).prod(axis=1) / whole
         assert set(strict[2]) == set(every[2][share >= 0.5 - 1e-9])
@@ -73,7 +79,7 @@ def test_a_box_goes_when_less_of_it_remains_than_min_visible(root):
 
 
 def test_a_variant_smaller_than_the_square_lies_inside_and_a_larger_one_fills_it(root):
-    config = painted.settings(root, scale=0.0, aspect=0.5, rotation=0.0, min_visible=0.0)
+    config = coloured_pictures.settings(root, scale=0.0, aspect=0.5, rotation=0.0, min_visible=0.0)
     filled = []
     for key in range(20):
         whole = np.array([[0, 0, 300, 100]])
@@ -86,7 +92,7 @@ def test_a_variant_smaller_than_the_square_lies_inside_and_a_larger_one_fills_it
 
 def test_variants_are_a_pure_function_of_the_generator(root):
     image, boxes, _ = leaves(0, "ellipse")
-    config = painted.settings(root, brightness=0.3, saturation=0.4, hue=0.1)
+    config = coloured_pictures.settings(root, brightness=0.3, saturation=0.4, hue=0.1)
     first, second = (transforms.variant(image, boxes, config, generator(5)) for _ in range(2))
     other = transforms.variant(image, boxes, config, generator(6))
     assert first[0].tobytes() == second[0].tobytes() != other[0].tobytes()
@@ -94,7 +100,7 @@ def test_variants_are_a_pure_function_of_the_generator(root):
 
 
 def test_padding_is_grey_whatever_happens_to_the_colours(root):
-    config = painted.settings(root, brightness=0.9, hue=0.5, saturation=0.9, scale=0.9)
+    config = coloured_pictures.settings(root, brightness=0.9, hue=0.5, saturation=0.9, scale=0.9)
     image = Image.new("RGB", (100, 100), (200, 100, 50))
     for key in range(10):
         pixels = np.asarray(transforms.variant(image, np.zeros((0, 4)), config, generator(key))[0]).reshape(-1, 3)
@@ -110,7 +116,7 @@ def test_a_jpeg_decoded_at_a_lower_resolution_gives_the_same_square(root):
     waves = np.stack([128 + 100 * np.sin(x / 90 + i) * np.cos(y / 70) for i in range(3)], -1).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(waves).save(buffer, "JPEG", quality=95)
-    config = painted.settings(root)
+    config = coloured_pictures.settings(root)
     for key in range(5):
         from_file, whole = Image.open(buffer), Image.open(buffer)
         whole.load()

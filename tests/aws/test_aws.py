@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import cli
+import fake_s3
 import flask
-import miniature
 import pytest
-import s3_server
+import script_runner
+import small_repo
 from botocore.exceptions import ClientError
 from moto.awslambda.models import lambda_backends
 from moto.cloudformation.models import CloudFormationBackend, Event, cloudformation_backends
@@ -36,7 +36,7 @@ from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.responses import TokenResponse
 
-SCRIPT = miniature.ROOT / "scripts/aws.py"
+SCRIPT = small_repo.ROOT / "scripts/aws.py"
 REGION = "eu-central-1"
 BUCKET = "leaves"
 STACK = f"plant-disease-{BUCKET}"
@@ -66,7 +66,7 @@ def s3(monkeypatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with s3_server.running(monkeypatch):
+    with fake_s3.running(monkeypatch):
         monkeypatch.delenv("AWS_DEFAULT_REGION")
         yield boto3.client("s3", region_name=REGION)
 
@@ -85,7 +85,7 @@ def test_create_makes_the_stack_then_sets_the_remote_and_again_changes_nothing(s
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-that-nobody-may-read")
     first = aws(clone, *CREATE)
     assert (clone / ".dvc/config").read_text() == S3_REMOTE
-    assert f"s3://{BUCKET}/dvc" in cli.run(clone, "dvc", "remote", "list").stdout
+    assert f"s3://{BUCKET}/dvc" in script_runner.run(clone, "dvc", "remote", "list").stdout
     assert s3.get_bucket_location(Bucket=BUCKET)["LocationConstraint"] == REGION
     assert "AES256" in json.dumps(s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"])
     tag = {"Key": "project", "Value": "plant-disease-detector"}
@@ -323,7 +323,7 @@ def test_the_reaper_comes_with_the_stack_unless_it_is_not_wanted(s3, clone, opti
     assert [(each["Handler"], each["Runtime"]) for each in functions] == [("index.handler", "python3.13")]
     code = lambda_backends["123456789012"][REGION].get_function(functions[0]["FunctionName"]).code
     files = zipfile.ZipFile(io.BytesIO(base64.b64decode(code["ZipFile"])))
-    assert files.read("index.py") == (miniature.ROOT / "src/plantdoc/ec2/reaper.py").read_bytes()
+    assert files.read("index.py") == (small_repo.ROOT / "src/plantdoc/ec2/reaper.py").read_bytes()
     assert [(each["ScheduleExpression"], each["State"]) for each in rules] == [("rate(15 minutes)", "ENABLED")]
 
 
@@ -441,7 +441,7 @@ class Expired(ServiceException):
 
 
 def aws(folder: Path, *arguments: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
-    return cli.run(folder, "python", str(SCRIPT), *arguments, check=check, **extra)
+    return script_runner.run(folder, "python", str(SCRIPT), *arguments, check=check, **extra)
 
 
 def refuses(folder: Path, message: str, *arguments: str, **extra: str) -> None:
@@ -459,7 +459,7 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen]:
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *arguments],
         cwd=folder,
-        env=miniature.environment(),
+        env=small_repo.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -486,7 +486,7 @@ def made(parameters: dict[str, str] | None = None) -> None:
     values |= {"GitHubProvider": ""} | (parameters or {})
     boto3.client("cloudformation", region_name=REGION).create_stack(
         StackName=STACK,
-        TemplateBody=(miniature.ROOT / "infra/base.yaml").read_text(),
+        TemplateBody=(small_repo.ROOT / "infra/base.yaml").read_text(),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
     )
 

@@ -9,8 +9,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from plantdoc.ec2 import prices
-from plantdoc.errors import UserError
+from plantdoc.aws import ec2_prices
+from plantdoc.core.errors import UserError
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 
@@ -68,8 +68,8 @@ def test_a_spot_price_is_the_newest_of_the_zone(session):
     session.answers["ec2"] = history(
         ("eu-central-1a", 5, "0.5"), ("eu-central-1a", 1, "0.3"), ("eu-central-1b", 0, "9")
     )
-    price = prices.of(session, "eu-central-1", "g5.xlarge", "eu-central-1a", spot=True)
-    assert price == prices.Price(0.3, "spot price in eu-central-1a now")
+    price = ec2_prices.of(session, "eu-central-1", "g5.xlarge", "eu-central-1a", spot=True)
+    assert price == ec2_prices.Price(0.3, "spot price in eu-central-1a now")
     ((region, operation, asked),) = session.asked
     assert (region, operation) == ("eu-central-1", "DescribeSpotPriceHistory")
     assert (asked["InstanceTypes"], asked["AvailabilityZone"]) == (["g5.xlarge"], "eu-central-1a")
@@ -77,13 +77,13 @@ def test_a_spot_price_is_the_newest_of_the_zone(session):
 
 def test_without_a_zone_the_dearest_one_counts(session):
     session.answers["ec2"] = history(("a", 5, "0.9"), ("a", 1, "0.3"), ("b", 0, "0.4"))
-    assert prices.of(session, "eu-central-1", "g5.xlarge", None, spot=True).dollars == 0.4
+    assert ec2_prices.of(session, "eu-central-1", "g5.xlarge", None, spot=True).dollars == 0.4
 
 
 def test_on_demand_is_what_the_price_list_says_for_the_region(session):
     session.answers["pricing"] = listed("1.258")
-    price = prices.of(session, "eu-central-1", "g5.xlarge", "eu-central-1a", spot=False)
-    assert price == prices.Price(1.258, "AWS's price list for eu-central-1")
+    price = ec2_prices.of(session, "eu-central-1", "g5.xlarge", "eu-central-1a", spot=False)
+    assert price == ec2_prices.Price(1.258, "AWS's price list for eu-central-1")
     ((region, _, asked),) = session.asked
     wanted = {entry["Field"]: entry["Value"] for entry in asked["Filters"]}
     assert region == "us-east-1", "the price list answers in few regions"
@@ -93,25 +93,26 @@ def test_on_demand_is_what_the_price_list_says_for_the_region(session):
 
 def test_without_a_spot_price_it_costs_at_most_what_it_costs_on_demand(session):
     session.answers |= {"ec2": history(), "pricing": listed("1.258")}
-    price = prices.of(session, "eu-central-1", "g5.xlarge", "eu-central-1a", spot=True)
-    assert price == prices.Price(1.258, "AWS's price list for eu-central-1, the most that spot costs")
+    price = ec2_prices.of(session, "eu-central-1", "g5.xlarge", "eu-central-1a", spot=True)
+    assert price == ec2_prices.Price(1.258, "AWS's price list for eu-central-1, the most that spot costs")
 
 
 @pytest.mark.parametrize("pricing", [None, "AccessDeniedException", {"PriceList": []}, {"PriceList": ["{"]}])
 def test_offline_or_denied_the_table_is_taken_and_says_how_old_it_is(session, pricing):
     session.answers |= {"pricing": pricing, "ec2": pricing if isinstance(pricing, str) else None}
     for spot in (False, True):
-        price = prices.of(session, "eu-central-1", "g4dn.xlarge", "eu-central-1a", spot)
+        price = ec2_prices.of(session, "eu-central-1", "g4dn.xlarge", "eu-central-1a", spot)
         assert price.dollars == 0.526
-        assert f"a table of {prices.TABLE_DATE} for us-east-1, as AWS did not say" in price.source
+        assert f"a table of {ec2_prices.TABLE_DATE} for us-east-1, as AWS did not say" in price.source
 
 
 def test_a_type_of_which_nobody_knows_the_price_is_refused_with_the_remedy(session):
     with pytest.raises(UserError, match=r"price of x9\.huge is not known.*pricing:GetProducts.*runner\.instance_types"):
-        prices.of(session, "eu-central-1", "x9.huge", None, spot=False)
+        ec2_prices.of(session, "eu-central-1", "x9.huge", None, spot=False)
 
 
 def test_the_table_has_the_types_that_the_params_name(root):
-    from plantdoc import params, runner_params
+    from plantdoc.core import params
+    from plantdoc.settings import runner_params
 
-    assert set(params.load(runner_params.Params, root / "params.yaml").runner.instance_types) <= set(prices.TABLE)
+    assert set(params.load(runner_params.Params, root / "params.yaml").runner.instance_types) <= set(ec2_prices.TABLE)

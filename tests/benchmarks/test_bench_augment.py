@@ -10,13 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import miniature
 import numpy as np
 import pytest
+import small_repo
 from PIL import Image
 
 import augment
-from plantdoc import augment_params, coco, example, params, sample, tfrecord
+from plantdoc.augment import augment_params
+from plantdoc.coco import dataset
+from plantdoc.core import params
+from plantdoc.fetch.sample import generator
+from plantdoc.records import tf_example, tfrecord
 
 SIZE, COUNT, SEED = 96, 5, 42
 
@@ -30,17 +34,17 @@ def there(root: Path, tmp_path_factory) -> Path:
     shutil.copy(root / "params.yaml", folder)
     if (root / ".venv-peers").exists():
         (folder / ".venv-peers").symlink_to(root / ".venv-peers")
-    sample.write(folder / "data/raw", 7, train=COUNT, test=1)
+    generator.write(folder / "data/raw", 7, train=COUNT, test=1)
     shutil.copytree(folder / "data/raw/test", folder / "data/raw/val")
-    miniature.set_params(
+    small_repo.set_params(
         folder, augment__size=SIZE, augment__copies=1, runner__augment_workers=1, train__batch_size=4, seed=SEED
     )
     return folder
 
 
 def told(folder: Path) -> Path:
-    """What benchmarks/ways.py tells the peers' scripts."""
-    split = coco.load(folder / "data/raw/train")
+    """What benchmarks/augment_methods.py tells the peers' scripts."""
+    split = dataset.load(folder / "data/raw/train")
     pictures = [
         {
             "id": picture.file_name,
@@ -58,11 +62,11 @@ def told(folder: Path) -> Path:
 
 @pytest.mark.full
 def test_augment_counts_pictures_and_bytes(there):
-    miniature.run(
-        there, sys.executable, "benchmarks/augment.py", "--pictures", str(COUNT), "--size", str(SIZE),
+    small_repo.run(
+        there, sys.executable, "benchmarks/augment_speed.py", "--pictures", str(COUNT), "--size", str(SIZE),
         "--rounds", "2", "--only", "kerascv", "floor", "whole",
     )  # fmt: skip
-    found = json.loads((there / "results/benchmarks/augment.json").read_text())
+    found = json.loads((there / "results/benchmarks/augment_speed.json").read_text())
     rows = {row["side"]: row for row in found["rows"]}
     mine = rows["ours"]
     config = params.load(augment_params.Params, there / "params.yaml").augment
@@ -85,7 +89,7 @@ def test_layers_of_kerascv_give_squares_with_boxes(there):
     done = subprocess.run(command, input="guide jpeg\n" * 2, capture_output=True, text=True, check=True)
     assert [json.loads(line)["pictures"] for line in done.stdout.splitlines()] == [COUNT, COUNT]
     out = there / "kerascv-guide-jpeg"
-    found = [example.parse(line) for line in tfrecord.read(out)]
+    found = [tf_example.parse(line) for line in tfrecord.read(out)]
     assert len(found) == COUNT  # the second pass took the place of the first
     for each in found:
         picture = Image.open(io.BytesIO(each["image/encoded"][0]))
@@ -108,7 +112,7 @@ def test_the_way_of_tfrecorder_stores_raw_pixels(there):
     (plain,) = there.glob("beam-plain*")
     (zipped,) = there.glob("beam-gzip*")
     assert zipped.stat().st_size < plain.stat().st_size
-    found = [example.parse(line) for line in tfrecord.read(plain)]
+    found = [tf_example.parse(line) for line in tfrecord.read(plain)]
     assert len(found) == COUNT
     for each in found:
         assert len(base64.b64decode(each["image"][0], altchars=b"-_")) == SIZE * SIZE * 3
@@ -118,7 +122,7 @@ def test_the_way_of_tfrecorder_stores_raw_pixels(there):
 def test_growth_is_told_per_stage(there):
     times = ["--times", "1", "2", "4"]
     command = ["benchmarks/growth.py", "--pictures", "8", "--rounds", "1", "--stages", "fetch", "augment"]
-    miniature.run(there, sys.executable, *command, *times)
+    small_repo.run(there, sys.executable, *command, *times)
     found = json.loads((there / "results/benchmarks/growth.json").read_text())
     assert [(row["stage"], row["pictures"]) for row in found["rows"]] == [
         (stage, count) for stage in ("fetch", "augment") for count in (8, 16, 32)
@@ -147,8 +151,8 @@ def test_growth_is_that_of_known_figures(bench):
 
 @pytest.mark.full
 def test_input_is_held_against_the_model(there):
-    miniature.run(there, sys.executable, "src/augment.py")
-    miniature.run(there, sys.executable, "benchmarks/input.py", "--rounds", "1", "--seconds", "0.1")
+    small_repo.run(there, sys.executable, "src/augment.py")
+    small_repo.run(there, sys.executable, "benchmarks/input.py", "--rounds", "1", "--seconds", "0.1")
     found = json.loads((there / "results/benchmarks/input.json").read_text())
     rows = {row["side"]: row for row in found["rows"]}
     assert list(rows) == ["input", "input, no mosaic", "model", "both"]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 
-import miniature
+import fake_repo
 import pytest
-import tiny
+import small_repo
 
 
 @pytest.mark.full
 def test_a_second_trial_uploads_what_changed_and_nothing_new_uploads_nothing(tmp_path):
-    repository = tiny.finished(tmp_path / "repository")
+    repository = fake_repo.finished(tmp_path / "repository")
     for script in repository.glob("scripts/*.py"):
         if script.name != "models.py":
             script.unlink()
-    miniature.run(repository, "python", "benchmarks/overheads.py", "--rounds", "1")
+    small_repo.run(repository, "python", "benchmarks/overheads.py", "--rounds", "1")
     found = json.loads((repository / "results/benchmarks/overheads.json").read_text())
     rows = {row["what"]: row for row in found["rows"]}
     assert set(rows) > {"dvc repro", "dvc status", "import tensorflow", "scripts/models.py --help"}
@@ -29,5 +29,5 @@ def test_a_second_trial_uploads_what_changed_and_nothing_new_uploads_nothing(tmp
 
     params = repository / "params.yaml"
     params.write_text(params.read_text().replace("seed: ", "seed: 1"))
-    refused = miniature.run(repository, "python", "benchmarks/overheads.py", "--rounds", "1", check=False)
+    refused = small_repo.run(repository, "python", "benchmarks/overheads.py", "--rounds", "1", check=False)
     assert refused.returncode == 1 and "not everything here is up to date" in refused.stdout

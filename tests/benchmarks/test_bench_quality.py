@@ -11,13 +11,14 @@ import sys
 import typing
 from pathlib import Path
 
-import benches
-import miniature
+import fake_repo
+import fake_ultralytics
 import pytest
-import tiny
+import small_repo
 from PIL import Image
 
-from plantdoc import coco, model_params, scores
+from plantdoc.coco import dataset, metrics
+from plantdoc.detector import model_params
 
 CLASSES = ("apple scab", "corn rust")
 # In the place of `yolo`: a results.csv of two epochs, and in val what the label files hold, as its JSON has it.
@@ -59,25 +60,25 @@ def raw(tmp_path) -> Path:
         pictures = []
         for number in range(6):
             Image.new("RGB", (64, 32), (40 * number, 90, 60)).save(folder / f"leaf {number}.JPG.jpg")
-            boxes = (coco.Box((4.0, 2.0, 20.0, 16.5), number % 2), coco.Box((30.0, 8.0, 30.0, 20.0), 1))
-            pictures.append(coco.Picture(number + 1, f"leaf {number}.JPG.jpg", 64, 32, boxes))
-        coco.save(coco.Split(CLASSES, tuple(pictures)), folder)
+            boxes = (dataset.Box((4.0, 2.0, 20.0, 16.5), number % 2), dataset.Box((30.0, 8.0, 30.0, 20.0), 1))
+            pictures.append(dataset.Picture(number + 1, f"leaf {number}.JPG.jpg", 64, 32, boxes))
+        dataset.save(dataset.Split(CLASSES, tuple(pictures)), folder)
     return tmp_path / "raw"
 
 
 @pytest.fixture
 def repository(tmp_path) -> Path:
     """A repository with stages that take no time, and a program in the place of Ultralytics'."""
-    folder = tiny.make(tmp_path / "repository")
+    folder = fake_repo.make(tmp_path / "repository")
     (folder / "benchmarks/detect.py").write_text(DETECT)
     (folder / "benchmarks/quality/1.yaml").write_text("lr: 0.2\n")
-    benches.put_yolo(folder, YOLO.format(python=sys.executable))
+    fake_ultralytics.put_yolo(folder, YOLO.format(python=sys.executable))
     return folder
 
 
 def quality(folder: Path, raw: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     command = ("python", "benchmarks/quality.py", "--source", str(raw), *arguments)
-    return miniature.run(folder, *command, check=check)
+    return small_repo.run(folder, *command, check=check)
 
 
 def written(folder: Path) -> dict:
@@ -85,7 +86,7 @@ def written(folder: Path) -> dict:
 
 
 def test_pictures_are_laid_out_as_ultralytics_reads_them(bench, raw, tmp_path):
-    data = bench("yolo").dataset(raw, tmp_path / "data", {"train": 4})
+    data = bench("yolo_cli").dataset(raw, tmp_path / "data", {"train": 4})
     about = json.loads(data.read_text())
     assert about["names"] == {"0": CLASSES[0], "1": CLASSES[1]}
     assert len(list((tmp_path / "data/images/val").iterdir())) == 6
@@ -99,7 +100,7 @@ def test_pictures_are_laid_out_as_ultralytics_reads_them(bench, raw, tmp_path):
 
 
 def test_what_ultralytics_says_is_read(bench):
-    yolo = bench("yolo")
+    yolo = bench("yolo_cli")
     assert yolo.gflops("YOLOv8n summary: 130 layers, 3,016,698 parameters, 3,016,682 gradients, 8.2 GFLOPs\n") == 8.2
     with pytest.raises(yolo.UserError, match="does not say how many FLOPs"):
         yolo.gflops("YOLOv8n summary: 130 layers\n")
@@ -107,15 +108,15 @@ def test_what_ultralytics_says_is_read(bench):
 
 @pytest.mark.parametrize("threads", [None, 2, 5])
 def test_ultralytics_is_told_how_many_threads_to_take(bench, monkeypatch, tmp_path, threads):
-    benches.put_yolo(tmp_path, f"#!{sys.executable}\nimport os\nprint(max(1, os.cpu_count() - 1))\n")
-    yolo = bench("yolo")
+    fake_ultralytics.put_yolo(tmp_path, f"#!{sys.executable}\nimport os\nprint(max(1, os.cpu_count() - 1))\n")
+    yolo = bench("yolo_cli")
     monkeypatch.setattr(yolo.measure, "PEERS", tmp_path / ".venv-peers")
     taken = threads or max(1, os.cpu_count() - 1)
     assert yolo.yolo(tmp_path, threads=threads).said == f"{taken}\n"
 
 
 def test_a_program_that_fails_tells_what_it_said(bench, tmp_path):
-    yolo = bench("yolo")
+    yolo = bench("yolo_cli")
     with pytest.raises(yolo.UserError, match=r"(?s)ended with 3.*no such model"):
         yolo.timed([sys.executable, "-c", "print('no such model'); exit(3)"], tmp_path, tmp_path / "log")
 
@@ -154,7 +155,7 @@ def test_a_table_names_what_each_run_was_made_with(bench):
 
 def test_what_params_offer_is_measured(bench, root):
     """A family that is added stands in the table of training steps without a word there."""
-    measured = runpy.run_path(str(root / "benchmarks/train.py"))["models"]()
+    measured = runpy.run_path(str(root / "benchmarks/train_speed.py"))["models"]()
     for family in typing.get_args(model_params.Model.model_fields["family"].annotation):
         assert any(each.startswith(f"{family}/") for each in measured), family
     assert "yolov8/mobilenet_v2/xs" in measured
@@ -170,13 +171,13 @@ def test_runs_are_made_once_and_compared(repository, raw):
     ours, theirs = runs["ours", 1], runs["ultralytics", 1]
     assert theirs["map50"] == pytest.approx(1.0), "its boxes and classes came back as they went in"
     assert (theirs["epochs"], theirs["best epoch"]) == (2, 1)
-    truth = coco.load(raw / "val")
+    truth = dataset.load(raw / "val")
     seen = [
         {"image_id": picture.id, "category_id": box.category, "bbox": list(box.xywh), "score": 0.5}
         for picture in truth.pictures[:-1]
         for box in picture.boxes
     ]
-    assert ours["map50"] == pytest.approx(scores.coco_map(truth, seen)["map50"], abs=1e-4)
+    assert ours["map50"] == pytest.approx(metrics.coco_map(truth, seen)["map50"], abs=1e-4)
     assert ours["map50"] < 1.0
     assert ours["params"] == {"lr": 0.2}
     assert 0 < ours["wall minutes"] < 1 and not ours["over"]
@@ -187,7 +188,7 @@ def test_runs_are_made_once_and_compared(repository, raw):
     assert found["targets"][0]["measured"] == pytest.approx(
         min(run["map50_low"] for run in found["runs"]) - 1.0, abs=1e-3
     ), "the lowest end of ours less the highest of theirs"
-    assert miniature.git(repository, "status", "--short", ".dvc") == ""
+    assert small_repo.git(repository, "status", "--short", ".dvc") == ""
 
     # Given again, nothing is to do, with or without the peer; with other params, that side's runs are made anew.
     shutil.rmtree(repository / ".venv-peers")
@@ -225,8 +226,8 @@ def test_a_mark_without_params_is_named_before_anything_runs(repository, raw):
 @pytest.mark.full
 def test_a_real_detector_is_trained_and_asked(tmp_path):
     """Our side with the real stages, on drawn pictures of 64 px."""
-    folder = miniature.make(tmp_path, fetch__limit=16, train__plain_epochs=0)
-    miniature.run(folder, "python", "src/fetch.py")
+    folder = small_repo.make(tmp_path, fetch__limit=16, train__plain_epochs=0)
+    small_repo.run(folder, "python", "src/fetch.py")
     (folder / "results/benchmarks/quality.json").unlink(missing_ok=True)  # the runs of this repository's own
     (folder / "benchmarks/quality/60.yaml").write_text("lr: 0.1\ntrain:\n  epochs: 1\n")
     quality(folder, folder / "data/raw", "--minutes", "60", "--seeds", "3", "--side", "ours")
@@ -241,7 +242,7 @@ def test_a_real_detector_is_trained_and_asked(tmp_path):
 def test_ultralytics_itself_trains_offline(bench, raw, tmp_path, root):
     if not (root / ".venv-peers/ultralytics/bin/yolo").exists():
         pytest.skip("Ultralytics is not in .venv-peers: `make bench-peers`")
-    yolo = bench("yolo")
+    yolo = bench("yolo_cli")
     data = yolo.dataset(raw, tmp_path / "data")
     ran, results = yolo.train(tmp_path, data, 64, 1, epochs=1, batch=4)
     (row,) = yolo.epochs(results)

@@ -1,4 +1,4 @@
-"""benchmarks/serve.py and load.py: each side is asked about the same pictures, and what it says is counted rightly."""
+"""benchmarks/serve_speed.py and load.py: each side is asked about the same pictures, and its answers are counted."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 
-import benches
-import bundles
+import fake_ultralytics
 import pytest
+import rectangle_bundles
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 # In the place of `yolo`: a line per picture, from the settings it was given, until it is ended.
 YOLO = """#!{python}
@@ -29,10 +29,11 @@ for number, name in enumerate(itertools.cycle(names), start=1):
 SUPPRESSED = """
 import sys
 sys.path[:0] = {paths!r}
-import rectangles, tensorflow as tf
-from plantdoc import bundle, serving
+import rectangle_detector, tensorflow as tf
+from plantdoc.deploy import bundle
+from plantdoc.serving import served_model
 
-class Suppressed(rectangles.RectangleDetector):
+class Suppressed(rectangle_detector.RectangleDetector):
     def detect(self, images):
         found = super().detect(images)
         scores = tf.one_hot(found["classes"], 3) * found["scores"][..., None]
@@ -41,7 +42,7 @@ class Suppressed(rectangles.RectangleDetector):
         classes = tf.where(used, tf.cast(kept.nmsed_classes, tf.int32), -1)
         return {{"boxes": kept.nmsed_boxes, "scores": kept.nmsed_scores, "classes": classes}}
 
-bundle.export(serving.Server(Suppressed()), sys.argv[1])
+bundle.export(served_model.Server(Suppressed()), sys.argv[1])
 """
 
 
@@ -52,7 +53,7 @@ def house(root, tmp_path):
     shutil.copytree(root / "benchmarks", folder / "benchmarks")
     for name in ("src", "scripts"):
         (folder / name).symlink_to(root / name)
-    benches.put_yolo(folder, YOLO.format(python=sys.executable))
+    fake_ultralytics.put_yolo(folder, YOLO.format(python=sys.executable))
     return folder
 
 
@@ -66,7 +67,7 @@ def photos(tmp_path):
 
 
 def test_batches_are_timed_from_end_to_end_within_the_time(bench):
-    spans = bench("predict").spans
+    spans = bench("yolo_predict").spans
     # Lines come a batch at a time; the third batch takes five seconds, the first and the last are not whole.
     lines = [1.0, 1.1, 3.0, 3.1, 8.0, 8.1, 9.0, 9.1]
     assert spans(lines, 2, begin=1.05, end=8.5) == pytest.approx([2.0, 5.0])
@@ -82,7 +83,7 @@ def test_percentiles_are_of_what_was_measured(bench):
 
 
 def test_pictures_are_linked_again_and_again(bench, photos, tmp_path):
-    folder = bench("predict").linked(photos, tmp_path / "links", 5)
+    folder = bench("yolo_predict").linked(photos, tmp_path / "links", 5)
     content = [path.read_text() for path in sorted(folder.iterdir())]
     assert content == ["a.png", "b.JPG", "a.png", "b.JPG", "a.png"]
     assert {path.suffix for path in folder.iterdir()} == {".png", ".jpg"}
@@ -92,23 +93,23 @@ def test_pictures_are_linked_again_and_again(bench, photos, tmp_path):
 
 def test_ultralytics_is_clocked_by_its_lines(bench, house, photos, monkeypatch):
     monkeypatch.setattr(bench("measure"), "PEERS", house / ".venv-peers")
-    found = bench("predict").rate(photos, 64, 0.2, 8, 2)
+    found = bench("yolo_predict").rate(photos, 64, 0.2, 8, 2)
     assert found["pictures/s"] > 0 and 0 < found["p50 ms"] <= found["p99 ms"]
     with pytest.raises(UserError, match="imgsz must be a multiple of 32"):
-        bench("predict").rate(photos, 13, 0.2, 8, 1)
+        bench("yolo_predict").rate(photos, 13, 0.2, 8, 1)
 
 
 @pytest.mark.full
 def test_all_sides_are_measured_and_a_request_is_taken_apart(root, house, tmp_path):
-    bundles.rectangles(tmp_path / "made")
+    rectangle_bundles.rectangles(tmp_path / "made")
     content = tmp_path / "made/content"
     shutil.rmtree(content / "1")
-    script = SUPPRESSED.format(paths=[str(root / "src"), str(root / "tests")])
+    script = SUPPRESSED.format(paths=[str(root / "src"), str(root / "tests/support")])
     subprocess.run([sys.executable, "-c", script, content / "1"], check=True, capture_output=True)
-    command = [sys.executable, house / "benchmarks/serve.py", content, "--source", content / "examples"]
+    command = [sys.executable, house / "benchmarks/serve_speed.py", content, "--source", content / "examples"]
     done = subprocess.run([*command, "--rounds", "1", "--seconds", "0.5"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((house / "results/benchmarks/serve.json").read_text())
+    found = json.loads((house / "results/benchmarks/serve_speed.json").read_text())
     rows = {row["side"]: row for row in found["rows"]}
     assert len(rows) == 7 and all(row["p50 ms"] <= row["p99 ms"] for row in rows.values())
     assert found["pictures"] == "2 of examples" and "128 px" in found["model"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [path for path in sorted(ROOT.glob("benchmarks/*.py")) if "\ndef parse()" in path.read_text()]
 
 

@@ -1,12 +1,12 @@
-"""plantdoc.scores against figures worked out by hand."""
+"""plantdoc.coco.metrics against figures worked out by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from plantdoc import scores
-from plantdoc.coco import Box, Picture, Split
-from plantdoc.errors import UserError
+from plantdoc.coco import metrics
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.core.errors import UserError
 
 
 def split(*pictures: list[tuple[tuple[float, float, float, float], int]], classes=("leaf", "spot")) -> Split:
@@ -27,7 +27,7 @@ def prediction(image_id: int, xywh: tuple[float, float, float, float], category:
 def test_perfect_predictions_score_one_and_absent_sizes_are_left_out():
     truth = split([((10, 10, 40, 40), 0), ((100, 100, 100, 100), 1)], [((0, 0, 50, 50), 1)])
     found = [prediction(p.id, box.xywh, box.category, 0.9) for p in truth.pictures for box in p.boxes]
-    result = scores.coco_map(truth, found)
+    result = metrics.coco_map(truth, found)
     assert result.pop("mar1") == 1.0
     assert "map_small" not in result and "mar_small" not in result
     assert set(result) == {
@@ -54,7 +54,7 @@ def test_average_precision_by_hand():
         prediction(1, (120, 120, 50, 50), 0, 0.8),
         prediction(2, (0, 0, 50, 50), 0, 0.7),
     ]
-    result = scores.coco_map(truth, found)
+    result = metrics.coco_map(truth, found)
     assert result["map50"] == pytest.approx((34 + 33 * 2 / 3) / 101, abs=1e-9)
     assert result["map"] == pytest.approx(result["map50"])
     assert result["mar100"] == pytest.approx(2 / 3)
@@ -62,18 +62,18 @@ def test_average_precision_by_hand():
 
 def test_map_averages_over_iou_thresholds():
     # 50 × 50 beside a 50 × 40 box inside it: IoU 0.8, so it counts at 0.50 … 0.80 (7 of 10 thresholds).
-    result = scores.coco_map(split([((0, 0, 50, 50), 0)]), [prediction(1, (0, 0, 50, 40.001), 0, 0.5)])
+    result = metrics.coco_map(split([((0, 0, 50, 50), 0)]), [prediction(1, (0, 0, 50, 40.001), 0, 0.5)])
     assert result["map50"] == result["map75"] == pytest.approx(1.0)
     assert result["map"] == pytest.approx(0.7)
 
 
 def test_a_right_place_with_a_wrong_class_scores_nothing():
-    result = scores.coco_map(split([((0, 0, 50, 50), 0)]), [prediction(1, (0, 0, 50, 50), 1, 0.9)])
+    result = metrics.coco_map(split([((0, 0, 50, 50), 0)]), [prediction(1, (0, 0, 50, 50), 1, 0.9)])
     assert result["map"] == 0.0
 
 
 def test_no_predictions_score_zero():
-    result = scores.coco_map(split([((0, 0, 50, 50), 0)]), [])
+    result = metrics.coco_map(split([((0, 0, 50, 50), 0)]), [])
     assert result["map"] == result["map50"] == result["mar100"] == 0.0
 
 
@@ -82,7 +82,7 @@ def test_per_class_counts_and_figures():
         [((0, 0, 50, 50), 0), ((100, 100, 50, 50), 0)], [((0, 0, 50, 50), 1)], classes=("leaf", "spot", "stem")
     )
     found = [prediction(1, (0, 0, 50, 50), 0, 0.9), prediction(2, (0, 0, 50, 40.001), 1, 0.9)]
-    rows = scores.per_class(truth, scores.evaluate(truth, found))
+    rows = metrics.per_class(truth, metrics.evaluate(truth, found))
     assert [(r["class"], r["pictures"], r["boxes"]) for r in rows] == [("leaf", 1, 2), ("spot", 1, 1), ("stem", 0, 0)]
     assert rows[0]["ap50"] == pytest.approx(51 / 101)  # half of the leaves: recall points 0..0.5
     assert (rows[1]["ap"], rows[1]["ap50"]) == (pytest.approx(0.7), pytest.approx(1.0))
@@ -91,11 +91,11 @@ def test_per_class_counts_and_figures():
 
 def test_quiet_and_leaves_its_arguments_alone(capsys):
     found = [prediction(1, (0, 0, 50, 50), 0, 0.9)]
-    scores.coco_map(split([((0, 0, 50, 50), 0)]), found)
+    metrics.coco_map(split([((0, 0, 50, 50), 0)]), found)
     assert found == [prediction(1, (0, 0, 50, 50), 0, 0.9)]
     assert capsys.readouterr().out == ""
 
 
 def test_a_split_without_boxes_is_a_clear_error():
     with pytest.raises(UserError, match="none of the 2 pictures"):
-        scores.coco_map(split([], []), [])
+        metrics.coco_map(split([], []), [])

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from plantdoc import environment
-from plantdoc.errors import UserError
-from plantdoc.machine.job import Job
+from plantdoc.core import environment
+from plantdoc.core.errors import UserError
+from plantdoc.worker.job import Job
 
 NAME = re.compile(r"PLANTDOC_[A-Z0-9_]+")
-ALONE = "infra/machine/objects.py"  # runs before plantdoc is there
+ALONE = "infra/worker/objects.py"  # runs before plantdoc is there
 
 
 def test_values_have_the_type_of_their_field(monkeypatch):

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
 import pytest
+from parallel_jobs import end_yourself, interrupts_are_held, square
 
-from plantdoc import parallel
-from plantdoc.errors import UserError
-
-
-def square(number: int) -> int:
-    if number == 13:
-        raise UserError("13 is unlucky")
-    return number * number
-
-
-def end_yourself(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def interrupts_are_held(_: int) -> bool:
-    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+from plantdoc.core import parallel
+from plantdoc.core.errors import UserError
 
 
 def test_results_come_in_order():

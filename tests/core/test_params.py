@@ -9,18 +9,15 @@ import sys
 
 import pytest
 
-from plantdoc import (
-    augment_params,
-    deploy_params,
-    evaluate_params,
-    fetch_params,
-    params,
-    runner_params,
-    serve_params,
-    train_params,
-)
-from plantdoc.all_params import Params
-from plantdoc.errors import UserError
+from plantdoc.augment import augment_params
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import deploy_params
+from plantdoc.evaluate import evaluate_params
+from plantdoc.fetch import fetch_params
+from plantdoc.settings import runner_params, serve_params
+from plantdoc.settings.all_params import Params
+from plantdoc.train import train_params
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from plantdoc import guard
-from plantdoc.errors import UserError
+from plantdoc.core import processes
+from plantdoc.core.errors import UserError
 
 CHILD = """
 import sys, threading
 sys.path.insert(0, {src!r})
-from plantdoc import guard
-guard.die_with_dvc(poll=0.05)
+from plantdoc.core import processes
+processes.die_with_dvc(poll=0.05)
 print("ready", flush=True)
 threading.Event().wait(60)
 """
@@ -88,16 +88,16 @@ def test_ends_when_its_dvc_was_killed_before_it_could_watch(tmp_path, root, thro
 
 def test_only_one_names_the_holder(tmp_path):
     refused = pytest.raises(UserError, match=rf"^it is already under way in process {os.getpid()}\b")
-    with guard.only_one(tmp_path / "lock", "it"), refused, guard.only_one(tmp_path / "lock", "it", patience=0):
+    with processes.only_one(tmp_path / "lock", "it"), refused, processes.only_one(tmp_path / "lock", "it", patience=0):
         pass
-    with guard.only_one(tmp_path / "lock", "it", patience=0):
+    with processes.only_one(tmp_path / "lock", "it", patience=0):
         pass
 
 
 def test_terminate_becomes_a_keyboard_interrupt():
     before = signal.getsignal(signal.SIGTERM)
     try:
-        guard.end_on_terminate()
+        processes.end_on_terminate()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     finally:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import fake_s3
 import pytest
-import s3_server
 
-from plantdoc import s3
-from plantdoc.errors import UserError
+from plantdoc.core import s3_download
+from plantdoc.core.errors import UserError
 
 
 @pytest.fixture
 def bucket(monkeypatch):
     """A client of a server with a bucket named "leaves"."""
-    with s3_server.running(monkeypatch) as client:
+    with fake_s3.running(monkeypatch) as client:
         client.create_bucket(Bucket="leaves")
         yield client
 
@@ -26,7 +26,7 @@ def test_a_prefix_becomes_a_folder(bucket, tmp_path):
     keys = [f"data/v1/TRAIN/p {i}%20&+.jpg" for i in range(20)]
     put(bucket, *keys, "data/v1/", "data/v10/other.jpg", "data/v1.txt")
     for url in ("s3://leaves/data/v1", "s3://leaves/data/v1/"):
-        to = s3.download(url, tmp_path / str(len(url)))
+        to = s3_download.download(url, tmp_path / str(len(url)))
         assert {p.relative_to(to).as_posix(): p.read_text() for p in to.rglob("*") if p.is_file()} == {
             key.removeprefix("data/v1/"): key for key in keys
         }
@@ -34,19 +34,19 @@ def test_a_prefix_becomes_a_folder(bucket, tmp_path):
 
 def test_one_object_becomes_a_file(bucket, tmp_path):
     put(bucket, "data/leaves.zip", "data/leaves.zip.md5")
-    assert s3.download("s3://leaves/data/leaves.zip", tmp_path / "x").read_text() == "data/leaves.zip"
+    assert s3_download.download("s3://leaves/data/leaves.zip", tmp_path / "x").read_text() == "data/leaves.zip"
 
 
 @pytest.mark.parametrize("url", ["s3://leaves/nothing/here", "s3://elsewhere/x", "s3:///x"])
 def test_what_is_not_there_is_named(url, bucket, tmp_path):
     with pytest.raises(UserError, match=url):
-        s3.download(url, tmp_path / "x")
+        s3_download.download(url, tmp_path / "x")
 
 
 def test_keys_that_lead_out_are_refused(bucket, tmp_path):
     put(bucket, "data/../../out.txt")
     with pytest.raises(UserError, match="leads out"):
-        s3.download("s3://leaves/data", tmp_path / "x")
+        s3_download.download("s3://leaves/data", tmp_path / "x")
 
 
 def test_without_a_network(tmp_path, monkeypatch):
@@ -55,7 +55,7 @@ def test_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with pytest.raises(UserError, match=r"s3://leaves/data cannot be read: .*127\.0\.0\.1.*the network"):
-        s3.download("s3://leaves/data", tmp_path / "x")
+        s3_download.download("s3://leaves/data", tmp_path / "x")
 
 
 def test_without_credentials(tmp_path, monkeypatch):
@@ -65,4 +65,4 @@ def test_without_credentials(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(UserError, match="credentials"):
-        s3.download("s3://leaves/data", tmp_path / "x")
+        s3_download.download("s3://leaves/data", tmp_path / "x")

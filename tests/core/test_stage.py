@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from plantdoc import stage
+from plantdoc.core import stage
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def run_stage(root, tmp_path):
 
     def run(body: str) -> subprocess.CompletedProcess:
         script = tmp_path / "paint.py"
-        text = "import os, signal\nfrom plantdoc import stage\nfrom plantdoc.errors import UserError\ndef main():\n"
+        text = "import os, signal\nfrom plantdoc.core import stage\n"
+        text += "from plantdoc.core.errors import UserError\ndef main():\n"
         script.write_text(text + textwrap.indent(textwrap.dedent(body), "    ") + "\nstage.run(main)\n")
         environment = os.environ | {"PYTHONPATH": str(root / "src")}
         command = [sys.executable, str(script)]
@@ -144,4 +145,4 @@ def test_an_interrupted_stage_says_so_and_ends_with_130(run_stage):
     restored = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     done = run_stage(f"{restored}\nos.kill(os.getpid(), signal.SIGINT)\nsignal.pause()")
     assert done.returncode == 128 + signal.SIGINT
-    assert done.stderr == "paint: interrupted\n"  # what DVC does to outputs: tests/test_setups.py
+    assert done.stderr == "paint: interrupted\n"  # what DVC does to outputs: tests/core/test_user_environments.py

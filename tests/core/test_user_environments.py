@@ -1,6 +1,6 @@
 """Other people's set-ups: what a git hook, another user's checkout, a full disk or a pipe brings along.
 
-M1, M5 (make), M14 and M18 are in tests/test_makefile.py, M4 and M8 in tests/test_tf_environment.py.
+M1, M5 (make), M14 and M18 are in tests/repository/test_makefile.py, M4 and M8 in tests/detector/test_tf_environment.py.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import textwrap
 import time
 from pathlib import Path
 
-import miniature
+import fake_repo
 import pytest
-import tiny
-from reachable import ROOT
+import small_repo
+from import_graph import ROOT
 
-from plantdoc import commands, entry, imports, stage, train_checks
+from plantdoc.core import entry, foreign_packages, stage
+from plantdoc.core.errors import UserError
 from plantdoc.doctor import checks, checks_shell
-from plantdoc.errors import UserError
+from plantdoc.registry import provenance
+from plantdoc.repo import commands
+from plantdoc.repo.revisions import find
 from plantdoc.report import dvc_files
-from plantdoc.revisions import find
 from plantdoc.sweep import snapshot, trial
-from plantdoc.versions import origin
+from plantdoc.train import train_checks
 
 
 @pytest.fixture
@@ -37,9 +39,9 @@ def here(tmp_path, monkeypatch) -> Path:
     (folder / ".dvc/tmp").mkdir(parents=True)
     for name, text in {".dvc/config": "", ".dvc/.gitignore": "/tmp\n/config.local\n", "note.txt": "one\n"}.items():
         (folder / name).write_text(text)
-    miniature.git(folder, "init", "-q", "-b", "main")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "one")
+    small_repo.git(folder, "init", "-q", "-b", "main")
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "-m", "one")
     (folder / "note.txt").write_text("two\n")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -64,13 +66,13 @@ def script(name: str):
 
 
 def state(folder: Path) -> str:
-    return miniature.git(folder, "status", "--porcelain", "--branch") + miniature.git(folder, "rev-parse", "HEAD")
+    return small_repo.git(folder, "status", "--porcelain", "--branch") + small_repo.git(folder, "rev-parse", "HEAD")
 
 
 def test_the_repository_of_a_git_hook_is_left_alone(here, tmp_path, monkeypatch, dropped):
     """M2: GIT_DIR and its like, which git sets for hooks, reach no git command of ours."""
     hooked = tmp_path / "hooked"
-    miniature.git(tmp_path, "clone", "-q", str(here), str(hooked))
+    small_repo.git(tmp_path, "clone", "-q", str(here), str(hooked))
     (hooked / "note.txt").write_text("mine\n")
     before = state(hooked)
     monkeypatch.setenv("GIT_DIR", str(hooked / ".git"))
@@ -85,7 +87,7 @@ def test_the_repository_of_a_git_hook_is_left_alone(here, tmp_path, monkeypatch,
 
 
 def test_all_that_git_calls_its_own_is_dropped():
-    named = set(miniature.git(ROOT, "rev-parse", "--local-env-vars").split())
+    named = set(small_repo.git(ROOT, "rev-parse", "--local-env-vars").split())
     assert named - set(entry.GIT_LOCAL) == {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"}
     makefile = (ROOT / "Makefile").read_text()
     listed = re.search(r"addprefix GIT_,(.*?)\)", makefile.replace("\\\n\t", ""))[1].split()
@@ -95,22 +97,22 @@ def test_all_that_git_calls_its_own_is_dropped():
 @pytest.mark.full
 def test_a_sweep_in_a_hook_of_a_linked_worktree_leaves_the_persons_repository_as_it_is(tmp_path):
     """M2: as tried, with everything that git sets for a post-commit hook."""
-    repository, tree = tiny.finished(tmp_path / "repository"), tmp_path / "tree"
-    miniature.git(repository, "worktree", "add", "-q", "-b", "other", str(tree))
+    repository, tree = fake_repo.finished(tmp_path / "repository"), tmp_path / "tree"
+    small_repo.git(repository, "worktree", "add", "-q", "-b", "other", str(tree))
     shutil.copytree(repository / ".dvc/cache", tree / ".dvc/cache")
     hook = repository / ".git/hooks/post-commit"
     command = f"{sys.executable} scripts/sweep.py lr=0.3"
     hook.write_text(f"#!/bin/sh\nenv | grep ^GIT_ > {tmp_path}/seen\n{command} > {tmp_path}/sweep.log 2>&1\n")
     hook.chmod(0o755)
     (tree / "README.md").write_text("mine, not committed\n")
-    head = miniature.git(repository, "rev-parse", "HEAD")
-    miniature.run(tree, "git", "commit", "-q", "--allow-empty", "-m", "hooked")
+    head = small_repo.git(repository, "rev-parse", "HEAD")
+    small_repo.run(tree, "git", "commit", "-q", "--allow-empty", "-m", "hooked")
     assert "GIT_DIR=" in (tmp_path / "seen").read_text()
     assert "1 trial" in (log := (tmp_path / "sweep.log").read_text()) or "| done " in log, log
-    assert miniature.git(tree, "branch", "--show-current") == "other\n"
-    assert miniature.git(repository, "branch", "--show-current") == "main\n"
-    assert miniature.git(repository, "rev-parse", "HEAD") == head
-    assert miniature.git(tree, "status", "--porcelain", "README.md") == " M README.md\n"  # not staged
+    assert small_repo.git(tree, "branch", "--show-current") == "other\n"
+    assert small_repo.git(repository, "branch", "--show-current") == "main\n"
+    assert small_repo.git(repository, "rev-parse", "HEAD") == head
+    assert small_repo.git(tree, "status", "--porcelain", "README.md") == " M README.md\n"  # not staged
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def run_stage(tmp_path):
     shutil.copytree(ROOT / "src/plantdoc", tree / "src/plantdoc", ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(body: str, *before: str, pass_fds=(), **environment: str) -> subprocess.CompletedProcess:
-        text = "import os, signal, sys\nfrom pathlib import Path\nfrom plantdoc import entry, stage\ndef main():\n"
+        text = "import os, signal, sys\nfrom pathlib import Path\nfrom plantdoc.core import entry, stage\ndef main():\n"
         text += textwrap.indent(textwrap.dedent(body), "    ")
         (tree / "src/paint.py").write_text(f"{text}\nstage.run(main)\n")
         return subprocess.run(
@@ -150,7 +152,7 @@ def test_an_interrupted_stage_promises_nothing_that_dvc_does_not_keep(run_stage)
 
 
 HELD = """
-from plantdoc import stage
+from plantdoc.core import stage
 def main():
     import os, time
     while os.path.exists({hold!r}):
@@ -165,24 +167,24 @@ stage.run(main)
 def test_what_the_message_of_an_interrupted_stage_names_brings_all_outputs_back(tmp_path):
     """M3: those of the last commit, and a report of one's own that no commit has."""
     hold = tmp_path / "hold"
-    folder = tiny.make(tmp_path / "repository")
-    body = textwrap.indent(tiny.COMMON + tiny.STAGES["fetch"], "    ")
+    folder = fake_repo.make(tmp_path / "repository")
+    body = textwrap.indent(fake_repo.COMMON + fake_repo.STAGES["fetch"], "    ")
     (folder / "src/fetch.py").write_text(HELD.format(hold=str(hold), body=body))
-    miniature.run(folder, "dvc", "repro")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "results")
+    small_repo.run(folder, "dvc", "repro")
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "-m", "results")
 
     def files() -> dict[str, bytes]:
         found = [path for top in ("data/raw", "results/fetch") for path in (folder / top).rglob("*") if path.is_file()]
         return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
     def interrupted(limit: int) -> str:
-        miniature.set_params(folder, fetch__limit=limit)
+        small_repo.set_params(folder, fetch__limit=limit)
         hold.touch()
         process = subprocess.Popen(
             ["dvc", "repro", "fetch"],
             cwd=folder,
-            env=miniature.environment(),
+            env=small_repo.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -206,15 +208,15 @@ def test_what_the_message_of_an_interrupted_stage_names_brings_all_outputs_back(
     committed = files()
     said = interrupted(7)
     assert stage.RESTORE in said and "was lost" not in said
-    miniature.run(folder, "sh", "-c", stage.RESTORE.strip("`"))
+    small_repo.run(folder, "sh", "-c", stage.RESTORE.strip("`"))
     assert files() == committed
-    miniature.set_params(folder, fetch__limit=8)
-    miniature.run(folder, "dvc", "repro", "fetch")
+    small_repo.set_params(folder, fetch__limit=8)
+    small_repo.run(folder, "dvc", "repro", "fetch")
     own = files()
     assert own != committed
     interrupted(9)
-    miniature.set_params(folder, fetch__limit=8)
-    assert "is cached - skipping run" in miniature.run(folder, "dvc", "repro", "fetch").stdout
+    small_repo.set_params(folder, fetch__limit=8)
+    assert "is cached - skipping run" in small_repo.run(folder, "dvc", "repro", "fetch").stdout
     assert files() == own
 
 
@@ -245,25 +247,25 @@ def test_doctor_compares_what_is_imported(foreign, monkeypatch):
     monkeypatch.syspath_prepend(str(foreign))
     with pytest.raises(UserError, match=rf"numpy would be imported from {foreign}"):
         checks_shell.imports("repro")
-    assert imports.foreign() == {"numpy": str(foreign)}
+    assert foreign_packages.foreign() == {"numpy": str(foreign)}
 
 
 def test_text_lies_on_every_disk_with_lf_and_pictures_stay_as_they_are(tmp_path):
     """M6: core.autocrlf=true, and doctor names a clone from before .gitattributes."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    names = [".gitattributes", "Makefile", "infra/machine/bootstrap.sh", "docs/page.png", "dvc.yaml"]
+    names = [".gitattributes", "Makefile", "infra/worker/bootstrap.sh", "docs/page.png", "dvc.yaml"]
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "tiny.jpg").write_bytes(b"\xff\xd8 no zero byte\r\n, and both\n kinds of ends")
-    miniature.git(folder, "init", "-q")
-    miniature.git(folder, "-c", "core.autocrlf=true", "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "all")
-    miniature.git(tmp_path, "-c", "core.autocrlf=true", "clone", "-q", "folder", "clone")
+    small_repo.git(folder, "init", "-q")
+    small_repo.git(folder, "-c", "core.autocrlf=true", "add", "-A")
+    small_repo.git(folder, "commit", "-q", "-m", "all")
+    small_repo.git(tmp_path, "-c", "core.autocrlf=true", "clone", "-q", "folder", "clone")
     for name in (*names, "tiny.jpg"):
         assert (tmp_path / "clone" / name).read_bytes() == (folder / name).read_bytes()
-    listed = miniature.git(ROOT, "ls-files", "--eol").splitlines()
+    listed = small_repo.git(ROOT, "ls-files", "--eol").splitlines()
     assert not [line for line in listed if not re.match(r"i/(lf|-text|none) +w/(lf|-text|none) ", line)]
 
 
@@ -315,31 +317,31 @@ def test_every_program_starts_by_going_to_its_root():
 @pytest.mark.full
 def test_a_report_from_a_sub_folder_is_the_report_of_the_root(tmp_path):
     """M7: as tried; it left src/.dvc and src/results behind, and was wrong."""
-    folder = tiny.finished(tmp_path / "repository")
-    miniature.run(folder, "python", "scripts/report.py", "HEAD", "workspace")
+    folder = fake_repo.finished(tmp_path / "repository")
+    small_repo.run(folder, "python", "scripts/report.py", "HEAD", "workspace")
     right = (folder / "results/report.md").read_text()
     shutil.rmtree(folder / "results/report")
     (folder / "results/report.md").unlink()
     before = sorted((folder / "src").rglob("*"))
-    miniature.run(folder / "src", "python", "../scripts/report.py", "HEAD", "workspace", PYTHONDONTWRITEBYTECODE="1")
+    small_repo.run(folder / "src", "python", "../scripts/report.py", "HEAD", "workspace", PYTHONDONTWRITEBYTECODE="1")
     assert (folder / "results/report.md").read_text() == right
     assert sorted((folder / "src").rglob("*")) == before
 
 
 def test_a_shallow_clone_with_changes_can_be_copied(here, tmp_path, monkeypatch):
     """M9: its objects are shared, though git makes no shared clone of it."""
-    miniature.git(here, "commit", "-q", "--allow-empty", "-m", "newer")
+    small_repo.git(here, "commit", "-q", "--allow-empty", "-m", "newer")
     shallow = tmp_path / "shallow"
-    miniature.git(tmp_path, "clone", "-q", "--depth=1", f"file://{here}", str(shallow))
+    small_repo.git(tmp_path, "clone", "-q", "--depth=1", f"file://{here}", str(shallow))
     (shallow / ".dvc/tmp").mkdir()
     (shallow / "note.txt").write_text("three\n")
     with snapshot.take(shallow).copy(tmp_path / "copy") as copy:
         assert (copy / "note.txt").read_text() == "three\n"
-        assert miniature.git(copy, "rev-parse", "HEAD") == miniature.git(shallow, "rev-parse", "HEAD")
-        miniature.git(copy, "commit", "-q", "--allow-empty", "-m", "trial")
-        miniature.git(copy, "update-ref", "refs/exps/ab/cd/trial", "HEAD")
-        miniature.git(shallow, "fetch", "-q", str(copy), "refs/exps/ab/cd/trial:refs/exps/ab/cd/trial")
-    assert miniature.git(shallow, "log", "--format=%s", "refs/exps/ab/cd/trial") == "trial\nnewer\n"
+        assert small_repo.git(copy, "rev-parse", "HEAD") == small_repo.git(shallow, "rev-parse", "HEAD")
+        small_repo.git(copy, "commit", "-q", "--allow-empty", "-m", "trial")
+        small_repo.git(copy, "update-ref", "refs/exps/ab/cd/trial", "HEAD")
+        small_repo.git(shallow, "fetch", "-q", str(copy), "refs/exps/ab/cd/trial:refs/exps/ab/cd/trial")
+    assert small_repo.git(shallow, "log", "--format=%s", "refs/exps/ab/cd/trial") == "trial\nnewer\n"
     monkeypatch.chdir(shallow)
     assert "git fetch --unshallow" in checks.git("repro")
 
@@ -347,19 +349,19 @@ def test_a_shallow_clone_with_changes_can_be_copied(here, tmp_path, monkeypatch)
 @pytest.mark.full
 def test_a_sweep_in_a_shallow_clone_with_changes_works(tmp_path):
     """M9: as tried; every trial failed."""
-    repository, shallow = tiny.finished(tmp_path / "repository"), tmp_path / "shallow"
-    miniature.git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", str(shallow))
+    repository, shallow = fake_repo.finished(tmp_path / "repository"), tmp_path / "shallow"
+    small_repo.git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", str(shallow))
     shutil.copytree(repository / ".dvc/cache", shallow / ".dvc/cache")
     (shallow / "README.md").write_text("changed\n")
-    done = miniature.run(shallow, "python", "scripts/sweep.py", "lr=0.3")
+    done = small_repo.run(shallow, "python", "scripts/sweep.py", "lr=0.3")
     assert "| done " in done.stdout
-    assert miniature.git(shallow, "for-each-ref", "refs/exps").count("lr-0.3") == 1
+    assert small_repo.git(shallow, "for-each-ref", "refs/exps").count("lr-0.3") == 1
 
 
 def test_what_git_says_of_another_users_repository_is_passed_on(here, monkeypatch):
     """M10: the remedy is safe.directory, and not a first commit."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    refusing = (lambda: script("sweep").refuse_unready(here), train_checks.refuse_without_commit, origin.root)
+    refusing = (lambda: script("sweep").refuse_unready(here), train_checks.refuse_without_commit, provenance.root)
     for ask in (*refusing, lambda: checks.git("repro"), lambda: find("main"), commands.repository):
         with pytest.raises(UserError, match=r"dubious ownership(.|\n)*git config --global --add safe\.directory"):
             ask()
@@ -431,8 +433,8 @@ def test_a_remote_that_could_not_be_asked_is_not_said_to_lack_the_data(here, mon
     (here / "dvc.yaml").write_text("stages: {fetch: {cmd: fetch, outs: [data/raw]}}\n")
     (here / "dvc.lock").write_text(f"schema: '2.0'\nstages: {{fetch: {{cmd: fetch, outs: [{out}]}}}}\n")
     (here / ".dvc/config").write_text("[core]\n    remote = s\n['remote \"s\"']\n    url = s3://plants/dvc\n")
-    miniature.git(here, "add", "-A")
-    miniature.git(here, "commit", "-q", "-m", "pipeline")
+    small_repo.git(here, "add", "-A")
+    small_repo.git(here, "commit", "-q", "-m", "pipeline")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(here / "note.txt"))
     (here / "note.txt").write_text("")
@@ -444,7 +446,7 @@ def test_a_remote_that_could_not_be_asked_is_not_said_to_lack_the_data(here, mon
 def test_too_little_memory_is_a_reason(run_stage):
     """M15: the limit is looked at before TensorFlow starts, which ends the process without a word."""
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1_200_000_000,) * 2)\n"
-    done = run_stage(f"{limit}from plantdoc import runtime\nwith runtime.starting(): print('started')")
+    done = run_stage(f"{limit}from plantdoc.detector import tf_setup\nwith tf_setup.starting(): print('started')")
     assert done.returncode == 1 and "started" not in done.stdout
     assert "a process have 1.2 GB of memory" in done.stderr and "`ulimit -v unlimited`" in done.stderr
     done = run_stage("bytearray(1 << 60)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plantdoc.workspace import main_root, scratch
+from plantdoc.core.workspace import main_root, scratch
 
 
 def test_the_main_root():

@@ -1,14 +1,14 @@
-"""plantdoc.behaviour: a detector that keeps its head passes, one that loses it in a known way does not."""
+"""plantdoc.deploy.behaviour: a detector that keeps its head passes, one that loses it in a known way does not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from PIL import Image
-from rectangles import COLOURS, RectangleDetector, picture
+from rectangle_detector import COLOURS, RectangleDetector, picture
 
-from plantdoc import behaviour, probes
-from plantdoc.coco import Box, Picture, Split
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.deploy import behaviour, perturbations
 
 LEAST = dict.fromkeys(("mirrored", "light", "shifted", "compressed", "halved", "no_leaf", "two_leaves"), 0.8)
 PLACES = [(20, 12, 60, 40), (90, 40, 50, 60), (8, 70, 70, 40), (60, 20, 64, 48)]
@@ -26,10 +26,10 @@ def leaves(tf, tmp_path_factory) -> tuple:
 
 
 def examined(leaves, detector=None, seed: int = 1, threshold: float = 0.5, **least: float) -> dict:
-    from plantdoc import serving
+    from plantdoc.serving import served_model
 
     folder, split = leaves
-    server = serving.Server(detector or RectangleDetector())
+    server = served_model.Server(detector or RectangleDetector())
     return behaviour.examine(server.serve, folder, split, threshold, LEAST | least, seed)
 
 
@@ -114,12 +114,12 @@ def test_what_was_not_found_to_begin_with_is_not_measured(leaves, tf):
 
 def test_the_result_follows_from_the_seed(leaves):
     assert examined(leaves, seed=1) == examined(leaves, seed=1)
-    one, other = (list(probes.without_leaf(seed)) for seed in (1, 2))
+    one, other = (list(perturbations.without_leaf(seed)) for seed in (1, 2))
     assert any(np.asarray(a).tobytes() != np.asarray(b).tobytes() for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("size", [(160, 128), (161, 127), (33, 500)])
-@pytest.mark.parametrize("change", probes.CHANGES, ids=lambda change: change.name)
+@pytest.mark.parametrize("change", perturbations.CHANGES, ids=lambda change: change.name)
 def test_a_box_finds_its_way_back(change, size):
     width, height = size
     box = (width // 4, height // 3, width // 3, height // 4)
@@ -131,6 +131,6 @@ def test_a_box_finds_its_way_back(change, size):
 
 
 def test_the_pictures_without_a_leaf_are_of_five_kinds():
-    pictures = list(probes.without_leaf(7))
+    pictures = list(perturbations.without_leaf(7))
     assert len(pictures) == 20 and {each.size for each in pictures} == {(256, 256)}
     assert all(isinstance(each, Image.Image) and each.mode == "RGB" for each in pictures)

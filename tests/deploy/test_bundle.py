@@ -1,4 +1,4 @@
-"""plantdoc.bundle, parity and predictions: what is shipped is whole, reproducible, and answers as evaluated."""
+"""plantdoc.deploy.bundle, parity and predictions: what is shipped is whole, reproducible, and answers as evaluated."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import judged
+import evaluated_repo
 import pytest
 from PIL import Image
 
-from plantdoc import bundle, coco, parity, predictions
-from plantdoc.coco import Box, Picture, Split
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import bundle, parity
+from plantdoc.serving import predictions
 
 EXPORT = """
 import sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
-import rectangles
-from plantdoc import bundle, serving
+import rectangle_detector
+from plantdoc.deploy import bundle
+from plantdoc.serving import served_model
 out = Path(sys.argv[1])
-bundle.export(serving.Server(rectangles.RectangleDetector()), out / "content/1")
+bundle.export(served_model.Server(rectangle_detector.RectangleDetector()), out / "content/1")
 (out / "content/labels.json").write_text("[]")
 bundle.pack(out / "content", out / "model.tar.gz")
 """
@@ -35,7 +38,7 @@ bundle.pack(out / "content", out / "model.tar.gz")
 def archive(root: Path, tmp_path_factory) -> Path:
     """A bundle of the detector of rectangles, made in a process of its own."""
     folder = tmp_path_factory.mktemp("bundle")
-    script = EXPORT.format(paths=[str(root / "src"), str(root / "tests")])
+    script = EXPORT.format(paths=[str(root / "src"), str(root / "tests/support")])
     subprocess.run([sys.executable, "-c", script, folder], check=True, capture_output=True)
     return folder / "model.tar.gz"
 
@@ -43,12 +46,12 @@ def archive(root: Path, tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_fresh_process_finds_the_rectangles(archive, tmp_path):
     bundle.unpack(archive, tmp_path / "unpacked")
-    split = judged.write_split(tmp_path / "test", 5, seed=3)
+    split = evaluated_repo.write_split(tmp_path / "test", 5, seed=3)
     # The detector of rectangles names red 0, green 1, blue 2; the truth must agree.
     order = ("red", "green", "blue")
     boxes = [tuple(Box(b.xywh, order.index(split.classes[b.category])) for b in p.boxes) for p in split.pictures]
     pictures = [Picture(p.id, p.file_name, p.width, p.height, b) for p, b in zip(split.pictures, boxes, strict=True)]
-    coco.save(Split(order, tuple(pictures)), tmp_path / "test")
+    dataset.save(Split(order, tuple(pictures)), tmp_path / "test")
     rows = bundle.ask(tmp_path / "unpacked/1", tmp_path / "test", [1, 2, 5], threads=1)
     assert {row["image_id"] for row in rows} == {1, 2, 5}
     for picture in pictures:
@@ -65,14 +68,14 @@ def test_a_fresh_process_finds_the_rectangles(archive, tmp_path):
 @pytest.mark.slow
 def test_a_model_of_other_classes_is_a_clear_error(archive, tmp_path):
     bundle.unpack(archive, tmp_path / "unpacked")
-    judged.write_split(tmp_path / "test", 2, seed=3)  # blue, green, red instead of red, green, blue
+    evaluated_repo.write_split(tmp_path / "test", 2, seed=3)  # blue, green, red instead of red, green, blue
     with pytest.raises(UserError, match="knows other classes"):
         bundle.ask(tmp_path / "unpacked/1", tmp_path / "test", [1, 2], threads=1)
 
 
 @pytest.mark.slow
 def test_a_model_that_does_not_load_is_a_clear_error(tmp_path):
-    judged.write_split(tmp_path / "test", 1, seed=3)
+    evaluated_repo.write_split(tmp_path / "test", 1, seed=3)
     with pytest.raises(UserError, match="does not load or answer"):
         bundle.ask(tmp_path, tmp_path / "test", [1], threads=1)
 
@@ -84,14 +87,14 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
 
 
 def test_a_picture_cut_short_is_named(tmp_path):
-    import rectangles
+    import rectangle_detector
 
-    from plantdoc import serving
+    from plantdoc.serving import served_model
 
     file = io.BytesIO()
     Image.effect_noise((90, 90), 80).convert("RGB").save(file, "JPEG")
     (tmp_path / "short.jpg").write_bytes(file.getvalue()[:700])
-    server = serving.Server(rectangles.RectangleDetector())
+    server = served_model.Server(rectangle_detector.RectangleDetector())
     with pytest.raises(UserError, match=r"short\.jpg cannot be decoded"):
         predictions.predict(server.serve, tmp_path, [Picture(1, "short.jpg", 90, 90)], ("red", "green", "blue"))
 

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import evaluated_repo
 import h5py
-import judged
-import miniature
 import pytest
+import small_repo
 
 import deploy
-from plantdoc import bundle, card, coco, deploy_params, params
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import bundle, deploy_params, model_card
 
 pytestmark = pytest.mark.slow
 CONFIG = "models/detector/config.json"
@@ -25,7 +27,7 @@ CONFIG = "models/detector/config.json"
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory) -> Path:
     """A miniature after the whole pipeline."""
-    return miniature.finished(tmp_path_factory.mktemp("deployed") / "repository")
+    return small_repo.finished(tmp_path_factory.mktemp("deployed") / "repository")
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def copy(deployed, tmp_path) -> Path:
 
 
 def test_the_bundle_has_the_containers_layout(deployed):
-    classes = coco.load(deployed / "data/raw/test").classes
+    classes = dataset.load(deployed / "data/raw/test").classes
     with tarfile.open(deployed / "models/bundle/model.tar.gz") as tar:
         assert tar.getnames() == [
             "1/saved_model.pb",
@@ -45,7 +47,12 @@ def test_the_bundle_has_the_containers_layout(deployed):
             "README.md",
             "code/inference.py",
             "code/plantdoc/__init__.py",
-            *(f"code/plantdoc/{name}.py" for name in ("answer", "errors", "exif", "photo", "request")),
+            "code/plantdoc/serving/__init__.py",
+            "code/plantdoc/serving/handler/__init__.py",
+            *(
+                f"code/plantdoc/serving/handler/{name}.py"
+                for name in ("exif", "refusal", "request", "response", "uploaded_image")
+            ),
             "code/requirements.txt",
             "config.json",
             "examples/1.jpg",
@@ -79,7 +86,7 @@ def test_the_bundle_has_the_containers_layout(deployed):
 
 @pytest.mark.full
 def test_another_process_makes_the_same_bytes(copy, deployed):
-    judged.run(copy, "deploy", PYTHONHASHSEED="2")
+    evaluated_repo.run(copy, "deploy", PYTHONHASHSEED="2")
     for name in ("models/bundle/model.tar.gz", "results/deploy/check.json"):
         assert (copy / name).read_bytes() == (deployed / name).read_bytes()
 
@@ -127,7 +134,7 @@ def test_the_weights_of_another_training_stop_the_stage_and_leave_no_bundle(copy
     # DVC clears a stage's outputs before it runs.
     shutil.rmtree(copy / "models/bundle")
     shutil.rmtree(copy / "results/deploy")
-    done = judged.run(copy, "deploy", check=False)
+    done = evaluated_repo.run(copy, "deploy", check=False)
     assert done.returncode == 1 and "Traceback" not in done.stdout
     assert "deploy: the bundle does not repeat results/evaluate/predictions.json; it was not kept" in done.stdout
     assert not (copy / "models/bundle").exists() and not (copy / "results/deploy").exists()
@@ -155,7 +162,7 @@ def test_the_stage_serves_what_it_has_made_without_examples_and_behaviour(copy, 
     for output in ("models/bundle", "results/deploy"):
         shutil.rmtree(copy / output)
     put_script(copy, code=3)
-    miniature.set_params(copy, deploy__target="sagemaker", deploy__behaviour_pictures=0, deploy__examples=0)
+    small_repo.set_params(copy, deploy__target="sagemaker", deploy__behaviour_pictures=0, deploy__examples=0)
     monkeypatch.chdir(copy)
     deploy.main()
     assert "asked to deploy\n" in capfd.readouterr().out
@@ -196,7 +203,7 @@ def test_the_card_names_what_a_reader_must_know():
         {"class": "a|b", "pictures": 3, "boxes": 5, "ap": 0.1, "ap50": 0.2},
         {"class": "rare", "pictures": 0, "boxes": 0, "ap": None, "ap50": None},
     ]
-    text = card.model_card(config, source, scores, classes, {})
+    text = model_card.model_card(config, source, scores, classes, {})
     assert "0.200 | 0.150–0.250" in text and "Singh et al." in text and "drawn" not in text
     assert "Licence: not stated" in text and "a&#124;b" in text
     assert "| rare | 0 | 0 | not measured | not measured |" in text

@@ -35,7 +35,7 @@ def test_overfits_one_batch_and_finds_its_boxes(tf, family, backbone):
     """What comes out 80 steps later differs from CPU to CPU: only what must hold on each is asserted."""
     import keras
 
-    from plantdoc.detector import Config, Detector
+    from plantdoc.detector.detector import Config, Detector
 
     keras.utils.set_random_seed(1)
     detector = Detector(Config(family, backbone, "xs", S, ("a", "b", "c"), 0.001, 0.6, 20))
@@ -69,7 +69,7 @@ def test_overfits_one_batch_and_finds_its_boxes(tf, family, backbone):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["yolov8", "retinanet", "compact"])
 def test_losses_ignore_padding_and_survive_pictures_without_boxes(tf, family):
-    from plantdoc import kerascv
+    from plantdoc.detector import kerascv
 
     network = kerascv.build(family, "yolov8", "xs", S, CLASSES)
     images, boxes, labels = batch(tf)
@@ -86,7 +86,7 @@ def test_losses_ignore_padding_and_survive_pictures_without_boxes(tf, family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["yolov8", "retinanet", "compact"])
 def test_pretrained_weights_are_for_the_backbone_without_what_the_pyramid_adds(tf, family):
-    from plantdoc import kerascv
+    from plantdoc.detector import kerascv
 
     network = kerascv.build(family, "mobilenet_v2", "xs", S, CLASSES)
     assert network.backbone.name.startswith("mobilenetv2")
@@ -97,7 +97,7 @@ def test_pretrained_weights_are_for_the_backbone_without_what_the_pyramid_adds(t
 
 @pytest.mark.slow
 def test_half_precision_keeps_losses_and_boxes_in_float32(tf):
-    from plantdoc import kerascv
+    from plantdoc.detector import kerascv
 
     network = kerascv.build("yolov8", "yolov8", "xs", S, CLASSES, precision="mixed_bfloat16")
     images, boxes, labels = batch(tf)
@@ -107,8 +107,8 @@ def test_half_precision_keeps_losses_and_boxes_in_float32(tf):
 
 
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do():
-    from plantdoc import kerascv
-    from plantdoc.errors import UserError
+    from plantdoc.core.errors import UserError
+    from plantdoc.detector import kerascv
 
     with pytest.raises(UserError, match="yolo_v8_xs_backbone_coco"):
         kerascv.build("yolov8", "yolov8", "xs", S, CLASSES, preset="yolo_v9")
@@ -124,8 +124,8 @@ def test_a_preset_that_does_not_exist_is_named_with_those_that_do():
 def test_a_preset_that_cannot_be_downloaded_says_what_was_not_reached(
     backbone, preset, where, monkeypatch, tmp_path, tf
 ):
-    from plantdoc import kerascv
-    from plantdoc.errors import UserError
+    from plantdoc.core.errors import UserError
+    from plantdoc.detector import kerascv
 
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

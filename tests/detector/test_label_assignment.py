@@ -7,7 +7,7 @@ import numpy as np
 
 def assign(tf, scores, boxes, anchors, truth, labels):
     """`task_aligned` on one picture, as NumPy arrays without the batch axis."""
-    from plantdoc.assign import task_aligned
+    from plantdoc.detector.label_assignment import task_aligned
 
     found = task_aligned(
         tf.constant([scores], tf.float32),
@@ -20,7 +20,7 @@ def assign(tf, scores, boxes, anchors, truth, labels):
 
 
 def test_iou_of_known_boxes(tf):
-    from plantdoc.assign import iou
+    from plantdoc.detector.label_assignment import iou
 
     a = tf.constant([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]], tf.float32)
     b = tf.constant([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [5, 5, 5, 5]], tf.float32)

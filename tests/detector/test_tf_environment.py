@@ -10,22 +10,24 @@ import sys
 
 import pytest
 
-from plantdoc import tf_environment
+from plantdoc.detector import tf_environment
 
 # Three real steps on fixed batches; prints a hash of all that training changes. `bare` starts TensorFlow as it comes.
 TRAIN = """
 import hashlib, json, logging, sys
 sys.path.insert(0, sys.argv[1] + "/src")
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-from plantdoc import params, runtime, tf_environment, train_params
+from plantdoc.core import params
+from plantdoc.detector import tf_setup, tf_environment
+from plantdoc.train import train_params
 if sys.argv[2] == "bare":
     tf_environment.clean = lambda: None
 settings = params.load(train_params.Params, sys.argv[1] + "/params.yaml")
-runtime.configure(threads=2, seed=3)
+tf_setup.configure(threads=2, seed=3)
 import keras, numpy as np, tensorflow as tf
-from plantdoc import detector
-from plantdoc.schedule import WarmupCosine
-from plantdoc.trainer import Trainer
+from plantdoc.detector import detector
+from plantdoc.train.lr_schedule import WarmupCosine
+from plantdoc.train.trainer import Trainer
 
 net = detector.Detector(detector.Config.of(settings.model, 64, ("apple scab", "corn rust", "leaf"), {}))
 trainer = Trainer(net, settings.train, WarmupCosine(0.2, 8, 2, 3), tf.distribute.get_strategy())

@@ -15,16 +15,16 @@ import urllib.request
 from pathlib import Path
 
 import boto3
-import cli
+import fake_repo
+import fake_s3
 import folder_deps
-import miniature
 import pytest
-import s3_server
-import tiny
-from reachable import ROOT
+import script_runner
+import small_repo
+from import_graph import ROOT
 
+from plantdoc.core.errors import UserError
 from plantdoc.doctor import checks
-from plantdoc.errors import UserError
 
 SECRET = "d1stinctive-s3cret"
 AWAY = "http://127.0.0.1:1"
@@ -33,8 +33,8 @@ AWAY = "http://127.0.0.1:1"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """The repository before its first run, with an origin."""
-    repository = tiny.make(tmp_path_factory.mktemp("made") / "repository")
-    miniature.git(repository, "remote", "add", "origin", "https://example.org/plants.git")
+    repository = fake_repo.make(tmp_path_factory.mktemp("made") / "repository")
+    small_repo.git(repository, "remote", "add", "origin", "https://example.org/plants.git")
     return repository
 
 
@@ -48,12 +48,14 @@ def aws(monkeypatch):
     """A stand-in for AWS that the tools of this process and its children find."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    with s3_server.running(monkeypatch) as s3:
+    with fake_s3.running(monkeypatch) as s3:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         yield s3
 
 
-def page(repository: Path, *words: str, run=cli.run, **environment: str) -> tuple[dict[str, tuple[str, str]], int, str]:
+def page(
+    repository: Path, *words: str, run=script_runner.run, **environment: str
+) -> tuple[dict[str, tuple[str, str]], int, str]:
     """State and text of each line by its name, the exit code, and the page as it was printed."""
     done = run(repository, "python", "scripts/doctor.py", *words, check=False, **environment)
     lines, name = {}, ""
@@ -71,12 +73,12 @@ def on_s3(repository: Path, bucket: str) -> None:
 
 def test_a_clean_clone_is_ready_to_run_the_pipeline(repository):
     lines, code, text = page(
-        repository, run=miniature.run, WANDB_MODE="disabled", PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        repository, run=small_repo.run, WANDB_MODE="disabled", PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin"
     )
     assert code == 0 and text.endswith("\nready for repro\n")
     assert lines["Python"][1].startswith(".".join(map(str, sys.version_info[:3])))
     assert lines["environment"][1].startswith("as requirements.txt says")
-    assert lines["git"][1] == f"commit {miniature.git(repository, 'rev-parse', 'HEAD')[:7]}, on main"
+    assert lines["git"][1] == f"commit {small_repo.git(repository, 'rev-parse', 'HEAD')[:7]}, on main"
     assert lines["DVC"][1] == "initialised; the pipeline has not run yet (no dvc.lock)"
     assert lines["params"][1] == "params.yaml is valid: compact on sample, lr 0.1"
     assert lines["W&B"] == ("ready", "off: WANDB_MODE is disabled")
@@ -91,7 +93,7 @@ def test_the_page_fits_into_a_hundred_columns_and_has_no_colour_in_a_log(reposit
 
 def test_on_a_terminal_the_states_are_coloured(repository):
     ours, theirs = pty.openpty()
-    environment = miniature.environment() | {"NO_COLOR": ""}
+    environment = small_repo.environment() | {"NO_COLOR": ""}
     subprocess.run([sys.executable, "scripts/doctor.py"], cwd=repository, env=environment, stdout=theirs, check=True)
     os.close(theirs)
     assert b"\x1b[32mready\x1b[0m" in os.read(ours, 10_000)
@@ -115,15 +117,15 @@ def test_what_differs_from_the_lock_is_named_and_markers_are_honoured(repository
 
 def test_a_package_that_is_missing_spoils_its_own_check_alone(repository):
     (repository / "src/pydantic.py").write_text("raise ImportError('No module named pydantic')")
-    lines, code, _ = page(repository, run=miniature.run)
+    lines, code, _ = page(repository, run=small_repo.run)
     assert code == 1
     assert lines["params"] == ("not ready", "No module named pydantic: `make setup`")
     assert lines["git"][0] == lines["disk"][0] == "ready"
 
 
 def test_what_is_unusual_about_git_is_told_and_stops_nothing(repository):
-    miniature.git(repository, "checkout", "-q", "--detach")
-    miniature.git(repository, "remote", "remove", "origin")
+    small_repo.git(repository, "checkout", "-q", "--detach")
+    small_repo.git(repository, "remote", "remove", "origin")
     (repository / "Makefile").write_text("")
     lines, code, _ = page(repository)
     assert code == 0
@@ -144,14 +146,14 @@ def test_files_in_folders_of_code_that_git_does_not_track_are_named(tmp_path, mo
 def test_without_a_commit_or_a_repository_the_remedy_is_said(repository):
     shutil.rmtree(repository / ".git")
     assert "not the root of a git repository" in page(repository)[0]["git"][1]
-    miniature.git(repository, "init", "-q")
+    small_repo.git(repository, "init", "-q")
     lines, code, _ = page(repository)
     assert code == 1
     assert lines["git"][0] == "not ready" and "git add -A && git commit" in lines["git"][1]
 
 
 def test_a_wrong_param_and_a_missing_pipeline_are_not_ready(repository):
-    miniature.set_params(repository, lr=-1)
+    small_repo.set_params(repository, lr=-1)
     (repository / "dvc.yaml").unlink()
     lines, code, text = page(repository)
     assert code == 1 and text.endswith("not ready for repro: DVC, params\n")
@@ -165,7 +167,7 @@ def test_the_gpus_are_those_that_nvidia_smi_lists(repository, tmp_path):
     program.write_text("#!/bin/sh\necho 'GPU 0: Tesla T4 (UUID: GPU-1)'\n")
     program.chmod(0o755)
     path = f"{program.parent}:{Path(sys.executable).parent}:/usr/bin:/bin"
-    environment = miniature.environment() | {"PATH": path}
+    environment = small_repo.environment() | {"PATH": path}
     done = subprocess.run([sys.executable, "scripts/doctor.py"], cwd=repository, env=environment, capture_output=True)
     assert "GPU          GPU 0: Tesla T4\n" in done.stdout.decode()
 
@@ -320,7 +322,7 @@ def ready(repository, aws, quotas) -> Path:
     )
     on_s3(repository, "plants")
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    miniature.set_params(repository, runner__image=image)
+    small_repo.set_params(repository, runner__image=image)
     return repository
 
 
@@ -334,13 +336,13 @@ def test_ec2_wants_a_quota_for_one_of_the_instance_types_on_one_of_the_markets(r
     lines, code, text = page(ready, "ec2")
     assert code == 0, text
     assert "of 4 spot, 0 on demand" in lines["quota"][1]
-    miniature.set_params(ready, runner__spot=False)
+    small_repo.set_params(ready, runner__spot=False)
     lines, code, _ = page(ready, "ec2")
     assert code == 1 and "vCPUs of 0 on demand; " in lines["quota"][1]
 
 
 def test_the_wanted_instance_types_and_region_come_from_the_params(repository, aws, quotas):
-    miniature.set_params(repository, runner__instance_types=["p4d.24xlarge"], runner__region="eu-west-1")
+    small_repo.set_params(repository, runner__instance_types=["p4d.24xlarge"], runner__region="eu-west-1")
     quotas["L-417A185B"] = 96.0
     lines, _, _ = page(repository, "ec2")
     assert lines["quota"] == ("ready", "eu-west-1: p4d.24xlarge takes 96 vCPUs of 0 spot, 96 on demand")
@@ -352,7 +354,7 @@ def test_ec2_wants_what_make_aws_has_made_and_an_image(ready, aws):
     state, said = lines["machines"]
     assert state == "ready" and "with plant-disease-plants-MachineProfile" in said and "us-east-1a" in said
     assert re.search(r"^ami-\S+ .* sg-\S+ in", said)
-    miniature.set_params(ready, runner__image="/aws/service/no/such/image")
+    small_repo.set_params(ready, runner__image="/aws/service/no/such/image")
     lines, code, _ = page(ready, "ec2")
     assert (
         code == 1 and "runner.image = /aws/service/no/such/image: us-east-1 has no such image" in lines["machines"][1]
@@ -372,7 +374,7 @@ def test_ec2_wants_a_bucket(repository, aws):
 
 
 def test_an_unknown_job_lists_the_known_ones(repository):
-    done = cli.run(repository, "python", "scripts/doctor.py", "fly", check=False)
+    done = script_runner.run(repository, "python", "scripts/doctor.py", "fly", check=False)
     assert done.returncode == 2 and "repro" in done.stdout and "sagemaker" not in done.stdout
 
 

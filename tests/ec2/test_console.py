@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from plantdoc.ec2.screen import Log, Screen, bar
-from plantdoc.progress import TrainingProgress
+from plantdoc.ec2.console import Console, Log, bar
+from plantdoc.train.progress import TrainingProgress
 
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
 PRINTED = (
@@ -42,7 +42,7 @@ def test_the_bar_says_how_far_the_training_is():
 
 def test_without_a_terminal_there_is_no_bar():
     out = io.StringIO()
-    screen = Screen(terminal=False, stream=out)
+    screen = Console(terminal=False, stream=out)
     screen.bar("epoch 1/3: 10%", "[1 min]")
     screen.line(EPOCH)
     assert out.getvalue() == EPOCH + "\n"
@@ -51,7 +51,7 @@ def test_without_a_terminal_there_is_no_bar():
 def test_a_terminal_has_the_bar_with_minutes_and_dollars_below(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     out = io.StringIO()
-    screen = Screen(terminal=True, stream=out)
+    screen = Console(terminal=True, stream=out)
     screen.bar("epoch 1/3: 10%, step 1/9, 0.1 min left, box 0.5", "[1.0 min, $0.01]")
     assert out.getvalue() == "\repoch 1/3: 10%, step 1 [1.0 min, $0.01]\x1b[K"
     assert len(out.getvalue().removeprefix("\r").removesuffix("\x1b[K")) < 40

@@ -15,11 +15,11 @@ import tarfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import ec2_world
-import light
-import miniature
+import fake_ec2_account
+import fake_s3_network
+import fake_training
 import pytest
-import s3_faults
+import small_repo
 
 pytest_plugins = ["ec2_fixtures"]
 BUCKET = "ec2-leaves"
@@ -27,25 +27,25 @@ BUCKET = "ec2-leaves"
 
 @pytest.fixture(scope="module")
 def world(swift, tmp_path_factory):
-    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET) as world:
+    with fake_ec2_account.running(swift, tmp_path_factory.mktemp("world"), BUCKET) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """The repository that clones are made of; its data is there to copy."""
-    return light.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
+    return fake_training.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
 
 
 @pytest.fixture
 def network(world):
     """What a person's own requests to S3 go through, and nobody else's."""
-    with s3_faults.running(world.swift) as network:
+    with fake_s3_network.running(world.swift) as network:
         yield network
 
 
 def clone(origin: Path, folder: Path) -> Path:
-    miniature.git(origin.parent, "clone", "-q", str(origin), str(folder))
+    small_repo.git(origin.parent, "clone", "-q", str(origin), str(folder))
     return folder
 
 
@@ -54,12 +54,12 @@ COMMAND = ("dvc", "exp", "run", "-S", "runner.kind=ec2")
 
 @pytest.mark.slow
 def test_an_experiment_in_a_fresh_clone_has_the_bits_of_a_local_run(world, origin, tmp_path):
-    expected = light.expected(origin, tmp_path / "local")
+    expected = fake_training.expected(origin, tmp_path / "local")
     folder = clone(origin, tmp_path / "clone")
     said = world.run(folder, *COMMAND)
     world.settled()
     run = world.machines.instances()[-1].tags["run"]
-    assert light.outputs(folder) == expected
+    assert fake_training.outputs(folder) == expected
     assert (len(world.of("run", run)), world.results(run)) == (1, 1)
     assert "epoch 4: box 0.100" in said, "its lines come here"
     assert (folder / "models/bundle/model.tar.gz").exists(), "evaluate and deploy went on here"
@@ -70,7 +70,7 @@ def test_an_experiment_in_a_fresh_clone_has_the_bits_of_a_local_run(world, origi
 
 def check_role(world) -> None:
     """What machines have written is what their role in infra/base.yaml lets them write."""
-    template = (miniature.ROOT / "infra/base.yaml").read_text()
+    template = (small_repo.ROOT / "infra/base.yaml").read_text()
     role = re.search(r"^  MachineRole:\n(.*?)(?=^  \S)", template, re.DOTALL | re.MULTILINE)[1]
     allowed = re.findall(r"\$\{Storage.Arn\}/(runs/\?\S+)\"", role)
     assert len(allowed) > 3
@@ -84,8 +84,8 @@ def check_role(world) -> None:
 
 @pytest.mark.full
 def test_the_next_experiment_sends_its_code_alone_and_a_known_one_needs_no_machine(world, origin, network, tmp_path):
-    expected = light.expected(origin, tmp_path / "local", lr=0.25)
-    folder = light.copy(origin, tmp_path / "clone", lr=0.25, runner__kind="ec2")
+    expected = fake_training.expected(origin, tmp_path / "local", lr=0.25)
+    folder = fake_training.copy(origin, tmp_path / "clone", lr=0.25, runner__kind="ec2")
     world.run(folder, "dvc", "repro", network=network)
     world.settled()
     run = world.machines.instances()[-1].tags["run"]
@@ -93,10 +93,10 @@ def test_the_next_experiment_sends_its_code_alone_and_a_known_one_needs_no_machi
 
     # Another learning rate: the data is there, the code is small.
     sent = sum(request.size for request in network.requests)
-    other = light.expected(origin, tmp_path / "other", lr=0.2)
+    other = fake_training.expected(origin, tmp_path / "other", lr=0.2)
     network.requests.clear()
     world.run(folder, *COMMAND, "-S", "lr=0.2", network=network)
-    assert light.outputs(folder) == other
+    assert fake_training.outputs(folder) == other
     again = sum(request.size for request in network.requests)
     print(f"sent to S3: {sent:,} bytes by the first run, {again:,} by the second")
     assert 0 < again < min(sent, 1_000_000)
@@ -105,22 +105,22 @@ def test_the_next_experiment_sends_its_code_alone_and_a_known_one_needs_no_machi
     # The first one again, where DVC has forgotten it: its result is taken, no machine is started.
     before = len(world.machines.instances())
     world.run(folder, "git", "checkout", "-q", "params.yaml", "dvc.lock")
-    miniature.set_params(folder, runner__kind="ec2", lr=0.25)
+    small_repo.set_params(folder, runner__kind="ec2", lr=0.25)
     world.run(folder, "dvc", "repro", "-f", "-s", "train", network=network)
-    assert light.outputs(folder) == expected
+    assert fake_training.outputs(folder) == expected
     assert (len(world.machines.instances()), world.results(run)) == (before, 1)
     world.settled()
 
 
 @pytest.mark.full
 def test_two_clones_that_start_the_same_run_share_one_machine(world, origin, tmp_path):
-    expected = light.expected(origin, tmp_path / "local", lr=0.3)
-    clones = [light.copy(origin, tmp_path / f"clone-{n}", lr=0.3, runner__kind="ec2") for n in range(2)]
+    expected = fake_training.expected(origin, tmp_path / "local", lr=0.3)
+    clones = [fake_training.copy(origin, tmp_path / f"clone-{n}", lr=0.3, runner__kind="ec2") for n in range(2)]
     before = len(world.machines.instances())
     commands = [world.start(folder, "dvc", "repro", "-s", "train") for folder in clones]
     for command, folder in zip(commands, clones, strict=True):
         assert command.ended() == 0, command.text
-        assert light.outputs(folder) == expected
+        assert fake_training.outputs(folder) == expected
     world.settled()
     (machine,) = world.machines.instances()[before:]
     assert world.results(machine.tags["run"]) == 1
@@ -135,8 +135,8 @@ def test_four_trials_run_on_four_machines_at_once(world, origin, tmp_path):
     hold = tmp_path / "hold"
     hold.touch()
     world.by_tag["four"] = {"FAKE_HOLD": str(hold)}
-    folder = light.copy(origin, tmp_path / "four", runner__kind="ec2", runner__tags={"trials": "four"})
-    miniature.git(folder, "commit", "-q", "-a", "-m", "on EC2")
+    folder = fake_training.copy(origin, tmp_path / "four", runner__kind="ec2", runner__tags={"trials": "four"})
+    small_repo.git(folder, "commit", "-q", "-a", "-m", "on EC2")
     command = world.start(folder, "python", "scripts/sweep.py", "lr=0.52,0.53,0.54,0.55", "--jobs", "4")
     world.wait(lambda: len([each for each in world.of("trials", "four") if each.ended is None]) == 4)
     hold.unlink()
@@ -157,7 +157,7 @@ SECRETS = {
 
 @pytest.mark.full
 def test_no_planted_secret_leaves_the_computer(world, origin, tmp_path):
-    folder = light.copy(origin, tmp_path / "clone", lr=0.6, runner__kind="ec2", runner__tags={"of": "secrets"})
+    folder = fake_training.copy(origin, tmp_path / "clone", lr=0.6, runner__kind="ec2", runner__tags={"of": "secrets"})
     home = tmp_path / "home"
     (home / ".aws").mkdir(parents=True)
     swift = world.swift.environment()
@@ -175,8 +175,8 @@ def test_no_planted_secret_leaves_the_computer(world, origin, tmp_path):
     (folder / "id_ed25519").write_text(SECRETS["key"])
     pem = f"-----BEGIN PRIVATE KEY-----\n{SECRETS['pem']}\n-----END PRIVATE KEY-----\n"
     (folder / "src/server.txt").write_text(pem)
-    miniature.git(folder, "add", "-f", "id_ed25519", "src/server.txt")  # by a slip
-    miniature.git(folder, "commit", "-q", "-a", "-m", "oh")
+    small_repo.git(folder, "add", "-f", "id_ed25519", "src/server.txt")  # by a slip
+    small_repo.git(folder, "commit", "-q", "-a", "-m", "oh")
 
     command = world.start(
         folder,

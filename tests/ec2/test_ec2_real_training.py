@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import ec2_world
-import light
-import miniature
+import fake_ec2_account
+import fake_s3_network
+import fake_training
 import psutil
 import pytest
-import s3_faults
+import small_repo
 
 pytest_plugins = ["ec2_fixtures"]
 SEED = 5
@@ -21,7 +21,7 @@ REMOTE = f"[core]\n    analytics = false\n    remote = storage\n['remote \"stora
 @pytest.fixture(scope="module")
 def world(swift, tmp_path_factory):
     # As slow as a real clock: this training takes a minute, and the notice comes two before the end.
-    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=60) as world:
+    with fake_ec2_account.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=60) as world:
         yield world
         world.abandon()
 
@@ -30,18 +30,18 @@ def world(swift, tmp_path_factory):
 def origin(tmp_path_factory) -> Path:
     """A miniature with its data, committed."""
     # Types without a GPU: the real training would find none here, and refuse a run that is for one.
-    folder = miniature.prepared(tmp_path_factory.mktemp("origin") / "repository", runner__instance_types=["t3.micro"])
+    folder = small_repo.prepared(tmp_path_factory.mktemp("origin") / "repository", runner__instance_types=["t3.micro"])
     (folder / ".dvc/config").write_text(REMOTE)
-    miniature.git(folder, "commit", "-q", "-a", "-m", "a bucket")
+    small_repo.git(folder, "commit", "-q", "-a", "-m", "a bucket")
     return folder
 
 
 @pytest.fixture(scope="module")
 def expected(origin, tmp_path_factory) -> dict[str, str]:
     """The outputs of an uninterrupted training here."""
-    folder = light.copy(origin, tmp_path_factory.mktemp("expected") / "clone")
-    miniature.run(folder, "dvc", "repro", "-s", "train")
-    return light.outputs(folder)
+    folder = fake_training.copy(origin, tmp_path_factory.mktemp("expected") / "clone")
+    small_repo.run(folder, "dvc", "repro", "-s", "train")
+    return fake_training.outputs(folder)
 
 
 def training(machine) -> psutil.Process | None:
@@ -53,10 +53,10 @@ def training(machine) -> psutil.Process | None:
 @pytest.mark.full
 def test_an_experiment_in_a_fresh_clone_to_which_much_happens(world, origin, expected, tmp_path):
     """A notice, an S3 that errs, the death of the computer, the death of the training; then the whole experiment."""
-    miniature.git(tmp_path, "clone", "-q", str(origin), "clone")
+    small_repo.git(tmp_path, "clone", "-q", str(origin), "clone")
     folder, draw = tmp_path / "clone", random.Random(SEED)
-    miniature.set_params(folder, runner__kind="ec2")
-    with s3_faults.running(world.swift) as here, s3_faults.running(world.swift) as there:
+    small_repo.set_params(folder, runner__kind="ec2")
+    with fake_s3_network.running(world.swift) as here, fake_s3_network.running(world.swift) as there:
         world.by_tag["plant-disease-detector"] = {"AWS_ENDPOINT_URL_S3": there.url}
         for network in (here, there):
             network.fail_some(draw, 0.05)
@@ -80,7 +80,7 @@ def test_an_experiment_in_a_fresh_clone_to_which_much_happens(world, origin, exp
 
         world.run(folder, "dvc", "exp", "run", network=here)
         world.settled()
-    assert light.outputs(folder) == expected
+    assert fake_training.outputs(folder) == expected
     assert (folder / "models/bundle").is_dir()
     (run,) = world.runs()
     assert (len(world.machines.instances()), world.results(run)) == (3, 1)

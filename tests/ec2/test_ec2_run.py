@@ -1,4 +1,4 @@
-"""`scripts/ec2.py run` from end to end, but for the machine: a test says what that does, see ec2_desk.py."""
+"""`scripts/ec2.py run` from end to end, but for the machine: a test says what that does, see fake_ec2_cli.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ec2_commands import until
-from ec2_desk import OUTPUTS
+from fake_ec2_cli import OUTPUTS
 
-from plantdoc import progress
-from plantdoc.ec2 import attempts, place
-from plantdoc.storage import remote
+from plantdoc.ec2 import attempts
+from plantdoc.remote import aws_context, dvc_remote
+from plantdoc.train import progress
 
 pytest_plugins = ["ec2_fixtures"]
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
@@ -379,6 +379,6 @@ def test_settings_of_dvc_on_all_levels(desk, real_dvc, tmp_path, monkeypatch):
     (desk.folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "global"))
     monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "none"))
-    found = place._quick()
+    found = aws_context._quick()
     assert (found.url, found.settings) == ("s3://other/dvc", {"region": "eu-west-3"})
-    assert found == remote.default()
+    assert found == dvc_remote.default()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ec2_world
-import light
+import fake_ec2_account
+import fake_training
 import pytest
-from ec2_rules import IMAGE_PARAMETER
+from fake_ec2_rules import IMAGE_PARAMETER
 
 pytest_plugins = ["ec2_fixtures"]
 BUCKET = "smoke-leaves"
@@ -15,13 +15,13 @@ COMMAND = ("python", "scripts/ec2_smoke.py", "--image", IMAGE_PARAMETER, "--disk
 @pytest.fixture(scope="module")
 def world(swift, tmp_path_factory):
     # The machine ends itself after an hour: long enough on a busy computer.
-    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=10) as world:
+    with fake_ec2_account.running(swift, tmp_path_factory.mktemp("world"), BUCKET, minute=10) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
-    return light.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
+    return fake_training.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
 
 
 def untouched(world, folder) -> bool:
@@ -31,7 +31,7 @@ def untouched(world, folder) -> bool:
 
 @pytest.mark.slow
 def test_it_trains_on_a_small_machine_tells_the_price_and_removes_everything(world, origin, tmp_path):
-    folder = light.copy(origin, tmp_path / "clone")
+    folder = fake_training.copy(origin, tmp_path / "clone")
     assert untouched(world, folder)
     said = world.run(folder, *COMMAND)
     (machine,) = world.machines.instances()
@@ -45,7 +45,7 @@ def test_it_trains_on_a_small_machine_tells_the_price_and_removes_everything(wor
 
 @pytest.mark.full
 def test_interrupted_it_ends_the_machine_and_removes_everything_too(world, origin, tmp_path):
-    folder = light.copy(origin, tmp_path / "clone")
+    folder = fake_training.copy(origin, tmp_path / "clone")
     before = len(world.machines.instances())
     command = world.start(folder, *COMMAND)
     world.wait(lambda: "epoch 1: " in command.text)
@@ -58,7 +58,7 @@ def test_interrupted_it_ends_the_machine_and_removes_everything_too(world, origi
 
 @pytest.mark.full
 def test_a_training_that_fails_is_told_and_leaves_nothing_either(world, origin, tmp_path):
-    folder = light.copy(origin, tmp_path / "clone")
+    folder = fake_training.copy(origin, tmp_path / "clone")
     train = folder / "src/train.py"
     train.write_text(train.read_text().replace("            progress.epochs += 1\n", "            1 / 0\n", 1))
     said = world.run(folder, *COMMAND, code=1)

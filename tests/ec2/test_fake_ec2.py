@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import aws_server
-import hypervisor
+import fake_aws
+import fake_ec2
 import pytest
 from botocore.exceptions import ClientError, HTTPClientError
 
@@ -23,7 +23,7 @@ S3 = {
 
 @pytest.fixture(scope="module")
 def aws():
-    with aws_server.running() as aws:
+    with fake_aws.running() as aws:
         yield aws
 
 
@@ -41,7 +41,7 @@ def as_new(aws):
 
 @pytest.fixture
 def world(aws, tmp_path):
-    with hypervisor.running(aws, S3, tmp_path, minute=0.5, grace=0.3) as world:
+    with fake_ec2.running(aws, S3, tmp_path, minute=0.5, grace=0.3) as world:
         yield world
 
 

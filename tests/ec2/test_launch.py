@@ -7,16 +7,16 @@ import contextlib
 import logging
 import time
 
-import aws_server
 import botocore.session
 import ec2_commands
+import fake_aws
 import pytest
 
-from plantdoc import params
-from plantdoc.ec2 import attempts, ground, instance_types, launch, machines, place
-from plantdoc.errors import UserError
-from plantdoc.runner_params import Params, Runner
-from plantdoc.storage import remote
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import attempts, instance_types, instances, launch, launch_config
+from plantdoc.remote import aws_context, dvc_remote
+from plantdoc.settings.runner_params import Params, Runner
 
 pytest_plugins = ["ec2_fixtures"]
 REGION = "us-east-1"
@@ -41,22 +41,22 @@ def aws(account, monkeypatch):
 @pytest.fixture
 def here(aws):
     """The place that training starts from."""
-    where = remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
-    return place.Place(where, "leaves", "dvc", remote.session(where), REGION)
+    where = dvc_remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
+    return aws_context.AwsContext(where, "leaves", "dvc", dvc_remote.session(where), REGION)
 
 
 def runner(**changes: object) -> Runner:
-    values = params.load(Params, aws_server.ROOT / "params.yaml").runner.model_dump()
+    values = params.load(Params, fake_aws.ROOT / "params.yaml").runner.model_dump()
     wanted = {"instance_types": TYPES, "zones": [f"{REGION}a", f"{REGION}b"], "region": REGION} | changes
     return Runner(**values | wanted)
 
 
-def start(here, wanted: Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[machines.Machine, float]]:
+def start(here, wanted: Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[instances.Machine, float]]:
     """Start a machine for attempt 1; returns what was recorded."""
     attempt = attempts.Attempts(here.store, RUN).claim(1, "c0de")
     order = launch.Order(RUN, "c0de", "", spent)
     recorded = []
-    base = ground.find(here, wanted)
+    base = launch_config.find(here, wanted)
     launch.launch(
         here, wanted, base, order, attempt, alive, lambda *about: recorded.append(about), contextlib.nullcontext
     )
@@ -113,7 +113,7 @@ def test_the_machine_is_safe_and_ends_by_itself(aws, here):
     text = base64.b64decode(given["UserData"]).decode()
     assert RUN in text and "+360" in text.replace("'", "") and len(text) < 16384
     assert SECRET not in repr([call for call in aws.calls if call.service == "ec2"]) and SECRET not in text
-    assert machines.find(here.ec2, RUN)[0].deadline == deadline
+    assert instances.find(here.ec2, RUN)[0].deadline == deadline
 
 
 def test_types_zones_and_markets_are_tried_in_order_with_a_line_each(aws, here, caplog):
@@ -170,13 +170,13 @@ def test_spot_quota_zero_leaves_the_market_on_demand(aws, here):
 
 def test_an_unknown_type_is_named(aws, here):
     with pytest.raises(UserError, match=r"runner\.instance_types: us-east-1 knows no g5\.colossal"):
-        ground.find(here, runner(instance_types=["g5.xlarge", "g5.colossal"]))
+        launch_config.find(here, runner(instance_types=["g5.xlarge", "g5.colossal"]))
 
 
 def test_a_type_whose_name_misleads_about_its_gpu_is_refused(here, monkeypatch):
     monkeypatch.setattr(instance_types, "has_gpu", lambda name: False)
     with pytest.raises(UserError, match=r"g5\.xlarge has an NVIDIA GPU, other than its name says"):
-        ground.find(here, runner(instance_types=["g5.xlarge"]))
+        launch_config.find(here, runner(instance_types=["g5.xlarge"]))
 
 
 def test_dollars_bound_the_hours(aws, here):
@@ -221,20 +221,20 @@ def test_who_lost_the_claim_starts_nothing(aws, here):
 )
 def test_what_is_not_there_is_named(aws, here, changes, text):
     with pytest.raises(UserError, match=text):
-        ground.find(here, runner(**changes))
+        launch_config.find(here, runner(**changes))
 
 
 def test_an_image_by_its_id_or_parameter(aws, here):
-    image = ground.find(here, runner()).image
-    assert ground.find(here, runner(image=image)).image == image
+    image = launch_config.find(here, runner()).image
+    assert launch_config.find(here, runner(image=image)).image == image
     parameter = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
-    assert ground.find(here, runner(image=parameter)).image == image
+    assert launch_config.find(here, runner(image=parameter)).image == image
 
 
 def test_without_the_stack(aws, here):
     aws.client("cloudformation").delete_stack(StackName="plant-disease-leaves")
     with pytest.raises(UserError, match=r"no stack plant-disease-leaves in us-east-1.*make aws BUCKET=leaves"):
-        ground.find(here, runner())
+        launch_config.find(here, runner())
 
 
 def test_with_a_stack_from_before(aws, here):
@@ -242,10 +242,13 @@ def test_with_a_stack_from_before(aws, here):
     client.delete_stack(StackName="plant-disease-leaves")
     aws.make_stack("leaves", Vpc="")
     with pytest.raises(UserError, match=r"has no MachineGroup: run `make aws BUCKET=leaves REGION=us-east-1"):
-        ground.find(here, runner())
+        launch_config.find(here, runner())
 
 
 def test_all_zones_of_the_region_unless_some_are_named(aws, here):
-    zones = list(ground.find(here, runner(zones=[])).subnets)
+    zones = list(launch_config.find(here, runner(zones=[])).subnets)
     assert len(zones) > 2 and zones == sorted(zones)
-    assert list(ground.find(here, runner(zones=[f"{REGION}c", f"{REGION}a"])).subnets) == [f"{REGION}c", f"{REGION}a"]
+    assert list(launch_config.find(here, runner(zones=[f"{REGION}c", f"{REGION}a"])).subnets) == [
+        f"{REGION}c",
+        f"{REGION}a",
+    ]

@@ -9,13 +9,13 @@ import time
 import urllib.request
 
 import boto3
+import fake_s3
 import pytest
-import s3_server
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
-from reachable import ROOT
+from import_graph import ROOT
 
-from plantdoc.cloud.tags import TAG
+from plantdoc.aws.tags import TAG
 from plantdoc.ec2 import reaper
 
 NOW = time.time()
@@ -27,7 +27,7 @@ SOON = str(int(NOW) + 3600)
 @pytest.fixture(scope="module")
 def server():
     """A stand-in for AWS, and a client of its EC2."""
-    with pytest.MonkeyPatch.context() as monkeypatch, s3_server.running(monkeypatch):
+    with pytest.MonkeyPatch.context() as monkeypatch, fake_s3.running(monkeypatch):
         yield boto3.client("ec2")
 
 

@@ -11,13 +11,13 @@ import sys
 import time
 
 import ec2_commands
+import fake_s3_network
 import pytest
-import s3_faults
 from ec2_commands import until
 
-from plantdoc.ec2 import follow, interrupts, ledger
+from plantdoc.ec2 import interrupts, reconcile, watcher
 from plantdoc.ec2.attempts import Attempts
-from plantdoc.ec2.machines import Machine
+from plantdoc.ec2.instances import Machine
 
 pytest_plugins = ["ec2_fixtures"]
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
@@ -28,7 +28,7 @@ QUESTION = "end the machine, or leave it and attach later?"
 @pytest.fixture
 def networks(desk, monkeypatch):
     """What the command reaches S3 and EC2 through."""
-    with s3_faults.running(desk.swift) as to_s3, s3_faults.running(desk.aws) as to_ec2:
+    with fake_s3_network.running(desk.swift) as to_s3, fake_s3_network.running(desk.aws) as to_ec2:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", to_s3.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL", to_ec2.url)
         yield to_s3, to_ec2
@@ -155,7 +155,7 @@ def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(desk, tmp_path
 
 
 def test_the_deadline_ends_a_machine_that_does_not_end_itself(desk, monkeypatch):
-    monkeypatch.setattr(follow, "_ENDING", 0)
+    monkeypatch.setattr(watcher, "_ENDING", 0)
     desk.set(max_hours=1 / 3600)
     text = desk.ec2("run", code=1)
     assert "the machine has reached its deadline (runner.max_hours, or what runner.max_dollars allowed)" in text
@@ -250,7 +250,7 @@ def test_who_ends_a_machine_by_hand_has_time_to_say_so(desk, reason, looks):
     attempts = Late(desk.store, "0123456789abcdef")
     attempt = attempts.claim(1, "code")
     gone = Machine("i-1", "terminated", "g5.xlarge", "us-east-1a", True, 0.0, attempts.run, 1, None, None, reason)
-    now = ledger.word_on(attempts, attempt, gone)
+    now = reconcile.final_state(attempts, attempt, gone)
     assert attempts.looks == looks and now.over == (looks == 3)
     assert now.claim.get("stopped") == ("a colleague" if looks == 3 else None)
 
@@ -333,8 +333,8 @@ def test_ls_imports_nothing_heavy(root):
     """It answers in under a second, of which importing TensorFlow alone would take seven."""
     script = (
         "import sys; sys.path.insert(0, 'scripts'); sys.argv = ['ec2.py', 'ls']\n"
-        "import ec2\nec2.region()\nfrom plantdoc.cloud import aws\n"
-        "from plantdoc.ec2 import listing, place\n"
+        "import ec2\nec2.region()\nfrom plantdoc.aws import clients\n"
+        "from plantdoc.ec2 import run_status; from plantdoc.remote import aws_context\n"
         "print([name for name in ('tensorflow', 'keras', 'numpy', 'pydantic', 'dvc', 'h5py') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)

@@ -1,12 +1,13 @@
-"""plantdoc.bootstrap against pycocotools run on pictures that are really repeated."""
+"""plantdoc.evaluate.bootstrap against pycocotools run on pictures that are really repeated."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from plantdoc import bootstrap, scores
-from plantdoc.coco import Box, Picture, Split
+from plantdoc.coco import metrics
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.evaluate import bootstrap
 
 CLASSES = ("leaf", "spot", "never seen", "never found")
 
@@ -47,8 +48,8 @@ def repeated(split: Split, predictions: list[dict], times: np.ndarray) -> tuple[
 @pytest.mark.parametrize("seed", range(4))
 def test_weights_of_one_give_pycocotools_own_figures(seed):
     split, predictions = case(seed=seed)
-    result = scores.evaluate(split, predictions)
-    expected = scores.figures(result)
+    result = metrics.evaluate(split, predictions)
+    expected = metrics.figures(result)
     overall, at50 = bootstrap.resampled(result, np.ones((1, len(split.pictures)), int))
     assert 0 < expected["map"] < expected["map50"] < 1
     assert overall[0] == pytest.approx(expected["map"], abs=1e-9)
@@ -58,9 +59,9 @@ def test_weights_of_one_give_pycocotools_own_figures(seed):
 def test_weights_equal_pictures_that_are_really_repeated():
     split, predictions = case()
     weights = np.random.default_rng(1).multinomial(40, np.full(40, 1 / 40), size=5)
-    overall, at50 = bootstrap.resampled(scores.evaluate(split, predictions), weights)
+    overall, at50 = bootstrap.resampled(metrics.evaluate(split, predictions), weights)
     for sample, times in enumerate(weights):
-        expected = scores.coco_map(*repeated(split, predictions, times))
+        expected = metrics.coco_map(*repeated(split, predictions, times))
         assert overall[sample] == pytest.approx(expected["map"], abs=1e-9)
         assert at50[sample] == pytest.approx(expected["map50"], abs=1e-9)
 
@@ -69,8 +70,8 @@ def test_intervals_hold_the_score_and_shrink_with_more_pictures():
     widths = []
     for pictures in (30, 300):
         split, predictions = case(pictures)
-        result = scores.evaluate(split, predictions)
-        bounds, score = bootstrap.intervals(result, 200, seed=7), scores.figures(result)
+        result = metrics.evaluate(split, predictions)
+        bounds, score = bootstrap.intervals(result, 200, seed=7), metrics.figures(result)
         assert bounds["map_low"] < score["map"] < bounds["map_high"]
         assert bounds["map50_low"] < score["map50"] < bounds["map50_high"]
         widths.append(bounds["map50_high"] - bounds["map50_low"])
@@ -89,15 +90,15 @@ def test_intervals_hold_the_score_of_a_poor_detector():
             category = box.category if j < 20 else int(rng.integers(0, 28))
             near = [float(side + rng.normal() * 5) for side in box.xywh]
             found.append({"image_id": i, "category_id": category, "bbox": near, "score": float(rng.random())})
-    result = scores.evaluate(Split(tuple(map(str, range(28))), tuple(pictures)), found)
-    score, bounds = scores.figures(result)["map"], bootstrap.intervals(result, 200, seed=0)
+    result = metrics.evaluate(Split(tuple(map(str, range(28))), tuple(pictures)), found)
+    score, bounds = metrics.figures(result)["map"], bootstrap.intervals(result, 200, seed=0)
     weights = rng.multinomial(150, np.full(150, 1 / 150), size=200)
     assert np.mean(bootstrap.resampled(result, weights)[0] > score) > 0.95, "the case shows what centring is for"
     assert bounds["map_low"] < score < bounds["map_high"]
 
 
 def test_intervals_follow_the_seed():
-    result = scores.evaluate(*case())
+    result = metrics.evaluate(*case())
     assert bootstrap.intervals(result, 100, seed=1) == bootstrap.intervals(result, 100, seed=1)
     assert bootstrap.intervals(result, 100, seed=1) != bootstrap.intervals(result, 100, seed=2)
     assert bootstrap.intervals(result, 0, seed=1) == {}
@@ -106,7 +107,7 @@ def test_intervals_follow_the_seed():
 def test_samples_without_boxes_are_left_out():
     leaf = Box((0.0, 0.0, 50.0, 50.0), 0)
     split = Split(("leaf",), (Picture(1, "a", 200, 200, (leaf,)), Picture(2, "b", 200, 200)))
-    result = scores.evaluate(split, [{"image_id": 1, "category_id": 0, "bbox": [0, 0, 50, 50], "score": 0.5}])
+    result = metrics.evaluate(split, [{"image_id": 1, "category_id": 0, "bbox": [0, 0, 50, 50], "score": 0.5}])
     overall, _ = bootstrap.resampled(result, np.array([[0, 2], [1, 1]]))
     assert np.isnan(overall[0]) and overall[1] == pytest.approx(1.0)
     assert bootstrap.intervals(result, 50, seed=0)["map_low"] == pytest.approx(1.0)
@@ -114,4 +115,4 @@ def test_samples_without_boxes_are_left_out():
 
 def test_no_detections_at_all():
     split, _ = case()
-    assert set(bootstrap.intervals(scores.evaluate(split, []), 10, seed=0).values()) == {0.0}
+    assert set(bootstrap.intervals(metrics.evaluate(split, []), 10, seed=0).values()) == {0.0}

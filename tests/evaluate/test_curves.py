@@ -1,12 +1,13 @@
-"""plantdoc.curves on cases small enough to count by hand."""
+"""plantdoc.evaluate.curves on cases small enough to count by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from plantdoc import curves, scores
-from plantdoc.coco import Box, Picture, Split
+from plantdoc.coco import metrics
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.evaluate import curves
 
 CLASSES = ("leaf", "spot", "unseen")
 HERE, THERE, NOWHERE = (0.0, 0.0, 50.0, 50.0), (100.0, 100.0, 50.0, 50.0), (0.0, 150.0, 20.0, 20.0)
@@ -36,7 +37,7 @@ FOUND = found(
 
 def test_operating_threshold_is_where_f1_peaks():
     # F1 by threshold: 0.9 → 2·1/(1+3), 0.8 → 2/5, 0.7 → 4/6, 0.6 → 6/7, 0.5 → 6/8, 0.4 → 6/9.
-    result = scores.evaluate(TRUTH, FOUND)
+    result = metrics.evaluate(TRUTH, FOUND)
     assert curves.operating_threshold(result) == 0.6
     assert curves.at_threshold(result, 0.6) == {"precision": 3 / 4, "recall": 1.0}
     assert curves.at_threshold(result, 0.85) == {"precision": 1.0, "recall": pytest.approx(1 / 3)}
@@ -47,18 +48,18 @@ def test_a_threshold_takes_all_predictions_of_equal_score():
     # One right and two wrong ones at 0.5: taken apart, 0.5 would look perfect.
     truth = split([(HERE, 0)], [(HERE, 0)])
     predictions = found((1, HERE, 0, 0.5), (1, THERE, 0, 0.5), (1, NOWHERE, 0, 0.5), (2, HERE, 0, 0.4))
-    result = scores.evaluate(truth, predictions)
+    result = metrics.evaluate(truth, predictions)
     assert curves.operating_threshold(result) == 0.4
     assert curves.at_threshold(result, 0.5) == {"precision": pytest.approx(1 / 3), "recall": 0.5}
 
 
 def test_nothing_found_gives_a_threshold_that_nothing_passes():
-    assert curves.operating_threshold(scores.evaluate(TRUTH, [])) == 1.0
-    assert curves.operating_threshold(scores.evaluate(TRUTH, found((3, HERE, 0, 0.5)))) == 1.0
+    assert curves.operating_threshold(metrics.evaluate(TRUTH, [])) == 1.0
+    assert curves.operating_threshold(metrics.evaluate(TRUTH, found((3, HERE, 0, 0.5)))) == 1.0
 
 
 def test_f1_of_pictures():
-    result = scores.evaluate(TRUTH, FOUND)
+    result = metrics.evaluate(TRUTH, FOUND)
     assert curves.f1_of_pictures(result, 0.6) == {1: pytest.approx(4 / 5), 2: 1.0, 3: 1.0}
     assert curves.f1_of_pictures(result, 0.5) == {1: pytest.approx(4 / 5), 2: 1.0, 3: 0.0}
     assert curves.f1_of_pictures(result, 0.95) == {1: 0.0, 2: 0.0, 3: 1.0}
@@ -95,10 +96,10 @@ def test_confusion_takes_the_box_that_overlaps_most():
 
 
 def test_precision_recall_averages_to_map50():
-    result = scores.evaluate(TRUTH, FOUND)
+    result = metrics.evaluate(TRUTH, FOUND)
     recall, by_class = curves.precision_recall(TRUTH, result)
     assert recall.tolist() == pytest.approx(np.linspace(0, 1, 101))
     assert list(by_class) == ["leaf", "spot"], "a class without boxes has no curve"
-    assert np.mean(list(by_class.values())) == pytest.approx(scores.figures(result)["map50"])
+    assert np.mean(list(by_class.values())) == pytest.approx(metrics.figures(result)["map50"])
     # Leaves by score: right, wrong, right; so precision is 1 up to recall 0.5 and 2/3 beyond.
     assert by_class["leaf"].tolist() == pytest.approx([1.0] * 51 + [2 / 3] * 50)

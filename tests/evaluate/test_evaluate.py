@@ -6,15 +6,15 @@ import csv
 import json
 from pathlib import Path
 
-import judged
-import miniature
+import evaluated_repo
 import pytest
-import rectangles
+import rectangle_detector
+import small_repo
 from PIL import Image
 
-from plantdoc import coco
-from plantdoc.coco import Box, Picture, Split
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.core.errors import UserError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -24,15 +24,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.full
 def test_another_process_writes_the_same_bytes(tmp_path):
-    folder = miniature.finished(tmp_path / "repository")
+    folder = small_repo.finished(tmp_path / "repository")
     made = contents(folder / "results/evaluate")
-    judged.run(folder, "evaluate", PYTHONHASHSEED="2")
+    evaluated_repo.run(folder, "evaluate", PYTHONHASHSEED="2")
     assert contents(folder / "results/evaluate") == made
 
 
 @pytest.mark.slow
 def test_the_stage_writes_all_its_outputs(tmp_path):
-    folder = miniature.finished(tmp_path / "repository")
+    folder = small_repo.finished(tmp_path / "repository")
     made = contents(folder / "results/evaluate")
     assert set(made) == {
         *("metrics.json", "predictions.json"),
@@ -40,7 +40,7 @@ def test_the_stage_writes_all_its_outputs(tmp_path):
         *(f"pictures/{kind}-1.jpg" for kind in ("best", "worst", "random")),
     }
     metrics, rows = json.loads(made["metrics.json"]), json.loads(made["predictions.json"])
-    split = coco.load(folder / "data/raw/test")
+    split = dataset.load(folder / "data/raw/test")
     assert metrics["pictures"] == len(split.pictures)
     assert 0 <= metrics["map50_low"] <= metrics["map50"] <= metrics["map50_high"] <= 1
     assert None not in metrics.values()
@@ -58,7 +58,7 @@ def test_the_stage_writes_all_its_outputs(tmp_path):
 def folder(tmp_path, monkeypatch) -> Path:
     """What evaluate reads but the detector, as the current directory."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.chdir(judged.make(tmp_path))
+    monkeypatch.chdir(evaluated_repo.make(tmp_path))
     return tmp_path
 
 
@@ -66,9 +66,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 def test_a_split_without_boxes_stops_with_one_message(folder, empty):
     import evaluate
 
-    split = coco.load(f"data/raw/{empty}")
+    split = dataset.load(f"data/raw/{empty}")
     bare = Split(split.classes, tuple(Picture(p.id, p.file_name, p.width, p.height) for p in split.pictures))
-    coco.save(bare, f"data/raw/{empty}")
+    dataset.save(bare, f"data/raw/{empty}")
     (folder / "results/evaluate").mkdir(parents=True)
     (folder / "results/evaluate/metrics.json").write_text("earlier")
     with pytest.raises(UserError, match=f"data/raw/{empty} has .* no box"):
@@ -87,9 +87,9 @@ def test_no_detector_stops_with_one_message(folder, tf):
 def known(folder, monkeypatch, tf):
     """evaluate.main in this process on the detector of rectangles; returns (folder, main)."""
     import evaluate
-    from plantdoc import detector
+    from plantdoc.detector import detector
 
-    class Sorted(rectangles.RectangleDetector):
+    class Sorted(rectangle_detector.RectangleDetector):
         """Its classes in the order of the truth's."""
 
         def detect(self, images):
@@ -98,7 +98,7 @@ def known(folder, monkeypatch, tf):
 
         def __init__(self):
             super().__init__()
-            self.config.classes = judged.CLASSES
+            self.config.classes = evaluated_repo.CLASSES
 
     monkeypatch.setattr(detector, "load", lambda folder: Sorted())
     return folder, evaluate.main
@@ -114,7 +114,7 @@ def test_known_rectangles_score_high_in_pixels_of_the_picture(known):
     figures = metrics(folder)
     assert figures["map50"] > 0.9 and figures["precision"] > 0.9 and figures["recall"] > 0.9
     assert figures["threshold"] == pytest.approx(0.7)  # the lowest score that this detector gives
-    assert figures["boxes"] == sum(len(p.boxes) for p in coco.load("data/raw/test").pictures)
+    assert figures["boxes"] == sum(len(p.boxes) for p in dataset.load("data/raw/test").pictures)
     with open("results/evaluate/plots/per_class.csv") as file:
         rows = list(csv.DictReader(file))
     assert [set(row) for row in rows] == [{"class", "pictures", "boxes", "ap", "ap50"}] * 3
@@ -134,24 +134,28 @@ def test_the_threshold_is_chosen_on_val_alone(known):
     main()
     before = metrics(folder)
     # Move every box of test away: its scores fall, but what was chosen must not change.
-    split = coco.load("data/raw/test")
+    split = dataset.load("data/raw/test")
     away = [
         Picture(p.id, p.file_name, p.width, p.height, tuple(Box((0.0, 0.0, 5.0, 5.0), b.category) for b in p.boxes))
         for p in split.pictures
     ]
-    coco.save(Split(split.classes, tuple(away)), "data/raw/test")
+    dataset.save(Split(split.classes, tuple(away)), "data/raw/test")
     main()
     after = metrics(folder)
     assert after["map50"] < 0.1 < before["map50"] and after["threshold"] == before["threshold"]
     # Leave only green, of score 0.8, in val: reds score higher, blues lower, so the threshold moves up.
-    split = coco.load("data/raw/val")
+    split = dataset.load("data/raw/val")
     green = [
         Picture(
-            p.id, p.file_name, p.width, p.height, tuple(b for b in p.boxes if judged.CLASSES[b.category] == "green")
+            p.id,
+            p.file_name,
+            p.width,
+            p.height,
+            tuple(b for b in p.boxes if evaluated_repo.CLASSES[b.category] == "green"),
         )
         for p in split.pictures
     ]
-    coco.save(Split(split.classes, tuple(green)), "data/raw/val")
+    dataset.save(Split(split.classes, tuple(green)), "data/raw/val")
     main()
     assert metrics(folder)["threshold"] == pytest.approx(0.8)
 
@@ -160,8 +164,8 @@ def test_the_order_of_files_and_pictures_does_not_matter_to_the_scores(known):
     folder, main = known
     main()
     before = metrics(folder)
-    split = coco.load("data/raw/test")
-    coco.save(Split(split.classes, split.pictures[::-1]), "data/raw/test")
+    split = dataset.load("data/raw/test")
+    dataset.save(Split(split.classes, split.pictures[::-1]), "data/raw/test")
     main()
     assert metrics(folder) == before
 
@@ -169,7 +173,7 @@ def test_the_order_of_files_and_pictures_does_not_matter_to_the_scores(known):
 def test_other_classes_than_the_detector_knows_are_a_clear_error(known):
     _, main = known
     for name in ("val", "test"):
-        split = coco.load(f"data/raw/{name}")
-        coco.save(Split(("blue", "green", "scarlet"), split.pictures), f"data/raw/{name}")
+        split = dataset.load(f"data/raw/{name}")
+        dataset.save(Split(("blue", "green", "scarlet"), split.pictures), f"data/raw/{name}")
     with pytest.raises(UserError, match="knows other classes"):
         main()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from plantdoc import archive
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.fetch import archive
 
 FILES = {"a/TRAIN/x y%20.jpg": os.urandom(3000), "a/TRAIN/ü.xml": b"<x/>" * 50, "top.txt": b""}
 

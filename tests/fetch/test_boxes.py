@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from plantdoc import boxes
-from plantdoc.formats.raw import RawBox, RawPicture
+from plantdoc.fetch import boxes
+from plantdoc.fetch.formats.raw_data import RawBox, RawPicture
 
 STORED = (100, 60)
 NAN = float("nan")

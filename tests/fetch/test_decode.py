@@ -8,12 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
-import sources
+import source_folders
 from PIL import Image
 
-from plantdoc import picture
+from plantdoc.fetch import decode
 
-UPRIGHT = sources.image("upright")
+UPRIGHT = source_folders.image("upright")
 # How a picture must lie in the file so that EXIF orientation 1..8 turns it upright.
 STORED = {
     1: UPRIGHT,
@@ -30,7 +30,7 @@ STORED = {
 def with_orientation(orientation: int, kind: str = "JPEG", **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return sources.encoded(STORED[orientation], kind, exif=exif, **options)
+    return source_folders.encoded(STORED[orientation], kind, exif=exif, **options)
 
 
 def reread(data: bytes) -> Image.Image:
@@ -47,26 +47,26 @@ def mean_difference(a: Image.Image, b: Image.Image) -> float:
 @pytest.mark.parametrize(
     "data",
     [
-        sources.encoded(UPRIGHT, quality=80),
-        sources.encoded(UPRIGHT, progressive=True),
-        sources.encoded(UPRIGHT, subsampling=2),
+        source_folders.encoded(UPRIGHT, quality=80),
+        source_folders.encoded(UPRIGHT, progressive=True),
+        source_folders.encoded(UPRIGHT, subsampling=2),
         with_orientation(1),
-        sources.encoded(UPRIGHT, "PNG"),
+        source_folders.encoded(UPRIGHT, "PNG"),
     ],
     ids=["baseline", "progressive", "4:2:0", "orientation 1", "png"],
 )
 def test_a_plain_picture_keeps_its_bytes(data):
-    decoded = picture.decode(data, 10**6)
+    decoded = decode.decode(data, 10**6)
     assert decoded.repairs == ()
-    assert picture.stored(decoded, data)[0] == data
+    assert decode.stored(decoded, data)[0] == data
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_exif_orientation_is_applied_once(orientation, kind):
     data = with_orientation(orientation, kind)
-    decoded = picture.decode(data, 10**6)
-    kept = reread(picture.stored(decoded, data)[0])
+    decoded = decode.decode(data, 10**6)
+    kept = reread(decode.stored(decoded, data)[0])
     assert mean_difference(kept, UPRIGHT) < 6
     assert kept.getexif().get(0x0112, 1) == 1
     assert (decoded.orientation, decoded.stored_size) == (orientation, STORED[orientation].size)
@@ -76,8 +76,8 @@ def test_exif_orientation_is_applied_once(orientation, kind):
 def test_an_orientation_that_makes_no_sense_is_ignored(value):
     exif = Image.Exif()
     exif[0x0112] = value
-    data = sources.encoded(UPRIGHT, exif=exif)
-    assert picture.stored(picture.decode(data, 10**6), data)[0] == data
+    data = source_folders.encoded(UPRIGHT, exif=exif)
+    assert decode.stored(decode.decode(data, 10**6), data)[0] == data
 
 
 def test_other_colour_forms_become_rgb():
@@ -87,19 +87,19 @@ def test_other_colour_forms_become_rgb():
     half.putalpha(128)
     over_white = Image.blend(Image.new("RGB", UPRIGHT.size, "white"), UPRIGHT, 128 / 255)
     cases = {
-        "grey": (sources.encoded(grey), grey.convert("RGB"), 2),
-        "cmyk": (sources.encoded(UPRIGHT.convert("CMYK"), quality=95), UPRIGHT, 5),
-        "palette": (sources.encoded(UPRIGHT.quantize(256), "PNG"), UPRIGHT, 12),
-        "gif": (sources.encoded(UPRIGHT.quantize(256), "GIF"), UPRIGHT, 12),
-        "alpha": (sources.encoded(half, "PNG"), over_white, 2),
-        "16 bit": (sources.encoded(deep, "PNG"), grey.convert("RGB"), 2),
-        "webp": (sources.encoded(UPRIGHT, "WEBP", lossless=True), UPRIGHT, 2),
-        "bmp": (sources.encoded(UPRIGHT, "BMP"), UPRIGHT, 2),
-        "tiff": (sources.encoded(UPRIGHT, "TIFF"), UPRIGHT, 2),
+        "grey": (source_folders.encoded(grey), grey.convert("RGB"), 2),
+        "cmyk": (source_folders.encoded(UPRIGHT.convert("CMYK"), quality=95), UPRIGHT, 5),
+        "palette": (source_folders.encoded(UPRIGHT.quantize(256), "PNG"), UPRIGHT, 12),
+        "gif": (source_folders.encoded(UPRIGHT.quantize(256), "GIF"), UPRIGHT, 12),
+        "alpha": (source_folders.encoded(half, "PNG"), over_white, 2),
+        "16 bit": (source_folders.encoded(deep, "PNG"), grey.convert("RGB"), 2),
+        "webp": (source_folders.encoded(UPRIGHT, "WEBP", lossless=True), UPRIGHT, 2),
+        "bmp": (source_folders.encoded(UPRIGHT, "BMP"), UPRIGHT, 2),
+        "tiff": (source_folders.encoded(UPRIGHT, "TIFF"), UPRIGHT, 2),
     }
     for name, (data, expected, tolerance) in cases.items():
-        decoded = picture.decode(data, 10**6)
-        data_kept, kind = picture.stored(decoded, data)
+        decoded = decode.decode(data, 10**6)
+        data_kept, kind = decode.stored(decoded, data)
         kept = reread(data_kept)
         assert (kept.mode, kept.format, kind) == ("RGB", "JPEG", "JPEG"), name
         assert mean_difference(kept, expected) < tolerance, name
@@ -118,7 +118,7 @@ def png(width: int, height: int, depth: int, pixels: bytes) -> bytes:
 
 
 def test_16_bit_colour_is_stored_with_8_bits():
-    decoded = picture.decode(png(1, 1, 16, b"\0" + struct.pack(">HHH", 0xFFFF, 0x8000, 0)), 10**6)
+    decoded = decode.decode(png(1, 1, 16, b"\0" + struct.pack(">HHH", 0xFFFF, 0x8000, 0)), 10**6)
     assert not decoded.plain and decoded.repairs == ("16-bit colour to RGB",)
     assert decoded.image.getpixel((0, 0)) == (255, 128, 0)
 
@@ -126,15 +126,15 @@ def test_16_bit_colour_is_stored_with_8_bits():
 def test_a_transparent_colour_in_an_rgb_png_becomes_white():
     black = Image.new("RGB", (4, 4))
     black.putpixel((0, 0), (255, 0, 0))
-    decoded = picture.decode(sources.encoded(black, "PNG", transparency=(0, 0, 0)), 10**6)
+    decoded = decode.decode(source_folders.encoded(black, "PNG", transparency=(0, 0, 0)), 10**6)
     assert not decoded.plain
     assert [decoded.image.getpixel((i, 0)) for i in (0, 1)] == [(255, 0, 0), (255, 255, 255)]
 
 
 def test_of_a_jpeg_with_more_pictures_behind_it_the_first_counts():
-    data = sources.encoded(UPRIGHT, "MPO", save_all=True, append_images=[sources.image("second")])
-    decoded = picture.decode(data, 10**6)
-    assert picture.stored(decoded, data) == (data, "JPEG")
+    data = source_folders.encoded(UPRIGHT, "MPO", save_all=True, append_images=[source_folders.image("second")])
+    decoded = decode.decode(data, 10**6)
+    assert decode.stored(decoded, data) == (data, "JPEG")
     assert mean_difference(decoded.image, UPRIGHT) < 6
 
 
@@ -143,26 +143,26 @@ def test_of_a_jpeg_with_more_pictures_behind_it_the_first_counts():
     [
         b"",
         b"no picture at all",
-        sources.encoded(UPRIGHT)[:-400],
-        sources.encoded(UPRIGHT, "PNG")[:-400],
-        sources.encoded(UPRIGHT)[:20],
+        source_folders.encoded(UPRIGHT)[:-400],
+        source_folders.encoded(UPRIGHT, "PNG")[:-400],
+        source_folders.encoded(UPRIGHT)[:20],
     ],
     ids=["empty", "text", "jpeg cut short", "png cut short", "header only"],
 )
 def test_damage_is_told(data):
-    with pytest.raises(picture.PictureError):
-        picture.decode(data, 10**6)
+    with pytest.raises(decode.PictureError):
+        decode.decode(data, 10**6)
 
 
 def test_a_huge_picture_is_not_decoded():
     # Decoding would fail on the missing rows, with another message.
-    with pytest.raises(picture.PictureError, match="50000 × 50000 pixels"):
-        picture.decode(png(50_000, 50_000, 8, b""), 50_000_000)
+    with pytest.raises(decode.PictureError, match="50000 × 50000 pixels"):
+        decode.decode(png(50_000, 50_000, 8, b""), 50_000_000)
 
 
 def test_names_say_what_the_content_is():
-    assert picture.right_name("a%20b&c.JPG", "JPEG") == "a%20b&c.JPG"
-    assert picture.right_name("x.png.jpg", "JPEG") == "x.png.jpg"
-    assert picture.right_name("x.jpg", "PNG") == "x.png"
-    assert picture.right_name("v1.2", "JPEG") == "v1.2.jpg"
-    assert picture.right_name("plain", "PNG") == "plain.png"
+    assert decode.right_name("a%20b&c.JPG", "JPEG") == "a%20b&c.JPG"
+    assert decode.right_name("x.png.jpg", "JPEG") == "x.png.jpg"
+    assert decode.right_name("x.jpg", "PNG") == "x.png"
+    assert decode.right_name("v1.2", "JPEG") == "v1.2.jpg"
+    assert decode.right_name("plain", "PNG") == "plain.png"

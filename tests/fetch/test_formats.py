@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import sources
+import source_folders
 
-from plantdoc import formats
-from plantdoc.errors import UserError
-from plantdoc.formats import tfrecord
+from plantdoc.core.errors import UserError
+from plantdoc.fetch import formats
+from plantdoc.fetch.formats import tf_object_detection
 
 TRUTH = {
     "train": {
@@ -25,24 +25,24 @@ CLASSES = ["Apple leaf", "grape leaf"]
 
 
 def bytes_of(name: str) -> bytes:
-    return sources.encoded(sources.image(name), quality=92)
+    return source_folders.encoded(source_folders.image(name), quality=92)
 
 
 def write_voc(folder: Path) -> None:
     for split, pictures in TRUTH.items():
         for name, boxes in pictures.items():
-            sources.write_voc(folder, f"plantdoc-main/{split.upper()}/{name}", bytes_of(name), boxes)
+            source_folders.write_voc(folder, f"plantdoc-main/{split.upper()}/{name}", bytes_of(name), boxes)
 
 
 def write_coco(folder: Path) -> None:
     for split, pictures in TRUTH.items():
-        sources.write_coco(folder / split, pictures)
+        source_folders.write_coco(folder / split, pictures)
 
 
 def write_coco_central(folder: Path) -> None:
     """As COCO itself lays it out: annotations in a folder of their own, pictures in another."""
     for split, pictures in TRUTH.items():
-        sources.write_coco(folder / "images" / f"{split}2017", pictures)
+        source_folders.write_coco(folder / "images" / f"{split}2017", pictures)
         (folder / "annotations").mkdir(exist_ok=True)
         at = folder / "images" / f"{split}2017" / "annotations.json"
         at.rename(folder / "annotations" / f"instances_{split}2017.json")
@@ -56,7 +56,7 @@ def write_yolo(folder: Path) -> None:
             (folder / names[split] / kind).mkdir(parents=True)
         for name, boxes in pictures.items():
             (folder / names[split] / "images" / name).write_bytes(bytes_of(name))
-            width, height = sources.SIZE
+            width, height = source_folders.SIZE
             lines = [
                 f"{CLASSES.index(label)} {(x0 + x1) / 2 / width} {(y0 + y1) / 2 / height} "
                 f"{(x1 - x0) / width} {(y1 - y0) / height}"
@@ -80,14 +80,14 @@ def write_yolo_by_kind(folder: Path) -> None:
             image.write_bytes(bytes_of(name))
             lines = []
             for corners, kind in boxes:
-                x0, y0, x1, y1 = (v / sources.SIZE[i % 2] for i, v in enumerate(corners))
+                x0, y0, x1, y1 = (v / source_folders.SIZE[i % 2] for i, v in enumerate(corners))
                 lines.append(f"{CLASSES.index(kind)} {x0} {y1} {x1} {y0} {x0} {y0}")
             label.write_text("\n".join(lines))
     keys = "\n".join(f"{split}: images/{folder}" for split, folder in own.items())
     (folder / "plants.yaml").write_text(f"{keys}\nnames:\n  0: Apple leaf\n  1: grape leaf\n")
 
 
-def example(name: str, boxes: sources.Boxes, with_text: bool = True):
+def example(name: str, boxes: source_folders.Boxes, with_text: bool = True):
     import tensorflow as tf
 
     def feature(values):
@@ -100,14 +100,14 @@ def example(name: str, boxes: sources.Boxes, with_text: bool = True):
     features = {
         "image/encoded": [bytes_of(name)],
         "image/filename": [name.encode()],
-        "image/width": [sources.SIZE[0]],
-        "image/height": [sources.SIZE[1]],
+        "image/width": [source_folders.SIZE[0]],
+        "image/height": [source_folders.SIZE[1]],
         "image/object/class/label": [1 + CLASSES.index(label) for _, label in boxes],
     }
     if with_text:
         features["image/object/class/text"] = [label.encode() for _, label in boxes]
     for i, side in enumerate(("xmin", "ymin", "xmax", "ymax")):
-        features[f"image/object/bbox/{side}"] = [corners[i] / sources.SIZE[i % 2] for corners, _ in boxes]
+        features[f"image/object/bbox/{side}"] = [corners[i] / source_folders.SIZE[i % 2] for corners, _ in boxes]
     return tf.train.Example(
         features=tf.train.Features(feature={k: feature(v) for k, v in features.items()})
     ).SerializeToString()
@@ -151,7 +151,7 @@ def test_every_format_gives_the_same(write, kind, tmp_path):
     found: dict = {"train": {}, "val": {}, "test": {}}
     for picture in data.pictures:
         assert picture.path.read_bytes() == bytes_of(Path(picture.name).name)
-        scale = (*sources.SIZE, *sources.SIZE) if picture.relative else (1, 1, 1, 1)
+        scale = (*source_folders.SIZE, *source_folders.SIZE) if picture.relative else (1, 1, 1, 1)
         found[picture.split][Path(picture.name).name] = [
             (tuple(round(v * s, 3) for v, s in zip(box.corners, scale, strict=True)), box.name) for box in picture.boxes
         ]
@@ -171,7 +171,7 @@ def test_pictures_without_annotations(tmp_path):
 
 
 def test_boxes_without_pictures_and_pictures_without_boxes_are_listed(tmp_path):
-    sources.voc(tmp_path / "s", 3, 1)
+    source_folders.voc(tmp_path / "s", 3, 1)
     (tmp_path / "s/TRAIN/p000.jpg").unlink()
     (tmp_path / "s/TRAIN/p001.xml").unlink()
     (tmp_path / "s/TRAIN/p002.xml").write_text("<annotation><object>")
@@ -183,7 +183,7 @@ def test_boxes_without_pictures_and_pictures_without_boxes_are_listed(tmp_path):
 
 
 def test_an_xml_bomb_is_not_unfolded(tmp_path):
-    sources.voc(tmp_path / "s", 2, 1)
+    source_folders.voc(tmp_path / "s", 2, 1)
     entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
     bomb = f'<!DOCTYPE a [<!ENTITY e0 "boom">{entities}]><annotation><filename>&e11;</filename></annotation>'
     (tmp_path / "s/TRAIN/p000.xml").write_text(bomb)
@@ -197,7 +197,7 @@ def test_an_xml_bomb_is_not_unfolded(tmp_path):
 
 
 def test_a_file_name_cannot_lead_out_of_the_source(tmp_path):
-    sources.write_coco(tmp_path / "s/train", {"a.jpg": [((1, 1, 9, 9), "leaf")], "b.jpg": []})
+    source_folders.write_coco(tmp_path / "s/train", {"a.jpg": [((1, 1, 9, 9), "leaf")], "b.jpg": []})
     (tmp_path / "secret.jpg").write_bytes(bytes_of("secret"))
     at = tmp_path / "s/train/annotations.json"
     data = json.loads(at.read_text())
@@ -209,7 +209,7 @@ def test_a_file_name_cannot_lead_out_of_the_source(tmp_path):
 
 
 def test_coco_json_with_a_hole_is_the_users_to_mend(tmp_path):
-    sources.write_coco(tmp_path / "s/train", {"a.jpg": [((1, 1, 9, 9), "leaf")]})
+    source_folders.write_coco(tmp_path / "s/train", {"a.jpg": [((1, 1, 9, 9), "leaf")]})
     at = tmp_path / "s/train/annotations.json"
     at.write_text(at.read_text().replace('"category_id": 10', '"category_id": 11'))
     with pytest.raises(UserError, match=r"not valid COCO JSON \(KeyError: 11\)"):
@@ -230,19 +230,21 @@ def test_records_are_told_by_their_checksum(tmp_path):
     write_tfrecords(tmp_path)
     (tmp_path / "not.tfrecord").write_bytes(b"\x05" + b"\0" * 30)
     files = formats.list_files(tmp_path)
-    assert tfrecord.recognise(tmp_path, files) == [f"Leaves_{split}.data" for split in ("test", "train", "val")]
+    assert tf_object_detection.recognise(tmp_path, files) == [
+        f"Leaves_{split}.data" for split in ("test", "train", "val")
+    ]
 
 
 def test_unreadable_boxes_are_passed_on_as_not_a_number(tmp_path):
-    sources.write_voc(tmp_path / "s", "train/a.jpg", bytes_of("a"), [(("x", 1, 2, 3), "leaf")])
+    source_folders.write_voc(tmp_path / "s", "train/a.jpg", bytes_of("a"), [(("x", 1, 2, 3), "leaf")])
     _, data = read(tmp_path / "s", tmp_path)
     assert repr(data.pictures[0].boxes[0].corners) == "(nan, 1.0, 2.0, 3.0)"
 
 
 def test_case_suffixes_and_hidden_files_do_not_matter(tmp_path):
-    sources.write_voc(tmp_path / "s", "Train/IMG.JPG.jpg", bytes_of("a"), [((1, 1, 20, 20), "leaf")])
-    sources.write_voc(tmp_path / "s", "tEsT/x.png", bytes_of("b"), [((1, 1, 20, 20), "leaf")])
-    sources.write_voc(tmp_path / "s", "__MACOSX/._x.png", b"junk", [])
+    source_folders.write_voc(tmp_path / "s", "Train/IMG.JPG.jpg", bytes_of("a"), [((1, 1, 20, 20), "leaf")])
+    source_folders.write_voc(tmp_path / "s", "tEsT/x.png", bytes_of("b"), [((1, 1, 20, 20), "leaf")])
+    source_folders.write_voc(tmp_path / "s", "__MACOSX/._x.png", b"junk", [])
     (tmp_path / "s/tEsT/x.xml").rename(tmp_path / "s/tEsT/X.XML")
     _, data = read(tmp_path / "s", tmp_path)
     assert [(p.split, p.name) for p in data.pictures] == [("test", "tEsT/x.png"), ("train", "Train/IMG.JPG.jpg")]

@@ -5,24 +5,24 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import sources
+import source_folders
 from PIL import Image, ImageDraw
 
-from plantdoc import perceptual
+from plantdoc.fetch import phash
 
 
 def distance(a: Image.Image, b: Image.Image) -> int:
-    pairs = perceptual.close_pairs([perceptual.of_image(a), perceptual.of_image(b)], 256)
+    pairs = phash.close_pairs([phash.of_image(a), phash.of_image(b)], 256)
     return pairs[0][2]
 
 
 def test_scaling_recompression_and_a_watermark_keep_it_near():
-    image = sources.image("one", (320, 240))
+    image = source_folders.image("one", (320, 240))
     marked = image.copy()
     ImageDraw.Draw(marked).text((100, 110), "a stock site's name", fill="white")
     for copy in (
         image.resize((160, 120)),
-        Image.open(io.BytesIO(sources.encoded(image, quality=40))),
+        Image.open(io.BytesIO(source_folders.encoded(image, quality=40))),
         image.point(lambda level: min(255, level + 12)),
         marked,
     ):
@@ -30,8 +30,8 @@ def test_scaling_recompression_and_a_watermark_keep_it_near():
 
 
 def test_other_pictures_are_far():
-    images = [sources.image(i) for i in range(60)]
-    assert perceptual.close_pairs([perceptual.of_image(image) for image in images], 64) == []
+    images = [source_folders.image(i) for i in range(60)]
+    assert phash.close_pairs([phash.of_image(image) for image in images], 64) == []
 
 
 def test_close_pairs_are_those_of_a_plain_loop():
@@ -49,7 +49,7 @@ def test_close_pairs_are_those_of_a_plain_loop():
         if (whole[i] ^ whole[j]).bit_count() <= 32
     ]
     assert 50 < len(expected) < 100
-    assert perceptual.close_pairs(hashes, 32) == expected
+    assert phash.close_pairs(hashes, 32) == expected
 
 
 def test_real_near_duplicates_are_found(plantdoc_folder):

@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plantdoc import coco, hashing, leaf, paint, sample
+from plantdoc.coco import dataset
+from plantdoc.core import hashing
+from plantdoc.fetch.sample import generator, leaf_shape, leaf_texture
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
-    sample.write(folder, seed=42, train=30, test=6)
+    generator.write(folder, seed=42, train=30, test=6)
     return folder
 
 
 def test_pictures_are_plain_rgb_jpegs_of_the_size_that_the_annotations_say(written):
     for name, count in (("train", 30), ("test", 6)):
-        split = coco.load(written / name)
-        assert split.classes == sample.CLASSES
+        split = dataset.load(written / name)
+        assert split.classes == generator.CLASSES
         assert [p.id for p in split.pictures] == list(range(1, count + 1))
         names = [p.file_name for p in split.pictures]
         assert names == sorted(names) == sorted(p.name for p in (written / name).glob("*.jpg"))
@@ -35,19 +37,19 @@ def test_pictures_are_plain_rgb_jpegs_of_the_size_that_the_annotations_say(writt
 
 
 def test_every_class_and_shape_of_picture_is_there_and_some_pictures_hold_several_leaves(written):
-    pictures = coco.load(written / "train").pictures
-    assert {box.category for picture in pictures for box in picture.boxes} == set(range(len(sample.CLASSES)))
-    assert {(p.width, p.height) for p in pictures} == set(sample.SIZES)
+    pictures = dataset.load(written / "train").pictures
+    assert {box.category for picture in pictures for box in picture.boxes} == set(range(len(generator.CLASSES)))
+    assert {(p.width, p.height) for p in pictures} == set(generator.SIZES)
     assert max(len(p.boxes) for p in pictures) > 3
 
 
 def test_some_pictures_hold_no_leaf():
-    empty = [i for i in range(60) if not sample.draw(42, "train", i)[1]]
+    empty = [i for i in range(60) if not generator.draw(42, "train", i)[1]]
     assert 0 < len(empty) < 10
 
 
 def test_boxes_are_inside_their_picture_and_not_tiny(written):
-    for picture in coco.load(written / "train").pictures:
+    for picture in dataset.load(written / "train").pictures:
         for box in picture.boxes:
             x, y, width, height = box.xywh
             assert x >= 0 and y >= 0 and x + width <= picture.width and y + height <= picture.height
@@ -58,12 +60,12 @@ def test_a_box_is_the_tight_bound_of_its_leaf():
     checked = 0
     for seed in range(40):
         image = Image.new("RGB", (300, 220), (255, 255, 255))
-        (box,) = sample._put_leaves(np.random.default_rng(seed), image, 1)
-        if "mildew" in sample.CLASSES[box.category]:
+        (box,) = generator._put_leaves(np.random.default_rng(seed), image, 1)
+        if "mildew" in generator.CLASSES[box.category]:
             continue  # its powder is as grey as the shadow
         pixels = np.asarray(image).astype(int)
         coloured = np.ptp(pixels, axis=2) > 25  # the ground and the shadow are grey
-        expected = sample._bounds(coloured)
+        expected = generator._bounds(coloured)
         corners = [(x, y, x + w, y + h) for x, y, w, h in (box.xywh, expected)]
         assert np.abs(np.subtract(*corners)).max() <= 2, (seed, box, expected)
         checked += 1
@@ -75,18 +77,18 @@ def test_no_leaf_is_put_where_it_hides_another_or_is_out_of_sight():
     small, large = np.ones((60, 60), bool), np.ones((100, 100), bool)
     for seed in range(50):
         rng = np.random.default_rng(seed)
-        at = sample._place(rng, bare, large, [])
+        at = generator._place(rng, bare, large, [])
         if at is not None:
-            assert sample._overlay(bare, large, at)[1].sum() >= 6000
-        assert sample._place(rng, covered, large, [10000]) is None  # 6,000 px must show, but may not hide so much
-        assert sample._place(rng, covered, small, [10000]) is not None
-        assert sample._place(rng, np.where(np.arange(100) < 55, 0, bare), small, [10000]) is None  # hidden before
+            assert generator._overlay(bare, large, at)[1].sum() >= 6000
+        assert generator._place(rng, covered, large, [10000]) is None  # 6,000 px must show, but may not hide so much
+        assert generator._place(rng, covered, small, [10000]) is not None
+        assert generator._place(rng, np.where(np.arange(100) < 55, 0, bare), small, [10000]) is None  # hidden before
 
 
-@pytest.mark.parametrize("species", leaf.SPECIES)
+@pytest.mark.parametrize("species", leaf_shape.SPECIES)
 def test_diseases_show_on_the_leaf(species):
     def colours(disease: str) -> np.ndarray:
-        image, cover = paint.leaf_patch(np.random.default_rng(3), species, disease, 100)
+        image, cover = leaf_texture.leaf_patch(np.random.default_rng(3), species, disease, 100)
         return np.asarray(image).astype(int)[np.asarray(cover) == 255]
 
     def share(pixels: np.ndarray, kind: str) -> float:
@@ -95,20 +97,20 @@ def test_diseases_show_on_the_leaf(species):
         return found.mean()
 
     healthy = colours("healthy")
-    for disease in paint.DISEASES:
+    for disease in leaf_texture.DISEASES:
         assert share(colours(disease), disease) > share(healthy, disease) + 0.04, disease
 
 
 def test_a_larger_sample_begins_with_the_smaller_one(written, tmp_path):
-    sample.write(tmp_path, seed=42, train=32, test=6)
+    generator.write(tmp_path, seed=42, train=32, test=6)
     for i in range(30):
         name = f"train/drawn-{i:05d}.jpg"
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
-    assert coco.load(tmp_path / "train").pictures[:30] == coco.load(written / "train").pictures
+    assert dataset.load(tmp_path / "train").pictures[:30] == dataset.load(written / "train").pictures
 
 
 def test_seeds_and_splits_differ():
-    pictures = [np.asarray(sample.draw(*job)[0]) for job in ((1, "train", 0), (2, "train", 0), (1, "test", 0))]
+    pictures = [np.asarray(generator.draw(*job)[0]) for job in ((1, "train", 0), (2, "train", 0), (1, "test", 0))]
     assert not any(np.array_equal(a, b) for i, a in enumerate(pictures) for b in pictures[:i])
 
 
@@ -120,7 +122,8 @@ def test_bytes_do_not_depend_on_the_process_or_the_processor(written, tmp_path, 
         "JSIMD_FORCENONE": "1",
         "PYTHONHASHSEED": "7",
     }
-    code = "import sys, pathlib; from plantdoc import sample; sample.write(pathlib.Path(sys.argv[1]), 42, 30, 6)"
+    code = "import sys, pathlib; from plantdoc.fetch.sample import generator"
+    code += "; generator.write(pathlib.Path(sys.argv[1]), 42, 30, 6)"
     command = [sys.executable, "-c", code, str(tmp_path)]
     subprocess.run(command, env=os.environ | lesser | {"PYTHONPATH": str(root / "src")}, check=True)
     assert hashing.of_files([tmp_path], tmp_path) == hashing.of_files([written], written)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import duplicates, split
-from plantdoc.audit import Audited
+from plantdoc.fetch import duplicates, split
+from plantdoc.fetch.audit import Audited
 
 RNG = np.random.default_rng(5)
 

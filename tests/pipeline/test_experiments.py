@@ -7,16 +7,16 @@ import shutil
 import time
 from pathlib import Path
 
-import miniature
+import fake_repo
 import pytest
-import tiny
+import small_repo
 
-from plantdoc import revisions
+from plantdoc.repo import revisions
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    return tiny.finished(tmp_path_factory.mktemp("experiments") / "repository")
+    return fake_repo.finished(tmp_path_factory.mktemp("experiments") / "repository")
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def repository(finished, tmp_path) -> Path:
 
 def test_exp_run_sets_a_number_in_scientific_form(repository, tmp_path):
     with open(repository / "src/train.py", "a") as file:
-        file.write("from plantdoc import params as ours, train_params as of\n")
+        file.write("from plantdoc.core import params as ours; from plantdoc.train import train_params as of\n")
         file.write(f"Path({str(tmp_path / 'seen')!r}).write_text(repr(ours.load(of.Params).lr))\n")
-    miniature.run(repository, "dvc", "exp", "run", "-n", "small", "-S", "lr=1e-5")
+    small_repo.run(repository, "dvc", "exp", "run", "-n", "small", "-S", "lr=1e-5")
     assert (tmp_path / "seen").read_text() == "1e-05"
     made_from = json.loads((repository / "models/detector/config.json").read_text())["made_from"]
     assert made_from["lr"] == 1e-05
@@ -38,9 +38,9 @@ def test_exp_run_sets_a_number_in_scientific_form(repository, tmp_path):
 @pytest.mark.slow
 def test_a_number_in_scientific_form_is_one_in_a_copy_of_the_tree_too(repository, tmp_path):
     with open(repository / "src/train.py", "a") as file:
-        file.write("from plantdoc import params as ours, train_params as of\n")
+        file.write("from plantdoc.core import params as ours; from plantdoc.train import train_params as of\n")
         file.write(f"Path({str(tmp_path / 'seen')!r}).write_text(repr(ours.load(of.Params).lr) + ' ' + os.getcwd())\n")
-    miniature.run(repository, "dvc", "exp", "run", "--temp", "-n", "small", "-S", "lr=1e-5")
+    small_repo.run(repository, "dvc", "exp", "run", "--temp", "-n", "small", "-S", "lr=1e-5")
     number, folder = (tmp_path / "seen").read_text().split()
     assert number == "1e-05" and Path(folder).is_relative_to(repository / ".dvc/tmp/exps")
     assert revisions.find("small", repository).params["lr"] == 1e-05
@@ -50,15 +50,15 @@ def test_a_number_in_scientific_form_is_one_in_a_copy_of_the_tree_too(repository
 @pytest.mark.slow
 def test_the_queue_runs_every_value_and_shares_fetch_and_augment(repository, tmp_path):
     log = tmp_path / "log"
-    queued = miniature.run(repository, "dvc", "exp", "run", "--queue", "-S", "lr=0.05,0.1,0.2")
+    queued = small_repo.run(repository, "dvc", "exp", "run", "--queue", "-S", "lr=0.05,0.1,0.2")
     assert queued.stdout.count("Queued experiment") == 3
-    miniature.run(repository, "dvc", "queue", "start", "-j", "2", TINY_LOG=str(log))
+    small_repo.run(repository, "dvc", "queue", "start", "-j", "2", TINY_LOG=str(log))
     try:
         deadline = time.monotonic() + 300
         while len(revisions.experiments(repository)) < 3 and time.monotonic() < deadline:
             time.sleep(0.2)
     finally:
-        miniature.run(repository, "dvc", "queue", "stop", "--kill")
+        small_repo.run(repository, "dvc", "queue", "stop", "--kill")
     rates = {each.params["lr"]: each.metrics["train:val_map50"] for each in revisions.experiments(repository)}
     assert rates == {0.05: 0.479588, 0.1: 0.539794, 0.2: 0.6}
     ran = [line.split()[0] for line in log.read_text().splitlines()]

@@ -11,33 +11,35 @@ import json
 import re
 from pathlib import Path
 
-import miniature
+import fake_repo
 import nbformat
 import pytest
-import tiny
+import small_repo
+from import_graph import ROOT
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
-from reachable import ROOT
 
-from plantdoc import coco, gallery
+from plantdoc.coco import dataset
+from plantdoc.visualize import gallery
 
 NOTEBOOK = ROOT / "notebooks/inspect_run.ipynb"
 PICTURES = """
 sys.path.insert(0, "src")
-from plantdoc import coco, sample
-sample.write(Path("data/raw"), params["seed"], train=3, test=6)
+from plantdoc.coco import dataset
+from plantdoc.fetch.sample import generator
+generator.write(Path("data/raw"), params["seed"], train=3, test=6)
 write("data/raw/val/annotations.json", Path("data/raw/train/annotations.json").read_bytes())
 """
 # Every box is found, a third of its width beside the truth where lr is 0.3; one picture has a false alarm below 0.3.
 PREDICTIONS = """
 sys.path.insert(0, "src")
-from plantdoc import coco
+from plantdoc.coco import dataset
 beside = 1 / 3 if params["lr"] == 0.3 else 0
 found = [
     {"image_id": p.id, "category_id": b.category, "score": 0.8,
      "bbox": [b.xywh[0] + beside * b.xywh[2], *b.xywh[1:]]}
-    for p in coco.load("data/raw/test").pictures for b in p.boxes
+    for p in dataset.load("data/raw/test").pictures for b in p.boxes
 ]
 found.append({"image_id": 1, "category_id": 0, "score": 0.2, "bbox": [1, 1, 9, 9]})
 write("results/evaluate/predictions.json", found)
@@ -48,23 +50,23 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
     """HEAD with lr 0.1, an experiment with 0.2, which is the best, and one with 0.3; pushed to a folder remote."""
-    folder = tiny.make(tmp_path_factory.mktemp("notebook") / "repository")
+    folder = fake_repo.make(tmp_path_factory.mktemp("notebook") / "repository")
     for stage, code in (("fetch", PICTURES), ("evaluate", PREDICTIONS)):
         with open(folder / f"src/{stage}.py", "a") as file:
             file.write(code)
-    miniature.run(folder, "dvc", "repro")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "results")
+    small_repo.run(folder, "dvc", "repro")
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "-m", "results")
     for lr in ("0.2", "0.3"):
-        miniature.run(folder, "dvc", "exp", "run", "-S", f"lr={lr}", "--name", f"rate-{lr}")
-    miniature.git(folder, "checkout", "-q", ".")
-    miniature.run(folder, "dvc", "checkout", "-q")
+        small_repo.run(folder, "dvc", "exp", "run", "-S", f"lr={lr}", "--name", f"rate-{lr}")
+    small_repo.git(folder, "checkout", "-q", ".")
+    small_repo.run(folder, "dvc", "checkout", "-q")
     return folder
 
 
 def run(repository: Path, monkeypatch, start: str = ".", **settings: object) -> list:
     """Run the notebook in `repository` from its folder `start`; returns its cells, outputs and all."""
-    for name, value in miniature.environment().items():
+    for name, value in small_repo.environment().items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(repository / "notebooks/inspect_run.ipynb", as_version=4)
     for name, value in settings.items():
@@ -117,7 +119,7 @@ def cells(repository) -> list:
 def test_counts_are_those_of_the_data(cells, repository):
     (text,) = output(cells, "text/markdown", "splits = {}")
     head, total, *by_class = rows(text)
-    split = coco.load(repository / "data/raw/test")
+    split = dataset.load(repository / "data/raw/test")
     assert total[-1] == f"{sum(len(p.boxes) for p in split.pictures)} (6)"
     assert [row[0] for row in by_class] == list(split.classes)
     for category, row in enumerate(by_class):
@@ -129,7 +131,7 @@ def test_test_pictures_are_drawn_with_truth_and_predictions(cells, repository):
     drawn = pictures(output(cells, "image/png", "gallery.draw"))
     assert len(drawn) == 4
     folder = repository / "data/raw/test"
-    test = coco.load(folder)
+    test = dataset.load(folder)
     predictions = json.loads((repository / "results/evaluate/predictions.json").read_text())
     for picture in test.pictures:
         found = [row for row in predictions if row["image_id"] == picture.id]
@@ -155,24 +157,24 @@ def test_runs_are_listed_best_on_val_first_with_what_they_differ_in(cells, repos
 
 
 def test_the_repository_is_as_before(cells, repository):
-    assert miniature.git(repository, "status", "--porcelain") == ""
+    assert small_repo.git(repository, "status", "--porcelain") == ""
 
 
 def test_it_opens_an_experiment_beside_a_commit_from_the_root_of_a_fresh_clone(repository, monkeypatch):
     # As a colleague would: no cache, so that data and predictions come from the remote.
     storage = str(repository.parent / "plant-disease-storage")
-    miniature.run(repository, "dvc", "remote", "modify", "--local", "storage", "url", storage)
-    miniature.run(repository, "dvc", "push", "-q")
+    small_repo.run(repository, "dvc", "remote", "modify", "--local", "storage", "url", storage)
+    small_repo.run(repository, "dvc", "push", "-q")
     clone = repository.parent / "clone"
-    miniature.git(repository.parent, "clone", "-q", str(repository), str(clone))
-    miniature.run(repository, "dvc", "exp", "push", "-q", str(clone), "rate-0.3")
+    small_repo.git(repository.parent, "clone", "-q", str(repository), str(clone))
+    small_repo.run(repository, "dvc", "exp", "push", "-q", str(clone), "rate-0.3")
     assert not (clone / "data/raw").exists() and not (clone / ".dvc/cache").exists()
 
     cells = run(clone, monkeypatch, RUN="rate-0.3", OTHER="HEAD", PICTURES=2)
     changed, scores = output(cells, "text/markdown", "changed = ")
     assert rows(changed)[1:] == [["lr", "0.3", "0.1"]]
     both = {row[0]: row[1:] for row in rows(scores)[1:]}
-    before = json.loads(miniature.git(repository, "show", "HEAD:results/evaluate/metrics.json"))
+    before = json.loads(small_repo.git(repository, "show", "HEAD:results/evaluate/metrics.json"))
     assert float(both["map50"][1]) == pytest.approx(before["map50"], rel=1e-3)
     assert both["map50"][0] != both["map50"][1]
     assert len(output(cells, "image/png", "gallery.draw")) == 2

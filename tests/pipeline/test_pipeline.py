@@ -8,9 +8,9 @@ import shutil
 import tarfile
 from pathlib import Path
 
-import miniature
-import needs
+import external_programs
 import pytest
+import small_repo
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
     """A miniature after `dvc repro`, committed."""
-    return miniature.finished(tmp_path_factory.mktemp("pipeline") / "repository")
+    return small_repo.finished(tmp_path_factory.mktemp("pipeline") / "repository")
 
 
 def stages_run(output: str) -> list[str]:
@@ -64,47 +64,47 @@ def test_costs_stay_out_of_the_lock(repository):
 
 
 def test_a_second_repro_does_nothing(repository):
-    done = miniature.run(repository, "dvc", "repro")
+    done = small_repo.run(repository, "dvc", "repro")
     assert stages_run(done.stdout) == []
     assert "Data and pipelines are up to date" in done.stdout
-    assert miniature.git(repository, "status", "--porcelain") == ""
+    assert small_repo.git(repository, "status", "--porcelain") == ""
 
 
 @pytest.mark.full
 def test_another_clean_clone_on_one_core_gives_the_same_lock(repository, tmp_path):
-    pinned = [needs.program("taskset"), "-c", str(min(os.sched_getaffinity(0)))]
+    pinned = [external_programs.program("taskset"), "-c", str(min(os.sched_getaffinity(0)))]
     clone = tmp_path / "clone"
-    miniature.git(tmp_path, "clone", "-q", str(repository), str(clone))
+    small_repo.git(tmp_path, "clone", "-q", str(repository), str(clone))
     (clone / "dvc.lock").unlink()
-    done = miniature.run(clone, *pinned, "dvc", "repro")
+    done = small_repo.run(clone, *pinned, "dvc", "repro")
     assert stages_run(done.stdout) == ["fetch", "augment", "train", "evaluate", "deploy"]
     assert (clone / "dvc.lock").read_text() == (repository / "dvc.lock").read_text()
-    assert set(miniature.git(clone, "status", "--porcelain").split()) <= {"M", "results/cost.json"}
+    assert set(small_repo.git(clone, "status", "--porcelain").split()) <= {"M", "results/cost.json"}
 
 
 def test_another_learning_rate_runs_train_evaluate_and_deploy_alone(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
     # One epoch, and the stages after it are only announced, since they do the same for any lr.
     changes = ("-S", "lr=2e-1", "-S", "train.epochs=1")
-    done = miniature.run(clone, "dvc", "exp", "run", "-n", "faster", *changes, "train")
+    done = small_repo.run(clone, "dvc", "exp", "run", "-n", "faster", *changes, "train")
     assert stages_run(done.stdout) == ["train"]
     made_from = json.loads((clone / "models/detector/config.json").read_text())["made_from"]
     assert made_from["lr"] == 0.2
-    assert stages_run(miniature.run(clone, "dvc", "repro", "--dry").stdout) == ["evaluate", "deploy"]
-    shown = json.loads(miniature.run(clone, "dvc", "exp", "show", "--json").stdout)
+    assert stages_run(small_repo.run(clone, "dvc", "repro", "--dry").stdout) == ["evaluate", "deploy"]
+    shown = json.loads(small_repo.run(clone, "dvc", "exp", "show", "--json").stdout)
     text = json.dumps(shown)
     assert "faster" in text and "val_map50" in text and "pictures_per_second" in text
 
 
 def test_the_number_of_workers_changes_nothing(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
-    miniature.set_params(clone, runner__augment_workers=2)
-    assert stages_run(miniature.run(clone, "dvc", "repro", "--dry").stdout) == []
+    small_repo.set_params(clone, runner__augment_workers=2)
+    assert stages_run(small_repo.run(clone, "dvc", "repro", "--dry").stdout) == []
 
 
 def test_plots_show_draws_every_plot(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
-    miniature.run(clone, "dvc", "plots", "show", "-o", "page")
+    small_repo.run(clone, "dvc", "plots", "show", "-o", "page")
     page = (clone / "page/index.html").read_text()
     for title in ("Training loss: place", "Val mAP@50", "Learning rate", "Precision and recall", "Confusion", "AP@50"):
         assert title in page, title
@@ -112,7 +112,7 @@ def test_plots_show_draws_every_plot(repository, tmp_path):
 
 @pytest.mark.full
 def test_real_pictures_go_through_all_stages(plantdoc_folder, tmp_path):
-    folder = miniature.make(
+    folder = small_repo.make(
         tmp_path / "repository",
         fetch__source=str(plantdoc_folder),
         fetch__limit=60,
@@ -120,6 +120,6 @@ def test_real_pictures_go_through_all_stages(plantdoc_folder, tmp_path):
         train__plain_epochs=0,
         augment__size=64,
     )
-    miniature.run(folder, "dvc", "repro")
+    small_repo.run(folder, "dvc", "repro")
     metrics = json.loads((folder / "results/evaluate/metrics.json").read_text())
     assert metrics["pictures"] > 0 and metrics["boxes"] > metrics["pictures"]

@@ -22,17 +22,17 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import api_gateway
-import bundles
+import fake_api_gateway
 import pytest
-from api_gateway import event, model_error
+import rectangle_bundles
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from fake_api_gateway import event, model_error
 from PIL import Image
 
-from plantdoc import request
-from plantdoc.api import parcel
+from plantdoc.public_api import lambda_zip
+from plantdoc.serving.handler import refusal, request
 
 NAME = "plant-disease-detector"
 KEY = "a-key-that-nobody-else-has"
@@ -42,7 +42,7 @@ LEAKS = (
     "/var/",
     "/tmp/",
     "Traceback",
-    api_gateway.ACCOUNT,
+    fake_api_gateway.ACCOUNT,
     "console.aws",
     "site-packages",
     KEY,
@@ -55,13 +55,13 @@ TFS = "File /opt/ml/model/code/inference.py, line 3, key AKIAIOSFODNN7EXAMPLE"
 def unpacked(tmp_path_factory) -> Path:
     """The function's code as AWS unpacks it."""
     folder = tmp_path_factory.mktemp("task")
-    zipfile.ZipFile(io.BytesIO(parcel.make())).extractall(folder)
+    zipfile.ZipFile(io.BytesIO(lambda_zip.make())).extractall(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
-    with api_gateway.runtime(plant_disease_detector=detector(tmp_path_factory.mktemp("bundle"))) as stand:
+    with fake_api_gateway.runtime(plant_disease_detector=detector(tmp_path_factory.mktemp("bundle"))) as stand:
         yield stand
 
 
@@ -84,14 +84,14 @@ def function(unpacked, stand, monkeypatch):
         monkeypatch.setenv(name, value)
     stand.asked.clear()
     stand.refuses, stand.hangs, stand.drops = None, None, 0
-    return loaded("function", unpacked / "function.py")
+    return loaded("function", unpacked / "lambda_function.py")
 
 
 def detector(folder: Path):
     """The bundle's own handler in front of a server that finds one box in whatever Pillow can decode."""
     (folder / "code").mkdir()
     (folder / "code/inference.py").write_bytes((api_file("inference.py")).read_bytes())
-    (folder / "serving.json").write_text(json.dumps(bundles.SERVING))
+    (folder / "serving.json").write_text(json.dumps(rectangle_bundles.SERVING))
     module = loaded("bundle_inference", folder / "code/inference.py")
 
     class Serving(http.server.BaseHTTPRequestHandler):
@@ -130,7 +130,7 @@ def detector(folder: Path):
 
 
 def api_file(name: str) -> Path:
-    return parcel.FUNCTION.parents[1] / name
+    return lambda_zip.FUNCTION.parents[1] / "serving/handler" / name
 
 
 def loaded(name: str, path: Path):
@@ -251,7 +251,7 @@ def test_the_options_reach_the_endpoint_as_the_server_would_read_them(function, 
 @pytest.mark.parametrize("query", NONSENSE)
 def test_nonsense_for_options_is_refused_as_the_server_would(function, stand, query):
     made = post(picture(), query=query)
-    with pytest.raises(request.Refused) as expected:
+    with pytest.raises(refusal.Refused) as expected:
         request.options(made["queryStringParameters"])
     assert answered(function, made) == (400, {"error": expected.value.as_json()})
     assert stand.asked == []
@@ -343,7 +343,8 @@ def test_a_byte_more_is_413_and_says_the_limit_and_the_endpoint_is_not_asked(fun
     assert stand.asked == []
 
 
-ARN = f"User: arn:aws:sts::{api_gateway.ACCOUNT}:assumed-role/x is not authorized to perform: sagemaker:InvokeEndpoint"
+ARN = f"User: arn:aws:sts::{fake_api_gateway.ACCOUNT}:assumed-role/x "
+ARN += "is not authorized to perform: sagemaker:InvokeEndpoint"
 FAILURES = {
     "model error": (model_error(500, TFS), (502, "model_error")),
     "model says too large": (model_error(413, "too large"), (413, "too_long")),
@@ -355,7 +356,7 @@ FAILURES = {
     "internal": ((500, "InternalFailure", {"Message": "no"}), (503, "endpoint_not_ready")),
     "dependency": ((530, "InternalDependencyException", {"Message": "no"}), (503, "endpoint_not_ready")),
     "creating": (
-        (400, "ValidationError", {"message": f"Endpoint {NAME} of account {api_gateway.ACCOUNT} is not in service."}),
+        (400, "ValidationError", {"message": f"Endpoint {NAME} of {fake_api_gateway.ACCOUNT} is not in service."}),
         (503, "endpoint_not_ready"),
     ),
     "too large": ((413, "RequestEntityTooLargeException", {"message": "large"}), (413, "too_long")),
@@ -480,7 +481,7 @@ def test_a_function_that_was_set_up_wrong_lets_nobody_in(function, stand, monkey
 
 def test_with_iam_only_whom_api_gateway_has_checked_comes_in(function, stand, monkeypatch):
     monkeypatch.setenv("ACCESS", "iam")
-    caller = {"accessKey": "AKIA", "accountId": api_gateway.ACCOUNT, "userArn": "arn:aws:iam::1:user/me"}
+    caller = {"accessKey": "AKIA", "accountId": fake_api_gateway.ACCOUNT, "userArn": "arn:aws:iam::1:user/me"}
     made = post(picture())
     for authorizer in (None, {}, {"iam": None}, {"jwt": {"claims": {}}}):
         made["requestContext"]["authorizer"] = authorizer
@@ -555,23 +556,23 @@ def test_one_line_is_logged_per_request_without_picture_or_key(function, monkeyp
 
 
 def test_it_imports_nothing_but_boto3_and_the_standard_library(unpacked):
-    code = "import sys, function; print(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    code = "import sys, lambda_function; print(' '.join({name.partition('.')[0] for name in sys.modules}))"
     environment = {"PYTHONPATH": str(unpacked), "AWS_DEFAULT_REGION": "eu-central-1", "AWS_LAMBDA_FUNCTION_NAME": "x"}
     done = subprocess.run([sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     before = subprocess.run(
-        [sys.executable, "-c", code.replace(", function", "")], cwd="/", capture_output=True, text=True
+        [sys.executable, "-c", code.replace(", lambda_function", "")], cwd="/", capture_output=True, text=True
     )
     found = set(done.stdout.split()) - set(before.stdout.split()) - set(sys.stdlib_module_names)
     # botocore takes certifi's certificates where they are; on Lambda it has its own.
     of_boto3 = {"boto3", "botocore", "certifi", "dateutil", "jmespath", "s3transfer", "six", "urllib3"}
-    assert {"function", "boto3"} <= found <= of_boto3 | {"function", "__mp_main__"}
-    assert [path.name for path in unpacked.iterdir() if path.suffix] == ["function.py"]
+    assert {"lambda_function", "boto3"} <= found <= of_boto3 | {"lambda_function", "__mp_main__"}
+    assert [path.name for path in unpacked.iterdir() if path.suffix] == ["lambda_function.py"]
 
 
 @pytest.mark.parametrize("origin", ["https://leaves.example", "https://elsewhere.example"])
 def test_through_http_with_cors_for_a_named_origin(function, origin):
-    with api_gateway.gateway(function.handler, origins=("https://leaves.example",)) as url:
+    with fake_api_gateway.gateway(function.handler, origins=("https://leaves.example",)) as url:
         for asked in (
             urllib.request.Request(f"{url}/predict?max=3", picture(), {"content-type": "image/jpeg", "Origin": origin}),
             urllib.request.Request(f"{url}/predict", method="OPTIONS", headers={"Origin": origin}),
@@ -587,7 +588,7 @@ def test_through_http_with_cors_for_a_named_origin(function, origin):
 def test_a_signed_request_comes_in_through_http_and_no_other(function, monkeypatch):
     monkeypatch.setenv("ACCESS", "iam")
     ours, others = Credentials("AKIA", "of-ours"), Credentials("AKIA", "of-others")
-    with api_gateway.gateway(function.handler, signer=ours) as url:
+    with fake_api_gateway.gateway(function.handler, signer=ours) as url:
         for who, status in ((ours, 200), (others, 403), (None, 403)):
             asked = AWSRequest("POST", f"{url}/predict", headers={"content-type": "image/jpeg"}, data=picture())
             if who:

@@ -1,8 +1,8 @@
 """scripts/api.py on the command line, against a server that speaks AWS.
 
 moto makes the function, its role and its log. It lacks API Gateway (API, routes, integration and stage):
-api_stack.py keeps what the template says of them, and api_gateway.py does what they would do with a request, with the
-code and the settings that the function got. Nothing checks rights, nor the template's rules.
+fake_api_stack.py keeps what the template says of them, and fake_api_gateway.py does what they would do with a request,
+with the code and the settings that the function got. Nothing checks rights, nor the template's rules.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import api_gateway
-import api_stack
-import aws_server
-import cli
-import miniature
-import needs
+import external_programs
+import fake_api_gateway
+import fake_api_stack
+import fake_aws
 import pytest
+import script_runner
+import small_repo
 from botocore.credentials import Credentials
 from moto.cloudformation.models import cloudformation_backends
 from PIL import Image
 
-from plantdoc.api import curl, parcel, stack
+from plantdoc.public_api import curl, lambda_zip, stack
 
-SCRIPT = miniature.ROOT / "scripts/api.py"
+SCRIPT = small_repo.ROOT / "scripts/api.py"
 ENDPOINT = "plant-disease-detector"
 BUCKET = "leaves"
-REGION = aws_server.REGION
+REGION = fake_aws.REGION
 REMOTE = f"""[core]
     analytics = false
     remote = storage
@@ -52,11 +52,11 @@ ANSWER = {"model": "detector@v1.2.0", "width": 48, "height": 32, "detections": [
 
 @pytest.fixture(scope="module")
 def cloud():
-    with aws_server.running() as cloud:
+    with fake_aws.running() as cloud:
         cloud.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         # By moto's own means: no container is wanted behind it here.
         backend = cloud.sagemaker.backend
-        backend.create_model("detector", f"arn:aws:iam::{api_gateway.ACCOUNT}:role/x", {"Image": "x"}, {}, [], [])
+        backend.create_model("detector", f"arn:aws:iam::{fake_api_gateway.ACCOUNT}:role/x", {"Image": "x"}, {}, [], [])
         serverless = {"MaxConcurrency": 1, "MemorySizeInMB": 1024}
         variant = {"VariantName": "detector", "ModelName": "detector", "ServerlessConfig": serverless}
         backend.create_endpoint_config(ENDPOINT, [variant], {}, {}, [], "")
@@ -84,14 +84,14 @@ def clone(tmp_path) -> Path:
     folder = tmp_path / "clone"
     (folder / ".dvc").mkdir(parents=True)
     (folder / ".dvc/config").write_text(REMOTE)
-    shutil.copy(miniature.ROOT / "params.yaml", folder)
+    shutil.copy(small_repo.ROOT / "params.yaml", folder)
     (folder / "data/raw/test/images").mkdir(parents=True)
     Image.new("RGB", (48, 32), 90).save(folder / "data/raw/test/images/a leaf.jpg")
     return folder
 
 
 def api(folder: Path, *words: str, code: int = 0, **extra: str) -> str:
-    done = cli.run(folder, "python", str(SCRIPT), *words, check=False, **extra)
+    done = script_runner.run(folder, "python", str(SCRIPT), *words, check=False, **extra)
     assert done.returncode == code, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -107,7 +107,7 @@ def found(cloud) -> dict | None:
 
 
 def backend():
-    return cloudformation_backends[api_gateway.ACCOUNT][REGION]
+    return cloudformation_backends[fake_api_gateway.ACCOUNT][REGION]
 
 
 def change_sets() -> dict:
@@ -122,10 +122,10 @@ def made(cloud) -> dict:
 
 def gateway() -> tuple[str, list[str] | None, tuple[float, float]]:
     """How the routes are guarded, the origins of CORS, and requests per second and at once."""
-    (api,) = api_stack.held["Api"].values()
-    (address,) = api_stack.held["Api"]
-    routes, (stage,) = api_stack.held["Route"].values(), api_stack.held["Stage"].values()
-    ((integration, about),) = api_stack.held["Integration"].items()
+    (api,) = fake_api_stack.held["Api"].values()
+    (address,) = fake_api_stack.held["Api"]
+    routes, (stage,) = fake_api_stack.held["Route"].values(), fake_api_stack.held["Stage"].values()
+    ((integration, about),) = fake_api_stack.held["Integration"].items()
     assert {(each["RouteKey"], each["Target"]) for each in routes} == {
         ("POST /predict", f"integrations/{integration}"),
         ("GET /health", f"integrations/{integration}"),
@@ -147,27 +147,27 @@ def asked(cloud, folder: Path, said: str, **extra: str) -> tuple[dict, dict]:
 
     API Gateway, Lambda and the endpoint are stand-ins; code and settings of the function are what was uploaded.
     """
-    needs.program("curl")
+    external_programs.program("curl")
     (line,) = re.findall(r"^  (curl .*)$", said, re.MULTILINE)
     (url,) = re.findall(r"https://\S+\.amazonaws\.com(?=/predict)", line)
     variables = made(cloud)["Environment"]["Variables"]
     data = cloud.client("s3").get_object(Bucket=BUCKET, Key=stack.given(found(cloud))["Code"])["Body"].read()
     zipfile.ZipFile(io.BytesIO(data)).extractall(folder / "task")
-    spec = importlib.util.spec_from_file_location("uploaded", folder / "task/function.py")
+    spec = importlib.util.spec_from_file_location("uploaded", folder / "task/lambda_function.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     signer = Credentials("key", "secret") if variables["ACCESS"] == "iam" else None
     with (
-        api_gateway.runtime(plant_disease_detector=lambda *_: json.dumps(ANSWER).encode()) as runtime,
+        fake_api_gateway.runtime(plant_disease_detector=lambda *_: json.dumps(ANSWER).encode()) as runtime,
         pytest.MonkeyPatch.context() as patch,
-        api_gateway.gateway(module.handler, signer=signer) as local,
+        fake_api_gateway.gateway(module.handler, signer=signer) as local,
     ):
         for name, value in variables.items() | {("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", runtime.url)}:
             patch.setenv(name, value)
         done = subprocess.run(
             ["bash", "-c", line.replace(url, local)],
             cwd=folder,
-            env=miniature.environment(**extra),
+            env=small_repo.environment(**extra),
             capture_output=True,
             text=True,
         )
@@ -185,7 +185,7 @@ def test_create_makes_it_shows_a_line_of_curl_that_works_and_again_changes_nothi
     (code,) = keys(aws)
     assert f"s3://{BUCKET}/{code} (sent)" in first
     function = made(aws)
-    assert (function["Runtime"], function["Handler"]) == ("python3.13", "function.handler")
+    assert (function["Runtime"], function["Handler"]) == ("python3.13", "lambda_function.handler")
     hashed = hashlib.sha256(key.encode()).hexdigest()
     assert function["Environment"]["Variables"] == {"ENDPOINT": ENDPOINT, "ACCESS": "key", "KEY_SHA256": hashed}
     assert found(aws)["Tags"] == [{"Key": "project", "Value": "plant-disease-detector"}]
@@ -239,7 +239,7 @@ def test_a_new_key_ends_the_one_before(aws, clone):
 @pytest.mark.full
 def test_who_may_ask_is_a_param(aws, clone):
     api(clone, "create")
-    miniature.set_params(clone, serve__api_access="iam", serve__api_rate=3)
+    small_repo.set_params(clone, serve__api_access="iam", serve__api_rate=3)
     said = api(clone, "create")
     variables = made(aws)["Environment"]["Variables"]
     assert variables == {"ENDPOINT": ENDPOINT, "ACCESS": "iam"}, "an old key is of no use any more"
@@ -253,7 +253,7 @@ def test_who_may_ask_is_a_param(aws, clone):
     assert asked(aws, clone, said, **credentials | {"AWS_SECRET_ACCESS_KEY": "x"}) == ({"message": "Forbidden"}, {})
     assert "there is no key" in api(clone, "create", "--new-key", code=1)
 
-    miniature.set_params(clone, serve__api_access="open", serve__api_origins=["https://leaves.example"])
+    small_repo.set_params(clone, serve__api_access="open", serve__api_origins=["https://leaves.example"])
     said = api(clone, "create")
     assert "everyone: each request costs you" in said and "https://leaves.example" in said
     assert gateway() == ("NONE", ["https://leaves.example"], (3, 20))
@@ -280,12 +280,12 @@ def test_delete_takes_it_away_and_says_what_is_left(aws, clone):
     api(clone, "create")
     said = api(clone, "delete")
     assert "DELETE_COMPLETE" in said and f"deleted the stack {stack.NAME}" in said
-    assert f"1 × its code in s3://{BUCKET}/{parcel.PREFIX}" in said
+    assert f"1 × its code in s3://{BUCKET}/{lambda_zip.PREFIX}" in said
     assert found(aws) is None
     assert aws.client("lambda").list_functions()["Functions"] == []
     assert aws.client("logs").describe_log_groups()["logGroups"] == []
     assert aws.client("iam").list_roles()["Roles"] == []
-    assert not any(api_stack.held.values())
+    assert not any(fake_api_stack.held.values())
     assert ENDPOINT in aws.sagemaker.backend.endpoints
     assert "nothing to delete" in api(clone, "delete")
     assert "`make api` makes it" in api(clone, "show", code=1)
@@ -314,7 +314,7 @@ def test_whoever_interrupts_it_has_the_key_all_the_same(aws, clone):
     process = subprocess.Popen(
         [sys.executable, SCRIPT, "create"],
         cwd=clone,
-        env=miniature.environment(),
+        env=small_repo.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -341,7 +341,7 @@ def test_it_refuses_where_there_is_nothing_to_stand_on(aws, clone):
     endpoints[ENDPOINT].endpoint_status = "Failed"
     assert "is Failed: run `make deploy` first" in api(clone, "create", code=1)
     endpoints[ENDPOINT].endpoint_status = "InService"
-    miniature.set_params(clone, serve__endpoint="plant-disease-other")
+    small_repo.set_params(clone, serve__endpoint="plant-disease-other")
     assert "there is no endpoint plant-disease-other" in api(clone, "create", code=1)
     (clone / ".dvc/config").write_text("[core]\n    remote = storage\n['remote \"storage\"']\n    url = ../../data\n")
     assert "the DVC remote is the folder" in api(clone, "create", code=1)
@@ -358,18 +358,18 @@ def test_an_origin_is_one_or_is_refused(origin):
 
 
 def test_the_parcel_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):
-    first = parcel.make()
-    copy = tmp_path / "function.py"
-    copy.write_bytes(parcel.FUNCTION.read_bytes())
+    first = lambda_zip.make()
+    copy = tmp_path / "lambda_function.py"
+    copy.write_bytes(lambda_zip.FUNCTION.read_bytes())
     copy.chmod(0o700)
     os.utime(copy, (1e9, 1e9))
-    monkeypatch.setattr(parcel, "FUNCTION", copy)
-    assert parcel.make() == first
+    monkeypatch.setattr(lambda_zip, "FUNCTION", copy)
+    assert lambda_zip.make() == first
     archive = zipfile.ZipFile(io.BytesIO(first))
-    assert archive.namelist() == ["function.py"]
+    assert archive.namelist() == ["lambda_function.py"]
     assert archive.infolist()[0].external_attr >> 16 == 0o100644, "Lambda's user has to read it"
     copy.write_bytes(b"x")
-    assert parcel.key(parcel.make()) != parcel.key(first)
+    assert lambda_zip.key(lambda_zip.make()) != lambda_zip.key(first)
 
 
 def test_the_line_names_a_test_picture_or_one_that_a_person_has(tmp_path):

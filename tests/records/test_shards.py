@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plantdoc import records, tfrecord
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards, tfrecord
 
 NAMES = ("Apple leaf", "Soyabean leaf", "Feuille d’érable")
 
 
-def record(boxes: list, classes: list, size: int = 64) -> records.Record:
+def record(boxes: list, classes: list, size: int = 64) -> shards.Record:
     buffer = io.BytesIO()
     Image.effect_noise((size, size), 80).convert("RGB").save(buffer, "JPEG")
-    return records.Record("train/a % b é.jpg", buffer.getvalue(), size, np.array(boxes).reshape(-1, 4), classes)
+    return shards.Record("train/a % b é.jpg", buffer.getvalue(), size, np.array(boxes).reshape(-1, 4), classes)
 
 
 def test_a_record_comes_back_as_it_was():
     wanted = record([[1.25, 2, 30, 63.5], [0, 0, 64, 64]], [2, 0])
-    back = records.Record.parse(wanted.serialise(NAMES))
+    back = shards.Record.parse(wanted.serialise(NAMES))
     assert (back.source_id, back.jpeg, back.size) == (wanted.source_id, wanted.jpeg, 64)
     np.testing.assert_allclose(back.boxes, wanted.boxes, atol=1e-4)
     assert back.classes.tolist() == [2, 0]
 
 
 def test_a_record_without_boxes_comes_back():
-    back = records.Record.parse(record([], []).serialise(NAMES))
+    back = shards.Record.parse(record([], []).serialise(NAMES))
     assert back.boxes.shape == (0, 4)
     assert back.classes.shape == (0,)
 
@@ -99,7 +99,7 @@ def test_damage_is_named(tmp_path, damage):
     path = tmp_path / "val-00000.tfrecord"
     path.write_bytes(damage(tfrecord.frame(record([[0, 0, 9, 9]], [0]).serialise(NAMES))))
     with pytest.raises(UserError, match=r"val-00000\.tfrecord is damaged"):
-        list(records.read(path))
+        list(shards.read(path))
 
 
 def test_a_length_beyond_the_file_is_damage_and_not_memory(tmp_path):
@@ -107,19 +107,19 @@ def test_a_length_beyond_the_file_is_damage_and_not_memory(tmp_path):
     path = tmp_path / "val-00000.tfrecord"
     path.write_bytes(head + tfrecord._masked(head) + b"abc")
     with pytest.raises(UserError, match="damaged"):
-        list(records.read(path))
+        list(shards.read(path))
 
 
 def test_records_of_others_are_refused(tmp_path):
     path = tmp_path / "val-00000.tfrecord"
     path.write_bytes(tfrecord.frame(b"\n\x00"))  # an example without features
     with pytest.raises(UserError, match="image/width"):
-        list(records.read(path))
+        list(shards.read(path))
 
 
 def test_meta_comes_back_and_its_absence_says_what_to_do(tmp_path):
-    about = records.Meta(NAMES, 64, 2, {"train": 3, "val": 1}, {"train": (("a",), ("b", "c")), "val": ("d",)})
+    about = shards.Meta(NAMES, 64, 2, {"train": 3, "val": 1}, {"train": (("a",), ("b", "c")), "val": ("d",)})
     about.save(tmp_path)
-    assert records.meta(tmp_path) == about
+    assert shards.meta(tmp_path) == about
     with pytest.raises(UserError, match="dvc repro augment"):
-        records.meta(tmp_path / "elsewhere")
+        shards.meta(tmp_path / "elsewhere")

@@ -6,39 +6,39 @@ import json
 import shutil
 from pathlib import Path
 
-import cli
-import miniature
+import finished_experiments
 import pytest
-import trials
+import script_runner
+import small_repo
 
-from plantdoc import revisions
+from plantdoc.repo import revisions
 
 MODELS = ("python", "scripts/models.py")
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    return trials.copy(tmp_path)
+    return finished_experiments.copy(tmp_path)
 
 
 def tag(clone: Path, name: str, experiment: str) -> None:
     commit = revisions.find(experiment, clone).commit
-    miniature.git(clone, "tag", "-a", "-m", "x", name, commit)
+    small_repo.git(clone, "tag", "-a", "-m", "x", name, commit)
 
 
 def test_without_versions_it_says_how_to_get_one(clone):
-    done = cli.run(clone, *MODELS)
+    done = script_runner.run(clone, *MODELS)
     assert "no version is registered yet" in done.stdout
     assert "make promote" in done.stdout
-    assert json.loads(cli.run(clone, *MODELS, "--json").stdout.partition("models: done")[0]) == []
+    assert json.loads(script_runner.run(clone, *MODELS, "--json").stdout.partition("models: done")[0]) == []
 
 
 def test_the_table_has_a_line_per_version_oldest_first(clone):
     tag(clone, "detector@v1.10.0", "lr-0.3")
     tag(clone, "detector@v1.9.0", "lr-0.2")
-    header, first, second, *_ = cli.run(clone, *MODELS).stdout.splitlines()
+    header, first, second, *_ = script_runner.run(clone, *MODELS).stdout.splitlines()
     best = revisions.find("lr-0.2", clone)
-    date = miniature.git(clone, "tag", "--format=%(creatordate:short)").split()[0]
+    date = small_repo.git(clone, "tag", "--format=%(creatordate:short)").split()[0]
     assert header.split("  ")[0] == "version"
     assert first.split() == [
         "detector@v1.9.0", date, best.commit[:7], "0.6000", "0.5400", "(0.5000–0.5800)", "0.2",
@@ -49,12 +49,12 @@ def test_the_table_has_a_line_per_version_oldest_first(clone):
 
 
 def test_only_params_that_differ_are_shown_and_lr_always(clone):
-    trials.forge(clone, "longer", train__epochs=9)
+    finished_experiments.forge(clone, "longer", train__epochs=9)
     tag(clone, "detector@v1.0.0", "HEAD")
-    rows = json.loads(cli.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
+    rows = json.loads(script_runner.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
     assert [row["params"] for row in rows] == [{"lr": 0.1}]
     tag(clone, "detector@v1.1.0", "longer")
-    rows = json.loads(cli.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
+    rows = json.loads(script_runner.run(clone, *MODELS, "--json").stdout.partition("models: done")[0])
     assert [row["params"] for row in rows] == [{"lr": 0.1, "train.epochs": 3}, {"lr": 0.1, "train.epochs": 9}]
     assert rows[0]["raw"] == revisions.find("HEAD", clone).md5("data/raw")
     assert "remote" not in rows[0]
@@ -64,18 +64,18 @@ def test_only_params_that_differ_are_shown_and_lr_always(clone):
 def test_it_says_whether_outputs_are_in_the_cache_and_with_remote_in_the_remote_storage(clone):
     tag(clone, "detector@v1.0.0", "HEAD")
     tag(clone, "detector@v1.1.0", "lr-0.2")
-    cli.run(clone, "dvc", "push")
+    script_runner.run(clone, "dvc", "push")
     md5 = revisions.find("HEAD", clone).md5("models/detector")
     (clone / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
-    _, first, second, *_ = cli.run(clone, *MODELS, "--remote").stdout.splitlines()
+    _, first, second, *_ = script_runner.run(clone, *MODELS, "--remote").stdout.splitlines()
     assert first.split()[-2:] == ["no", "yes"]
     assert second.split()[-2:] == ["yes", "no"]
 
 
 def test_a_repository_without_a_remote_storage_is_told_so(clone):
     tag(clone, "detector@v1.0.0", "HEAD")
-    cli.run(clone, "dvc", "remote", "remove", "storage")
-    done = cli.run(clone, *MODELS, "--remote", check=False)
+    script_runner.run(clone, "dvc", "remote", "remove", "storage")
+    done = script_runner.run(clone, *MODELS, "--remote", check=False)
     assert done.returncode == 1
     assert "DVC has no default remote" in done.stdout
     assert "Traceback" not in done.stdout
@@ -83,8 +83,8 @@ def test_a_repository_without_a_remote_storage_is_told_so(clone):
 
 def test_outside_of_a_repository_it_says_so(tmp_path):
     for name in ("scripts", "src"):
-        shutil.copytree(miniature.ROOT / name, tmp_path / name)
-    done = miniature.run(tmp_path, *MODELS, check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+        shutil.copytree(small_repo.ROOT / name, tmp_path / name)
+    done = small_repo.run(tmp_path, *MODELS, check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
     assert done.returncode == 1
     assert "not a git repository" in done.stdout
     assert "Traceback" not in done.stdout

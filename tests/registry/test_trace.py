@@ -6,27 +6,31 @@ import json
 import shutil
 from pathlib import Path
 
-import cli
+import fake_repo
 import folder_deps
-import miniature
 import pytest
-import tiny
+import script_runner
+import small_repo
 from ruamel.yaml import YAML
 
-from plantdoc import bundle, hashing, lineage, params, revisions
-from plantdoc.versions import dvc_hash, origin, shipped
+from plantdoc.core import hashing, params
+from plantdoc.deploy import bundle
+from plantdoc.registry import provenance, shipped
+from plantdoc.repo import dvc_hash, revisions
+from plantdoc.train import lineage
 
 # The stages by formula, with the record that a real training keeps and a bundle that can be unpacked.
 RECORD = """
 sys.path.insert(0, "src")
-from plantdoc import lineage, params as checked, train_params
+from plantdoc.train import lineage, train_params
+from plantdoc.core import params as checked
 record = lineage.made_from("train", checked.load(train_params.Params), None, gpu=False)
 write("models/detector/config.json", {"classes": ["apple scab", "corn rust"], "made_from": record})
 """
 PACK = """
 import shutil, tempfile
 sys.path.insert(0, "src")
-from plantdoc import bundle
+from plantdoc.deploy import bundle
 with tempfile.TemporaryDirectory() as folder:
     shutil.copy("models/detector/config.json", folder)
     write(f"{folder}/1/saved_model.pb", Path("models/detector/detector.weights.h5").read_bytes())
@@ -37,14 +41,14 @@ with tempfile.TemporaryDirectory() as folder:
 
 def commit(folder: Path, message: str) -> str:
     """Commit everything; returns the commit's id as trace.py prints it."""
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "--allow-empty", "-m", message)
-    return miniature.git(folder, "rev-parse", "HEAD").strip()[:10]
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "--allow-empty", "-m", message)
+    return small_repo.git(folder, "rev-parse", "HEAD").strip()[:10]
 
 
 def trace(folder: Path, *arguments: str | Path, check: bool = True) -> str:
     """What trace.py prints; `check=False` expects it to refuse."""
-    done = cli.run(folder, "python", "scripts/trace.py", *map(str, arguments), check=check)
+    done = script_runner.run(folder, "python", "scripts/trace.py", *map(str, arguments), check=check)
     assert done.returncode == (0 if check else 1), done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -62,21 +66,21 @@ def history(tmp_path_factory) -> Path:
     Between them lie a commit that changes nothing of the model, and a version's tag.
     """
     folder = tmp_path_factory.mktemp("history")
-    tiny.make(folder)
+    fake_repo.make(folder)
     for name, more in {"train": RECORD, "deploy": PACK}.items():
         path = folder / f"src/{name}.py"
         path.write_text(path.read_text() + more)
     (folder / ".dvc/config").write_text("[cache]\n    type = copy\n")
     commit(folder, "record what a model is made from")
-    cli.run(folder, "dvc", "repro")
+    script_runner.run(folder, "dvc", "repro")
     commit(folder, "first results")
-    miniature.git(folder, "tag", "-a", "detector@v1.0.0", "-m", "first")
+    small_repo.git(folder, "tag", "-a", "detector@v1.0.0", "-m", "first")
     shutil.copytree(folder / "models/detector", folder.with_name("first"))
     (folder / "NOTES").write_text("nothing of the model\n")
     commit(folder, "a note")
-    cli.run(folder, "dvc", "exp", "run", "--temp", "-n", "fast", "-S", "lr=0.2")
-    miniature.set_params(folder, lr=0.3)
-    cli.run(folder, "dvc", "repro")
+    script_runner.run(folder, "dvc", "exp", "run", "--temp", "-n", "fast", "-S", "lr=0.2")
+    small_repo.set_params(folder, lr=0.3)
+    script_runner.run(folder, "dvc", "repro")
     commit(folder, "another rate")
     return folder
 
@@ -91,8 +95,8 @@ def repository(history, tmp_path) -> Path:
 def lately(history) -> Path:
     """A copy with a model at lr = 0.7, made and not committed."""
     folder = shutil.copytree(history, history.with_name("lately"), symlinks=True)
-    miniature.set_params(folder, lr=0.7)
-    cli.run(folder, "dvc", "repro")
+    small_repo.set_params(folder, lr=0.7)
+    script_runner.run(folder, "dvc", "repro")
     return folder
 
 
@@ -110,7 +114,7 @@ def first(history) -> Path:
 
 def commits(folder: Path) -> dict[str, str]:
     """Message → id as trace.py prints it."""
-    rows = (line.partition(" ") for line in miniature.git(folder, "log", "--all", "--format=%H %s").splitlines())
+    rows = (line.partition(" ") for line in small_repo.git(folder, "log", "--all", "--format=%H %s").splitlines())
     return {message: commit[:10] for commit, _, message in rows}
 
 
@@ -126,7 +130,7 @@ def test_a_folder_with_folders_and_odd_names_has_the_hash_that_dvc_gives_it(repo
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     folder_deps.leave_ignored(folder)
-    cli.run(repository, "dvc", "add", "models/odd")
+    script_runner.run(repository, "dvc", "add", "models/odd")
     assert f"md5: {dvc_hash.of(folder)}\n" in (repository / "models/odd.dvc").read_text()
 
 
@@ -169,19 +173,19 @@ def test_models_of_all_forms_of_the_record_are_proved(tmp_path, monkeypatch):
     folder_deps.commit(folder, "other code, not trained")
     for name, commit in made.items():
         model = shipped.read(tmp_path / name)
-        maker = origin.holders(model.md5, folder)[0]
+        maker = provenance.holders(model.md5, folder)[0]
         assert maker.commit == commit
         lock = "requirements.txt" if name == "first" else "requirements-train.txt"
-        found = list(origin.compare(model, maker))
+        found = list(provenance.compare(model, maker))
         assert found == [
             ("same", "params and seed"),
             ("same", "code of the train stage"),
             ("same", lock),
             ("same", "data/tfrecords"),
         ]
-        assert origin.code(origin.claimed(model.made_from, folder), "train") == model.made_from["code"]
+        assert provenance.code(provenance.claimed(model.made_from, folder), "train") == model.made_from["code"]
     changed = revisions.find("HEAD", folder)
-    verdicts = dict(reversed(one) for one in origin.compare(shipped.read(tmp_path / "third"), changed))
+    verdicts = dict(reversed(one) for one in provenance.compare(shipped.read(tmp_path / "third"), changed))
     assert verdicts["code of the train stage"] == "differs"
 
 
@@ -219,17 +223,17 @@ def test_a_model_of_the_workspace_that_is_committed_is_said_to_be_in_both(histor
 
 def test_an_experiment_is_found_by_its_model_and_makes_it_again(repository):
     base = commits(repository)["a note"]
-    cli.run(repository, "dvc", "exp", "apply", "fast")
+    script_runner.run(repository, "dvc", "exp", "apply", "fast")
     copy = shutil.copytree(repository / "models/detector", repository / "copy")
     wanted = dvc_hash.of(copy)
-    miniature.git(repository, "checkout", "-q", "-f", "main")
-    cli.run(repository, "dvc", "checkout")
+    small_repo.git(repository, "checkout", "-q", "-f", "main")
+    script_runner.run(repository, "dvc", "checkout")
     text = trace(repository, "copy", "--check")
     assert lines(text, "made by")[0].startswith("experiment fast (")
     assert lines(text, "also in") == []
     [again] = lines(text, "again")
     assert again == f"git checkout {base} && dvc exp apply fast && dvc repro"
-    miniature.run(repository, "bash", "-c", f"rm -r copy models && git checkout models && {again}")
+    small_repo.run(repository, "bash", "-c", f"rm -r copy models && git checkout models && {again}")
     assert dvc_hash.of(repository / "models/detector") == wanted
 
 
@@ -276,12 +280,12 @@ def test_check_holds_an_older_model_against_its_own_commit(repository, first):
 
 def test_a_fresh_clone_with_the_pulled_model_is_enough(repository, tmp_path):
     storage = tmp_path / "storage"
-    cli.run(repository, "dvc", "remote", "add", "-d", "storage", str(storage))
+    script_runner.run(repository, "dvc", "remote", "add", "-d", "storage", str(storage))
     commit(repository, "a remote")
-    cli.run(repository, "dvc", "push")
-    miniature.git(tmp_path, "clone", "-q", str(repository), "clone")
+    script_runner.run(repository, "dvc", "push")
+    small_repo.git(tmp_path, "clone", "-q", str(repository), "clone")
     clone = tmp_path / "clone"
-    cli.run(clone, "dvc", "pull", "train", "deploy")
+    script_runner.run(clone, "dvc", "pull", "train", "deploy")
     for model in ("models/detector", "models/bundle"):
         text = trace(clone, model, "--check")
         assert "another rate" in lines(text, "made by")[0]
@@ -291,8 +295,8 @@ def test_a_fresh_clone_with_the_pulled_model_is_enough(repository, tmp_path):
 
 
 def test_data_of_another_revision_is_not_taken_for_the_models_own(repository, first):
-    miniature.set_params(repository, augment__size=96)
-    cli.run(repository, "dvc", "repro", "augment")
+    small_repo.set_params(repository, augment__size=96)
+    script_runner.run(repository, "dvc", "repro", "augment")
     verdicts = lines(trace(repository, first, "--check"), "check")
     assert "not checked: data/tfrecords here is that of another revision" in verdicts
 
@@ -306,7 +310,7 @@ def test_another_lock_of_packages_at_that_commit_is_a_note_and_no_failure(retrai
 
 
 def test_check_fails_where_the_commit_has_other_params_than_the_model(retrained):
-    miniature.set_params(retrained, train__epochs=9)
+    small_repo.set_params(retrained, train__epochs=9)
     commit(retrained, "not what was run")
     told = trace(retrained, "models/detector", "--check", check=False)
     assert "train.epochs is 3 in the model and 9 in params.yaml" in told.splitlines()[-1]
@@ -323,10 +327,10 @@ def test_check_fails_where_the_commit_has_other_code_than_the_model(retrained):
 
 def test_check_fails_where_stages_of_the_lock_do_not_fit_together(history, tmp_path):
     folder = shutil.copytree(history, tmp_path / "alone", symlinks=True)
-    miniature.set_params(folder, augment__size=96)
-    cli.run(folder, "dvc", "repro", "augment")
+    small_repo.set_params(folder, augment__size=96)
+    script_runner.run(folder, "dvc", "repro", "augment")
     shutil.rmtree(folder / ".git")
-    miniature.git(folder, "init", "-q", "-b", "main")
+    small_repo.git(folder, "init", "-q", "-b", "main")
     commit(folder, "records of one size, a model of another")
     told = trace(folder, "models/detector", "--check", check=False)
     assert "dvc.lock: stage train read another data/tfrecords than is there" in told.splitlines()[-1]
@@ -344,7 +348,7 @@ def test_a_changed_byte_is_noticed_and_its_file_named(repository, name):
         assert f"{name} differs" in told
         assert "another rate" in told
         assert "dvc checkout models/detector" in told
-    cli.run(repository, "dvc", "checkout", "--force", "models/detector")
+    script_runner.run(repository, "dvc", "checkout", "--force", "models/detector")
     trace(repository, "models/detector", "--check")
 
 
@@ -370,12 +374,12 @@ def test_a_model_of_nowhere_tells_its_hash_and_what_was_searched(history, first,
     (copy / "config.json").write_text(json.dumps(config))
     told = trace(history, copy, check=False)
     assert dvc_hash.of(copy) in told
-    assert f"{len(origin.commits(history))} commits, 1 experiments and the workspace" in told
+    assert f"{len(provenance.commits(history))} commits, 1 experiments and the workspace" in told
     assert "git fetch --all --tags" in told and "dvc exp pull" in told
 
 
 def test_a_shallow_clone_says_that_it_knows_a_part_of_the_history(history, first, tmp_path):
-    miniature.git(tmp_path, "clone", "-q", "--depth", "1", f"file://{history}", "clone")
+    small_repo.git(tmp_path, "clone", "-q", "--depth", "1", f"file://{history}", "clone")
     assert "git fetch --unshallow" in trace(tmp_path / "clone", first, check=False)
     shutil.copytree(history / "models/detector", tmp_path / "clone/models/detector")
     assert "git fetch --unshallow" in lines(trace(tmp_path / "clone", "models/detector"), "note")[0]
@@ -389,7 +393,7 @@ def test_what_is_no_model_is_refused(history, tmp_path):
 
 def test_outside_of_a_repository_it_says_so(history, first, tmp_path):
     script = history / "scripts/trace.py"
-    done = miniature.run(
+    done = small_repo.run(
         tmp_path, "python", str(script), str(first), check=False, GIT_CEILING_DIRECTORIES=str(tmp_path)
     )
     assert done.returncode == 1
@@ -410,14 +414,14 @@ def test_it_starts_without_tensorflow(history):
         "except SystemExit: raise\n"
         "sys.exit(', '.join({'tensorflow', 'keras', 'dvc', 'wandb'} & set(sys.modules)) or 0)"
     )
-    assert miniature.run(history, "python", "-c", code).returncode == 0
+    assert small_repo.run(history, "python", "-c", code).returncode == 0
 
 
 @pytest.mark.slow
 def test_a_thousand_commits_are_searched(repository, first):
     """Each with a dvc.lock of its own; git's own importer makes them."""
     lock = (repository / "dvc.lock").read_text()
-    head = miniature.git(repository, "rev-parse", "HEAD").strip()
+    head = small_repo.git(repository, "rev-parse", "HEAD").strip()
     stream = []
     for i in range(1000):
         content = f"{lock}# {i}\n"
@@ -428,8 +432,8 @@ def test_a_thousand_commits_are_searched(repository, first):
             + f"M 100644 inline dvc.lock\ndata {size}\n{content}\n"
         )
     (repository / "stream").write_text("".join(stream))
-    miniature.run(repository, "bash", "-c", "git fast-import --quiet < stream")
+    small_repo.run(repository, "bash", "-c", "git fast-import --quiet < stream")
     text = trace(repository, "models/detector")
     assert "999 more commits" in lines(text, "also in")  # the last one is named, by its branch
     assert "another rate" in lines(text, "made by")[0]
-    assert origin.output(revisions.find("long", repository), shipped.read(repository / "models/detector").md5)
+    assert provenance.output(revisions.find("long", repository), shipped.read(repository / "models/detector").md5)

@@ -10,24 +10,24 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import cli
-import miniature
+import finished_experiments
 import psutil
 import pytest
-import trials
+import script_runner
+import small_repo
 
-from plantdoc import revisions
+from plantdoc.repo import revisions
 
 CLEANUP = ("python", "scripts/cleanup.py")
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    return trials.copy(tmp_path)
+    return finished_experiments.copy(tmp_path)
 
 
 def cleanup(clone: Path, *flags: str) -> subprocess.CompletedProcess:
-    return cli.run(clone, *CLEANUP, *flags, check=False)
+    return script_runner.run(clone, *CLEANUP, *flags, check=False)
 
 
 def objects(folder: Path) -> dict[str, int]:
@@ -44,10 +44,10 @@ def shown(text: str, where: str, verb: str = "") -> tuple[int, int]:
 def checks_out(clone: Path, *names: str) -> bool:
     """Whether git and DVC bring back all outputs of each revision."""
     for name in names:
-        miniature.git(clone, "checkout", "-q", name)
+        small_repo.git(clone, "checkout", "-q", name)
         shutil.rmtree(clone / "models")
         shutil.rmtree(clone / "data")
-        cli.run(clone, "dvc", "checkout")
+        script_runner.run(clone, "dvc", "checkout")
         if not (clone / "models/bundle/model.tar.gz").exists() or not (clone / "data/raw/train/a.jpg").exists():
             return False
     return True
@@ -56,10 +56,10 @@ def checks_out(clone: Path, *names: str) -> bool:
 @pytest.mark.slow
 def test_without_yes_it_only_shows_and_with_yes_just_that_goes(clone):
     """lr-0.3 becomes a tag and lr-0.2 a branch, so that only lr-0.05's objects go; a branch without DVC is no harm."""
-    miniature.git(clone, "tag", "-a", "-m", "x", "detector@v1.0.0", revisions.find("lr-0.3", clone).commit)
-    miniature.git(clone, "branch", "other", revisions.find("lr-0.2", clone).commit)
-    empty = miniature.git(clone, "commit-tree", "-m", "pictures", "4b825dc642cb6eb9a060e54bf8d69288fbee4904").strip()
-    miniature.git(clone, "branch", "pictures", empty)
+    small_repo.git(clone, "tag", "-a", "-m", "x", "detector@v1.0.0", revisions.find("lr-0.3", clone).commit)
+    small_repo.git(clone, "branch", "other", revisions.find("lr-0.2", clone).commit)
+    empty = small_repo.git(clone, "commit-tree", "-m", "pictures", "4b825dc642cb6eb9a060e54bf8d69288fbee4904").strip()
+    small_repo.git(clone, "branch", "pictures", empty)
     only = revisions.find("lr-0.05", clone).md5("models/detector")
     cache = clone / ".dvc/cache"
     before = objects(cache)
@@ -90,7 +90,7 @@ def test_without_yes_it_only_shows_and_with_yes_just_that_goes(clone):
 @pytest.mark.slow
 def test_experiments_asked_to_be_kept_stay_and_data_that_a_killed_run_had_yet_to_remove_goes(clone):
     gone = revisions.find("lr-0.05", clone)
-    miniature.git(clone, "update-ref", "-d", f"refs/exps/{gone.base[:2]}/{gone.base[2:]}/lr-0.05")
+    small_repo.git(clone, "update-ref", "-d", f"refs/exps/{gone.base[:2]}/{gone.base[2:]}/lr-0.05")
     md5 = gone.md5("models/detector")
     done = cleanup(clone, "--keep", "lr-0.2", "--yes")
     assert done.returncode == 0, done.stdout
@@ -108,8 +108,8 @@ def test_an_experiment_to_keep_that_is_not_there_stops_it(clone):
 
 @pytest.mark.slow
 def test_experiments_of_two_commits_with_one_name_both_go(clone):
-    miniature.git(clone, "commit", "-q", "--allow-empty", "-m", "later")
-    trials.forge(clone, "lr-0.2", lr=0.2)
+    small_repo.git(clone, "commit", "-q", "--allow-empty", "-m", "later")
+    finished_experiments.forge(clone, "lr-0.2", lr=0.2)
     assert [experiment.name for experiment in revisions.experiments(clone)].count("lr-0.2") == 2
     assert cleanup(clone, "--yes").returncode == 0
     assert revisions.experiments(clone) == []
@@ -121,7 +121,7 @@ def test_a_person_is_asked_and_only_yes_means_yes(clone, answer, left):
     """The second answer is Ctrl-D."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        CLEANUP, cwd=clone, env=miniature.environment(), stdin=theirs, stdout=subprocess.PIPE, text=True
+        CLEANUP, cwd=clone, env=small_repo.environment(), stdin=theirs, stdout=subprocess.PIPE, text=True
     )
     os.write(ours, answer)
     text = process.communicate(timeout=600)[0]
@@ -141,7 +141,7 @@ def test_while_an_experiment_runs_nothing_goes(clone, tmp_path):
     runs = subprocess.Popen(
         ["dvc", "exp", "run", "--temp", "-S", "lr=0.7"],
         cwd=clone,
-        env=miniature.environment(TINY_HOLD=str(hold), TINY_LOG=str(log)),
+        env=small_repo.environment(TINY_HOLD=str(hold), TINY_LOG=str(log)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -186,9 +186,9 @@ def test_what_killed_runs_left_goes_but_not_a_training_under_way(clone):
 @pytest.fixture
 def shared(clone, tmp_path) -> Path:
     """The clone with a git remote and all experiments' data in the remote storage; returns the storage."""
-    miniature.git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
-    miniature.git(clone, "remote", "add", "origin", "../origin.git")
-    miniature.git(clone, "push", "-q", "-u", "origin", "main")
+    small_repo.git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
+    small_repo.git(clone, "remote", "add", "origin", "../origin.git")
+    small_repo.git(clone, "push", "-q", "-u", "origin", "main")
     # The layout of a remote that is a folder is the cache's: the same as `dvc push --all-experiments`, at no cost.
     storage = tmp_path / "plant-disease-storage"
     shutil.copytree(clone / ".dvc/cache/files", storage / "files")
@@ -200,7 +200,7 @@ def test_the_remote_storage_keeps_what_branches_and_experiments_of_others_need(c
     for name, ref in (("lr-0.2", "refs/heads/theirs"), ("lr-0.3", None)):
         experiment = revisions.find(name, clone)
         own = f"refs/exps/{experiment.base[:2]}/{experiment.base[2:]}/{name}"
-        miniature.git(clone, "push", "-q", "origin", f"{experiment.commit}:{ref or own}")
+        small_repo.git(clone, "push", "-q", "origin", f"{experiment.commit}:{ref or own}")
     models = {name: revisions.find(name, clone).md5("models/detector") for name in ("lr-0.05", "lr-0.2", "lr-0.3")}
     before = objects(shared)
     done = cleanup(clone, "--remote", "--yes")
@@ -213,20 +213,20 @@ def test_the_remote_storage_keeps_what_branches_and_experiments_of_others_need(c
     assert shown(done.stdout, "the remote storage") == freed
     assert shown(done.stdout, "the remote storage", "removed ") == freed
 
-    miniature.git(tmp_path, "clone", "-q", "origin.git", "other")
+    small_repo.git(tmp_path, "clone", "-q", "origin.git", "other")
     for name in ("main", "theirs"):
-        miniature.git(tmp_path / "other", "checkout", "-q", name)
-        cli.run(tmp_path / "other", "dvc", "pull")
+        small_repo.git(tmp_path / "other", "checkout", "-q", name)
+        script_runner.run(tmp_path / "other", "dvc", "pull")
         assert (tmp_path / "other/models/bundle/model.tar.gz").exists()
 
 
 @pytest.mark.slow
 def test_the_remote_storage_stays_where_it_is_unknown_what_others_need(clone, shared, tmp_path):
     before = objects(shared)
-    miniature.git(tmp_path, "clone", "-q", "origin.git", "other")
-    miniature.git(tmp_path / "other", "checkout", "-q", "-b", "theirs")
-    miniature.git(tmp_path / "other", "commit", "-q", "--allow-empty", "-m", "theirs")
-    miniature.git(tmp_path / "other", "push", "-q", "origin", "theirs")
+    small_repo.git(tmp_path, "clone", "-q", "origin.git", "other")
+    small_repo.git(tmp_path / "other", "checkout", "-q", "-b", "theirs")
+    small_repo.git(tmp_path / "other", "commit", "-q", "--allow-empty", "-m", "theirs")
+    small_repo.git(tmp_path / "other", "push", "-q", "origin", "theirs")
     done = cleanup(clone, "--remote", "--yes")
     assert done.returncode == 1
     assert "origin has refs/heads/theirs, unknown here" in done.stdout
@@ -237,7 +237,7 @@ def test_the_remote_storage_stays_where_it_is_unknown_what_others_need(clone, sh
     assert done.returncode == 1
     assert "git ls-remote failed" in done.stdout
 
-    miniature.git(clone, "remote", "remove", "origin")
+    small_repo.git(clone, "remote", "remove", "origin")
     done = cleanup(clone, "--remote", "--yes")
     assert done.returncode == 1
     assert "no git remote to ask" in done.stdout

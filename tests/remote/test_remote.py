@@ -13,12 +13,12 @@ import sys
 import threading
 from pathlib import Path
 
-import cli
-import miniature
+import fake_repo
+import fake_swift
 import pytest
-import swift_server
-import tiny
-from reachable import ROOT
+import script_runner
+import small_repo
+from import_graph import ROOT
 
 PUSH, PULL = ("python", "scripts/remote.py", "push"), ("python", "scripts/remote.py", "pull", "train", "deploy")
 MODELS = ("models/detector/detector.weights.h5", "models/detector/config.json", "models/bundle/model.tar.gz")
@@ -26,14 +26,14 @@ MODELS = ("models/detector/detector.weights.h5", "models/detector/config.json", 
 
 @pytest.fixture(scope="module")
 def swift(tmp_path_factory):
-    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
+    with fake_swift.running(tmp_path_factory.mktemp("swift")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """The repository after `dvc repro`, never changed."""
-    return tiny.finished(tmp_path_factory.mktemp("origin") / "repository")
+    return fake_repo.finished(tmp_path_factory.mktemp("origin") / "repository")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def origin(finished, tmp_path) -> Path:
 
 def clone(origin: Path, to: Path, url: str | None = None) -> Path:
     """A fresh clone with git's files only; with `url`, its remote is there."""
-    miniature.git(origin.parent, "clone", "-q", str(origin), str(to))
+    small_repo.git(origin.parent, "clone", "-q", str(origin), str(to))
     return point(to, url) if url else to
 
 
@@ -65,27 +65,29 @@ def same(one: Path, other: Path, *paths: str) -> bool:
 @pytest.mark.slow
 def test_a_fresh_clone_pulls_from_s3_what_another_pushed_byte_for_byte(swift, origin, tmp_path, request):
     url = f"s3://{bucket(swift, request)}/dvc"
-    cli.run(origin, "dvc", "remote", "modify", "--local", "storage", "url", url)
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, "dvc", "remote", "modify", "--local", "storage", "url", url)
+    script_runner.run(origin, *PUSH, **swift.environment())
     fresh = clone(origin, tmp_path / "fresh", url)
-    cli.run(fresh, *PULL, **swift.environment())
+    script_runner.run(fresh, *PULL, **swift.environment())
     assert same(origin, fresh, *MODELS)
     assert not (fresh / "data/raw").exists()
-    assert miniature.git(fresh, "status", "--porcelain") == ""
+    assert small_repo.git(fresh, "status", "--porcelain") == ""
 
 
 @pytest.mark.full
 def test_the_run_cache_goes_through_s3_so_that_a_stage_need_not_run_a_second_time(swift, origin, tmp_path, request):
     url = f"s3://{bucket(swift, request)}/dvc"
     point(origin, url)
-    miniature.set_params(origin, augment__size=96)
-    cli.run(origin, "dvc", "repro", "augment")
-    cli.run(origin, *PUSH, "--run-cache", **swift.environment())
+    small_repo.set_params(origin, augment__size=96)
+    script_runner.run(origin, "dvc", "repro", "augment")
+    script_runner.run(origin, *PUSH, "--run-cache", **swift.environment())
     fresh = clone(origin, tmp_path / "fresh", url)  # knows nothing of the other size: it was not committed
-    miniature.run(fresh, "dvc", "pull", "fetch", **swift.environment())
-    miniature.run(fresh, "dvc", "fetch", "--run-cache", **swift.environment())
-    miniature.set_params(fresh, augment__size=96)
-    cli.run(fresh, "dvc", "repro", "--pull", "augment", **swift.environment(), TINY_LOG=str(tmp_path / "stages"))
+    small_repo.run(fresh, "dvc", "pull", "fetch", **swift.environment())
+    small_repo.run(fresh, "dvc", "fetch", "--run-cache", **swift.environment())
+    small_repo.set_params(fresh, augment__size=96)
+    script_runner.run(
+        fresh, "dvc", "repro", "--pull", "augment", **swift.environment(), TINY_LOG=str(tmp_path / "stages")
+    )
     assert not (tmp_path / "stages").exists()
     assert same(origin, fresh, "data/tfrecords/train-00000.tfrecord", "data/tfrecords/meta.json")
 
@@ -94,9 +96,9 @@ def test_the_run_cache_goes_through_s3_so_that_a_stage_need_not_run_a_second_tim
 def test_a_push_of_an_unchanged_repository_moves_nothing(swift, origin, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, *PUSH, **swift.environment())
     objects, requests = swift.objects(name), len(swift.requests())
-    done = cli.run(origin, *PUSH, **swift.environment())
+    done = script_runner.run(origin, *PUSH, **swift.environment())
     assert "Everything is up to date" in done.stdout
     asked = swift.requests()[requests:]
     assert {each.method for each in asked} <= {"HEAD", "GET"}
@@ -109,11 +111,11 @@ def test_a_push_of_an_unchanged_repository_moves_nothing(swift, origin, request)
 def test_the_push_of_a_second_trial_moves_its_own_model_and_results_alone(swift, origin, tmp_path, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, *PUSH, **swift.environment())
     before, requests = swift.objects(name), len(swift.requests())
     first = shutil.copytree(origin, tmp_path / "first", symlinks=True)
-    cli.run(origin, "dvc", "exp", "run", "-S", "lr=0.2")
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, "dvc", "exp", "run", "-S", "lr=0.2")
+    script_runner.run(origin, *PUSH, **swift.environment())
     new = {key: size for key, size in swift.objects(name).items() if key not in before}
 
     outputs = ("data", "models", "results/fetch", "results/evaluate/pictures", "results/evaluate/predictions.json")
@@ -139,7 +141,7 @@ def test_damaged_and_lost_objects_are_noticed_named_and_can_be_sent_again(swift,
     url = f"s3://{name}/dvc"
     point(origin, url)
     others = set(swift.files())
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, *PUSH, **swift.environment())
     keys = {path: key_of(origin / path) for path in MODELS}
     weights, config, archive = MODELS
     swift.client().put_object(Bucket=name, Key=keys[weights], Body=b"other bytes of another model")
@@ -149,30 +151,30 @@ def test_damaged_and_lost_objects_are_noticed_named_and_can_be_sent_again(swift,
     swift.client().delete_object(Bucket=name, Key=keys[archive])
 
     fresh = clone(origin, tmp_path / "fresh", url)
-    failed = cli.run(fresh, *PULL, check=False, **swift.environment())
+    failed = script_runner.run(fresh, *PULL, check=False, **swift.environment())
     said = failed.stdout.splitlines()[-1]
     assert failed.returncode == 1
     assert f"{weights} is corrupted" in said and f"{archive} is missing" in said and f"{config} is" in said
     assert "`python scripts/remote.py repair` in a clone that has it" in said
     assert not any((fresh / path).exists() for path in MODELS)
 
-    assert "up to date" in cli.run(origin, *PUSH, **swift.environment()).stdout  # DVC sees no cause to
-    done = cli.run(origin, "python", "scripts/remote.py", "repair", **swift.environment())
+    assert "up to date" in script_runner.run(origin, *PUSH, **swift.environment()).stdout  # DVC sees no cause to
+    done = script_runner.run(origin, "python", "scripts/remote.py", "repair", **swift.environment())
     assert f"{archive} was missing: sent again" in done.stdout
     assert f"{weights} was corrupted: sent again" in done.stdout
-    cli.run(fresh, *PULL, **swift.environment())
+    script_runner.run(fresh, *PULL, **swift.environment())
     assert same(origin, fresh, *MODELS)
 
 
 def key_of(path: Path) -> str:
-    md5 = miniature.run(path.parent, "md5sum", path.name).stdout.split()[0]
+    md5 = small_repo.run(path.parent, "md5sum", path.name).stdout.split()[0]
     return f"dvc/files/md5/{md5[:2]}/{md5[2:]}"
 
 
 @pytest.mark.slow
 def test_what_was_never_pushed_is_asked_for_where_it_was_made(swift, origin, tmp_path, request):
     fresh = clone(origin, tmp_path / "fresh", f"s3://{bucket(swift, request)}/dvc")
-    failed = cli.run(fresh, *PULL, check=False, **swift.environment())
+    failed = script_runner.run(fresh, *PULL, check=False, **swift.environment())
     assert failed.returncode == 1
     assert "was it pushed? Run `make push` in the clone that made it" in failed.stdout
 
@@ -212,12 +214,12 @@ def pushed(swift, finished, tmp_path_factory) -> Path:
     repository = Path(shutil.copytree(finished, tmp_path_factory.mktemp("pushed") / "repository", symlinks=True))
     swift.make_bucket("shown", public=True)
     point(repository, f"s3://{swift.make_bucket('kept')}/dvc")
-    cli.run(repository, *PUSH, **swift.environment())
+    script_runner.run(repository, *PUSH, **swift.environment())
     return repository
 
 
 # Bucket, user, what else is wrong with the environment, and what is said.
-OWNER, GUEST = swift_server.OWNER, swift_server.GUEST
+OWNER, GUEST = fake_swift.OWNER, fake_swift.GUEST
 REFUSALS = {
     "wrong secret": ("kept", OWNER, {"AWS_SECRET_ACCESS_KEY": "not-the-s3cret"}, "check AWS_SECRET_ACCESS_KEY"),
     "no bucket": ("nowhere", OWNER, {}, "there is no such bucket: check the url in .dvc/config, or make it with `make"),
@@ -239,23 +241,23 @@ def test_a_refused_push_says_why_loses_nothing_and_works_once_the_cause_is_gone(
         environment["AWS_ENDPOINT_URL_S3"] = expired
     point(pushed, f"s3://{name}/dvc")
     objects = swift.objects("kept")
-    failed = cli.run(pushed, *PUSH, check=False, **environment)
+    failed = script_runner.run(pushed, *PUSH, check=False, **environment)
     said = failed.stdout.splitlines()[-1]
     assert failed.returncode == 1
     assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and message in said
     assert "s3cret" not in failed.stdout
     assert swift.objects("kept") == objects
     if name != "nowhere":
-        cli.run(pushed, *PUSH, **swift.environment())
+        script_runner.run(pushed, *PUSH, **swift.environment())
 
 
 @pytest.mark.full
 def test_a_pull_with_the_wrong_secret_says_so_and_the_right_one_brings_the_data(swift, pushed, tmp_path):
     fresh = clone(pushed, tmp_path / "fresh", "s3://kept/dvc")
-    failed = cli.run(fresh, *PULL, check=False, **swift.environment() | {"AWS_SECRET_ACCESS_KEY": "wrong"})
+    failed = script_runner.run(fresh, *PULL, check=False, **swift.environment() | {"AWS_SECRET_ACCESS_KEY": "wrong"})
     assert failed.returncode == 1
     assert "check AWS_SECRET_ACCESS_KEY" in failed.stdout.splitlines()[-1]
-    cli.run(fresh, *PULL, **swift.environment())
+    script_runner.run(fresh, *PULL, **swift.environment())
     assert same(pushed, fresh, *MODELS)
 
 
@@ -267,10 +269,10 @@ def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift,
     many.mkdir()
     for number in range(120):
         (many / f"{number}.txt").write_text(f"{number}\n" * 2000)
-    cli.run(origin, "dvc", "add", "data/many")
+    script_runner.run(origin, "dvc", "add", "data/many")
     log = tmp_path / "push.log"
     with open(log, "w") as file:
-        environment = miniature.environment(**swift.environment())
+        environment = small_repo.environment(**swift.environment())
         push = subprocess.Popen(PUSH, cwd=origin, env=environment, stdout=file, stderr=subprocess.STDOUT)
     try:
         before = len(swift.requests())
@@ -286,13 +288,13 @@ def test_an_endpoint_that_goes_away_in_the_middle_of_a_push_loses_nothing(swift,
     said = log.read_text().splitlines()[-1]
     assert said.startswith(f"remote: the remote s3://{name}/dvc: ") and "cannot be reached" in said
     half = swift.objects(name)
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, *PUSH, **swift.environment())
     whole = swift.objects(name)
     assert 0 < len(half) < len(whole)
     assert half.items() <= whole.items()
     fresh = clone(origin, tmp_path / "fresh", f"s3://{name}/dvc")
     shutil.copy(origin / "data/many.dvc", fresh / "data/many.dvc")
-    miniature.run(fresh, "dvc", "pull", **swift.environment())
+    small_repo.run(fresh, "dvc", "pull", **swift.environment())
     assert same(origin, fresh, *MODELS, *(f"data/many/{number}.txt" for number in range(120)))
 
 
@@ -304,13 +306,13 @@ def test_a_file_of_over_100_mb_goes_through_s3_in_parts(swift, origin, tmp_path,
     with open(origin / "data/big", "wb") as file:
         for number in range(101):
             file.write(block[number:] + block[:number])
-    cli.run(origin, "dvc", "add", "data/big")
-    cli.run(origin, *PUSH, "data/big", **swift.environment())
+    script_runner.run(origin, "dvc", "add", "data/big")
+    script_runner.run(origin, *PUSH, "data/big", **swift.environment())
     head = swift.client().head_object(Bucket=name, Key=key_of(origin / "data/big"))
     assert head["ETag"].strip('"').endswith("-3")  # S3's mark of an object in three parts
     fresh = clone(origin, tmp_path / "fresh", f"s3://{name}/dvc")
     shutil.copy(origin / "data/big.dvc", fresh / "data/big.dvc")
-    miniature.run(fresh, "dvc", "pull", "data/big", **swift.environment())
+    small_repo.run(fresh, "dvc", "pull", "data/big", **swift.environment())
     assert same(origin, fresh, "data/big")
 
 
@@ -328,56 +330,58 @@ aws_secret_access_key = {swift.secret}
     settings = ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
     with_profile = {"AWS_PROFILE": "plants", "AWS_CONFIG_FILE": str(tmp_path / "config")}
     command = ["env", *(f"--unset={name}" for name in settings), *PUSH]
-    done = miniature.run(origin, *command, **swift.environment() | with_profile)
+    done = small_repo.run(origin, *command, **swift.environment() | with_profile)
     assert "files pushed" in done.stdout
-    checked = miniature.run(origin, *command[:-1], "repair", **swift.environment() | with_profile)
+    checked = small_repo.run(origin, *command[:-1], "repair", **swift.environment() | with_profile)
     assert "has all of it, with the right bytes" in checked.stdout
-    wrong = miniature.run(origin, *command, check=False, **swift.environment() | with_profile | {"AWS_PROFILE": "none"})
+    wrong = small_repo.run(
+        origin, *command, check=False, **swift.environment() | with_profile | {"AWS_PROFILE": "none"}
+    )
     assert wrong.returncode == 1
     assert "aws configure list-profiles" in wrong.stdout
 
 
 @pytest.mark.slow
 def test_without_aws_the_remote_is_a_folder_beside_the_clone(origin, tmp_path):
-    cli.run(origin, *PUSH)
+    script_runner.run(origin, *PUSH)
     assert (tmp_path / "plant-disease-storage/files/md5").is_dir()
     fresh = clone(origin, tmp_path / "fresh")
-    cli.run(fresh, *PULL)
+    script_runner.run(fresh, *PULL)
     assert same(origin, fresh, *MODELS)
 
 
 @pytest.mark.full
 def test_what_comes_from_the_remote_is_hashed_again_in_a_folder_as_well(origin, tmp_path):
-    cli.run(origin, *PUSH)
+    script_runner.run(origin, *PUSH)
     damaged = tmp_path / "plant-disease-storage" / key_of(origin / MODELS[0]).removeprefix("dvc/")
     damaged.chmod(0o644)
     damaged.write_bytes(b"?" * damaged.stat().st_size)
     fresh = clone(origin, tmp_path / "fresh")
-    failed = cli.run(fresh, *PULL, check=False)
+    failed = script_runner.run(fresh, *PULL, check=False)
     assert failed.returncode == 1
     assert f"{MODELS[0]} is corrupted" in failed.stdout
-    cli.run(origin, "python", "scripts/remote.py", "repair")
-    cli.run(fresh, *PULL)
+    script_runner.run(origin, "python", "scripts/remote.py", "repair")
+    script_runner.run(fresh, *PULL)
     assert same(origin, fresh, *MODELS)
 
 
 @pytest.mark.slow
 def test_a_folder_that_is_not_there_or_is_none_is_said_with_the_remedy(origin, tmp_path):
     fresh = clone(origin, tmp_path / "fresh")
-    failed = cli.run(fresh, *PULL, check=False)
+    failed = script_runner.run(fresh, *PULL, check=False)
     assert failed.returncode == 1
     assert "not there: `make push` in the clone that has the data makes it" in failed.stdout
     (tmp_path / "plant-disease-storage").write_text("a file")
-    failed = cli.run(origin, *PUSH, check=False)
+    failed = script_runner.run(origin, *PUSH, check=False)
     assert failed.returncode == 1
     assert "choose another folder with `dvc remote modify --local storage url FOLDER`" in failed.stdout
 
 
 @pytest.mark.full
 def test_an_experiment_in_a_copy_runs_with_the_remote_in_the_settings_and_is_pushed_from_the_main_one(origin, tmp_path):
-    cli.run(origin, "dvc", "exp", "run", "--temp", "-S", "lr=0.2", "-n", "other")
-    cli.run(origin, "dvc", "exp", "apply", "other")
-    cli.run(origin, *PUSH)
+    script_runner.run(origin, "dvc", "exp", "run", "--temp", "-S", "lr=0.2", "-n", "other")
+    script_runner.run(origin, "dvc", "exp", "apply", "other")
+    script_runner.run(origin, *PUSH)
     stored = tmp_path / "plant-disease-storage" / key_of(origin / MODELS[0]).removeprefix("dvc/")
     assert filecmp.cmp(stored, origin / MODELS[0], shallow=False)
 
@@ -390,7 +394,7 @@ def test_a_push_that_is_interrupted_ends_in_one_line(origin, swift):
         push = subprocess.Popen(
             PUSH,
             cwd=origin,
-            env=miniature.environment(**environment),
+            env=small_repo.environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -412,16 +416,16 @@ def test_a_push_that_is_interrupted_ends_in_one_line(origin, swift):
 @pytest.mark.full
 def test_predictions_of_a_pulled_detector_are_those_of_the_one_that_was_pushed(swift, tmp_path, request):
     """The real stages: a minute of training, then evaluate again where nothing but git and the remote are."""
-    origin = miniature.finished(tmp_path / "origin")
+    origin = small_repo.finished(tmp_path / "origin")
     url = f"s3://{bucket(swift, request)}/dvc"
     point(origin, url)
-    cli.run(origin, *PUSH, **swift.environment())
+    script_runner.run(origin, *PUSH, **swift.environment())
     fresh = clone(origin, tmp_path / "fresh", url)
-    cli.run(fresh, *PULL, **swift.environment())
-    traced = cli.run(fresh, "python", "scripts/trace.py", "models/detector", "--check")
-    assert miniature.git(fresh, "rev-parse", "--short", "HEAD").strip() in traced.stdout
-    miniature.run(fresh, "dvc", "pull", "fetch", **swift.environment())
-    cli.run(fresh, "dvc", "repro", "--force", "--single-item", "evaluate")
+    script_runner.run(fresh, *PULL, **swift.environment())
+    traced = script_runner.run(fresh, "python", "scripts/trace.py", "models/detector", "--check")
+    assert small_repo.git(fresh, "rev-parse", "--short", "HEAD").strip() in traced.stdout
+    small_repo.run(fresh, "dvc", "pull", "fetch", **swift.environment())
+    script_runner.run(fresh, "dvc", "repro", "--force", "--single-item", "evaluate")
     assert same(origin, fresh, "dvc.lock", "results/evaluate/predictions.json", "results/evaluate/metrics.json")
 
 

@@ -6,19 +6,19 @@ import re
 import shutil
 from pathlib import Path
 
-import cli
-import miniature
+import fake_repo
 import pytest
-import tiny
+import script_runner
+import small_repo
 
-from plantdoc import revisions
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A repository after `dvc repro`; HEAD~1 has no results yet."""
-    return tiny.finished(tmp_path_factory.mktemp("revisions") / "repository")
+    return fake_repo.finished(tmp_path_factory.mktemp("revisions") / "repository")
 
 
 @pytest.fixture
@@ -28,21 +28,21 @@ def repository(finished, tmp_path) -> Path:
 
 def experiment(folder: Path, name: str, base: str = "HEAD", **values: object) -> str:
     """Leave an experiment on `base` as DVC would, with other params; returns its commit."""
-    miniature.set_params(folder, **values)
-    miniature.git(folder, "add", "--update")
-    tree = miniature.git(folder, "write-tree").strip()
-    miniature.git(folder, "reset", "-q", "--hard")
-    parent = miniature.git(folder, "rev-parse", base).strip()
-    commit = miniature.git(folder, "commit-tree", "-p", parent, "-m", name, tree).strip()
-    miniature.git(folder, "update-ref", f"refs/exps/{parent[:2]}/{parent[2:]}/{name}", commit)
+    small_repo.set_params(folder, **values)
+    small_repo.git(folder, "add", "--update")
+    tree = small_repo.git(folder, "write-tree").strip()
+    small_repo.git(folder, "reset", "-q", "--hard")
+    parent = small_repo.git(folder, "rev-parse", base).strip()
+    commit = small_repo.git(folder, "commit-tree", "-p", parent, "-m", name, tree).strip()
+    small_repo.git(folder, "update-ref", f"refs/exps/{parent[:2]}/{parent[2:]}/{name}", commit)
     return commit
 
 
 def test_a_commit_is_read_whatever_the_workspace_holds(repository):
-    head = miniature.git(repository, "rev-parse", "HEAD").strip()
-    miniature.set_params(repository, lr=0.3)
+    head = small_repo.git(repository, "rev-parse", "HEAD").strip()
+    small_repo.set_params(repository, lr=0.3)
     (repository / "results/train/metrics.json").write_text('{"val_map50": 1}')
-    miniature.git(repository, "tag", "-a", "first", "-m", "first")
+    small_repo.git(repository, "tag", "-a", "first", "-m", "first")
     for name in ("main", "HEAD", "first", head[:8]):
         found = revisions.find(name, repository)
         assert (found.name, found.commit, found.base) == (name, head, "")
@@ -59,7 +59,7 @@ def test_a_commit_of_an_earlier_version_is_read_by_the_names_that_keys_have_now(
         (line,) = re.findall(rf"(?m)^  {key}: .*\n", text)
         text = text.replace(line, "").replace(f"\n{section}:\n", f"\n{section}:\n{line.replace('augment_', '')}")
     (repository / "params.yaml").write_text(text)
-    miniature.git(repository, "commit", "-q", "-a", "-m", "as in an earlier version")
+    small_repo.git(repository, "commit", "-q", "-a", "-m", "as in an earlier version")
     assert "deploy" in text and "  workers: " in text
     assert revisions.find("HEAD", repository).params == before
     assert revisions.find(root=repository).params == before
@@ -93,10 +93,10 @@ def test_files_are_read_as_bytes_and_a_missing_one_is_none(repository):
 
 
 def test_experiments_are_those_that_ended_well_in_the_order_of_their_names(repository):
-    head = miniature.git(repository, "rev-parse", "HEAD").strip()
+    head = small_repo.git(repository, "rev-parse", "HEAD").strip()
     later, earlier = experiment(repository, "lr-0.2", lr=0.2), experiment(repository, "lr-0.05", lr=0.05)
     for internal in ("stash", "exec/EXEC_HEAD", "celery/stash", "apply/stash"):
-        miniature.git(repository, "update-ref", f"refs/exps/{internal}", "HEAD")
+        small_repo.git(repository, "update-ref", f"refs/exps/{internal}", "HEAD")
     found = revisions.experiments(repository)
     assert [(each.name, each.commit, each.base) for each in found] == [
         ("lr-0.05", earlier, head),
@@ -114,13 +114,13 @@ def test_a_number_that_dvc_writes_in_scientific_form_is_a_number(repository):
 def test_of_two_experiments_with_one_name_that_on_the_current_commit_is_meant(repository):
     here, there = experiment(repository, "same", lr=0.2), experiment(repository, "same", "HEAD~1", lr=0.3)
     assert revisions.find("same", repository).commit == here
-    miniature.git(repository, "checkout", "-q", "HEAD~1")
+    small_repo.git(repository, "checkout", "-q", "HEAD~1")
     assert revisions.find("same", repository).commit == there
 
 
 def test_of_two_experiments_with_one_name_elsewhere_the_commit_has_to_be_given(repository):
     here, there = experiment(repository, "same", lr=0.2), experiment(repository, "same", "HEAD~1", lr=0.3)
-    miniature.git(repository, "commit", "-q", "--allow-empty", "-m", "later")
+    small_repo.git(repository, "commit", "-q", "--allow-empty", "-m", "later")
     with pytest.raises(UserError, match="2 experiments are called same") as error:
         revisions.find("same", repository)
     assert here[:10] in str(error.value) and there[:10] in str(error.value)
@@ -130,7 +130,7 @@ def test_of_two_experiments_with_one_name_elsewhere_the_commit_has_to_be_given(r
 def test_a_removed_experiment_is_gone(repository):
     experiment(repository, "kept", lr=0.2)
     experiment(repository, "removed", lr=0.3)
-    cli.run(repository, "dvc", "exp", "remove", "removed")
+    script_runner.run(repository, "dvc", "exp", "remove", "removed")
     assert [each.name for each in revisions.experiments(repository)] == ["kept"]
     with pytest.raises(UserError, match="removed is no commit, branch, tag or experiment here"):
         revisions.find("removed", repository)

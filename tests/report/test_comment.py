@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import miniature
 import pytest
-from reachable import ROOT
+import small_repo
+from import_graph import ROOT
 
 STAND_IN = r"""
 import json, os, pathlib, re, sys
@@ -80,8 +80,8 @@ class PullRequest:
         for path in (self.clone / "results", self.state, self.programs):
             path.mkdir(parents=True)
         (self.clone / "results/report.md").write_text(REPORT)
-        miniature.git(self.clone, "init", "-q", "-b", "main")
-        miniature.git(self.clone, "commit", "-q", "--allow-empty", "-m", "a change")
+        small_repo.git(self.clone, "init", "-q", "-b", "main")
+        small_repo.git(self.clone, "commit", "-q", "--allow-empty", "-m", "a change")
         for name in ("git", "env"):
             (self.programs / name).symlink_to(shutil.which(name))
 
@@ -233,7 +233,7 @@ def test_without_a_number_it_is_the_pull_request_of_this_commit(pull_request):
     done = pull_request.post(PULL_REQUEST="")
     assert done.returncode == 0, done.stdout
     assert len(pull_request.comments) == 1
-    head = miniature.git(pull_request.clone, "rev-parse", "HEAD").strip()
+    head = small_repo.git(pull_request.clone, "rev-parse", "HEAD").strip()
     asked = json.loads((pull_request.state / "calls").read_text().splitlines()[0])
     assert asked[2].endswith(f"/commits/{head}/pulls") and f'.head.sha == "{head}"' in asked[4]
 

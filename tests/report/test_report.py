@@ -9,25 +9,27 @@ import shutil
 import threading
 from pathlib import Path
 
-import cli
+import fake_repo
 import folder_deps
-import miniature
 import pytest
-import tiny
+import script_runner
+import small_repo
 from PIL import Image
 
-from plantdoc import hashing, revisions
-from plantdoc.errors import UserError
-from plantdoc.report import changes, costs, figures, markup, publishing
+from plantdoc.core import hashing
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import changes, costs, figures, markdown, publishing
 from plantdoc.repro import comparison
-from plantdoc.revisions import Revision
 
 # The sample's own pictures, and predictions that are the truth with some boxes missing: the more, the lower the score.
 DRAWN = {
     "fetch": """
 sys.path.insert(0, "src")
-from plantdoc import coco, sample
-sample.write(Path("data/raw"), params["seed"], train=1 + params["fetch"]["limit"] % 2, test=9)
+from plantdoc.coco import dataset
+from plantdoc.fetch.sample import generator
+generator.write(Path("data/raw"), params["seed"], train=1 + params["fetch"]["limit"] % 2, test=9)
 Path("data/raw/val").mkdir(parents=True, exist_ok=True)
 write("data/raw/val/annotations.json", {"images": [], "annotations": [], "categories": []})
 own = params["fetch"]["source"]
@@ -40,13 +42,13 @@ report = {"pictures_train": 1 + params["fetch"]["limit"] % 2, "pictures_val": 0,
 write("results/fetch/report.json", report | dict.fromkeys(counts, 0) | {"pictures_dropped": 3})
 cost()
 """,
-    "evaluate": tiny.STAGES["evaluate"]
+    "evaluate": fake_repo.STAGES["evaluate"]
     + """
 sys.path.insert(0, "src")
-from plantdoc import coco
+from plantdoc.coco import dataset
 rows = [
     {"image_id": p.id, "category_id": b.category, "bbox": list(b.xywh), "score": 0.5}
-    for p in coco.load("data/raw/test").pictures for b in p.boxes
+    for p in dataset.load("data/raw/test").pictures for b in p.boxes
     if (p.id * 7 + b.category * 3) % 10 < quality() * 100 - 50
 ]
 write("results/evaluate/predictions.json", rows)
@@ -59,13 +61,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished repository on main, and experiments with another lr and on other data."""
     folder = tmp_path_factory.mktemp("drawn")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny, "STAGES", tiny.STAGES | DRAWN)
-        tiny.finished(folder)
+        patch.setattr(fake_repo, "STAGES", fake_repo.STAGES | DRAWN)
+        fake_repo.finished(folder)
     data = {"better": (), "more-train": ("-S", "fetch.limit=25"), "other": ("-S", "seed=7", "-S", "fetch.source=mine")}
     for name, changed in data.items():
-        cli.run(folder, "dvc", "exp", "run", "-n", name, "-S", "lr=0.2", *changed)
-    miniature.git(folder, "checkout", "-q", "-f", "main")
-    cli.run(folder, "dvc", "checkout", "-q")
+        script_runner.run(folder, "dvc", "exp", "run", "-n", name, "-S", "lr=0.2", *changed)
+    small_repo.git(folder, "checkout", "-q", "-f", "main")
+    script_runner.run(folder, "dvc", "checkout", "-q")
     return folder
 
 
@@ -77,7 +79,7 @@ def compared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     start = (
         "import sys, runpy; sys.modules['tensorflow'] = None; runpy.run_path('scripts/report.py', run_name='__main__')"
     )
-    miniature.run(folder, "python", "-c", start, "main", "better")
+    small_repo.run(folder, "python", "-c", start, "main", "better")
     return folder
 
 
@@ -97,7 +99,7 @@ def report(folder: Path, *arguments: str, **environment: str) -> str:
 def ended(folder: Path, *arguments: str, code: int = 1, **environment: str) -> str:
     """What the script printed; it ended with `code` and without a traceback."""
     outside = {"GITHUB_REPOSITORY": "", "GITHUB_EVENT_PATH": "", "GITHUB_SERVER_URL": "https://github.com"}
-    done = cli.run(folder, "python", "scripts/report.py", *arguments, check=False, **outside | environment)
+    done = script_runner.run(folder, "python", "scripts/report.py", *arguments, check=False, **outside | environment)
     assert done.returncode == code, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -117,8 +119,8 @@ def rows(lines: list[str]) -> list[list[str]]:
 def origin(folder: Path) -> Path:
     """A bare repository as the remote of `folder`."""
     bare = folder.parent / "origin.git"
-    miniature.git(folder, "clone", "-q", "--bare", ".", str(bare))
-    miniature.git(folder, "remote", "add", "origin", str(bare))
+    small_repo.git(folder, "clone", "-q", "--bare", ".", str(bare))
+    small_repo.git(folder, "remote", "add", "origin", str(bare))
     return bare
 
 
@@ -143,7 +145,7 @@ def event(folder: Path, private: bool) -> str:
 
 
 def tree(bare: Path) -> list[str]:
-    return miniature.git(bare, "ls-tree", "-r", "--name-only", "report-pictures").split()
+    return small_repo.git(bare, "ls-tree", "-r", "--name-only", "report-pictures").split()
 
 
 @pytest.mark.slow
@@ -181,7 +183,7 @@ def test_six_pictures_show_truth_before_and_after(compared):
 def test_the_same_report_again_is_the_same_to_the_byte_and_comes_from_the_remote_where_the_cache_is_empty(
     compared, copy
 ):
-    cli.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
+    script_runner.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
     cache = copy / ".dvc/cache"
     # A folder remote is laid out as the cache is.
     shutil.move(cache, copy.parent / "storage")
@@ -238,8 +240,8 @@ def test_the_verdict_tells_worse_from_better_and_chance_from_change(copy):
 
 
 def test_a_first_pull_request_has_nothing_to_compare_with(copy):
-    miniature.git(copy, "rm", "-q", "-r", "results", "dvc.lock")
-    miniature.git(copy, "commit", "-q", "-m", "no results yet")
+    small_repo.git(copy, "rm", "-q", "-r", "results", "dvc.lock")
+    small_repo.git(copy, "commit", "-q", "-m", "no results yet")
     assert "neither main nor workspace has test scores: run `dvc repro`" in ended(copy)
     assert "`workspace` has no test scores yet" in figures.verdict(*pair("HEAD~1", "workspace"), "")
     text = report(copy, "main", "HEAD~1")
@@ -271,18 +273,18 @@ def test_nothing_changed_says_so(copy):
 def test_code_that_changed_is_named(copy):
     with open("src/deploy.py", "a") as file:
         file.write("\n# another line\n")
-    cli.run(copy, "dvc", "repro", "deploy")
+    script_runner.run(copy, "dvc", "repro", "deploy")
     assert changes.code(*pair()) == ["Code of the pipeline that changed: `src/deploy.py`.", ""]
 
 
 def test_results_older_than_params_code_or_metrics_are_called_so(copy):
-    miniature.set_params(copy, lr=0.05)
+    small_repo.set_params(copy, lr=0.05)
     with open("src/evaluate.py", "a") as file:
         file.write("\n# another line\n")
     Path("results/deploy/check.json").write_text("{}")
     reasons = ["train (`lr`)", "evaluate (`src/evaluate.py`)", "deploy (`results/deploy/check.json`)"]
     assert changes.stale(revisions.find("workspace")) == reasons
-    miniature.git(copy, "commit", "-q", "-a", "-m", "forgot dvc repro")
+    small_repo.git(copy, "commit", "-q", "-a", "-m", "forgot dvc repro")
     assert changes.stale(revisions.find("HEAD")) == reasons
 
 
@@ -307,13 +309,13 @@ def test_results_older_than_a_folder_of_code_are_called_so(rooms):
 
 
 def test_results_of_code_that_is_gone_or_was_never_committed_are_called_so(rooms):
-    miniature.git(rooms, "mv", "src/room", "src/other")
+    small_repo.git(rooms, "mv", "src/room", "src/other")
     folder_deps.commit(rooms, "moved, not run")
     assert changes.stale(revisions.find("HEAD")) == changes.stale(revisions.find("workspace")) == ["train (`src/room`)"]
-    miniature.git(rooms, "mv", "src/other", "src/room")
+    small_repo.git(rooms, "mv", "src/other", "src/room")
     folder_deps.write(rooms / "src/room/scratch.py", "")
     folder_deps.train(rooms, {})
-    miniature.git(rooms, "commit", "-q", "-a", "-m", "a lock that no clone can repeat")
+    small_repo.git(rooms, "commit", "-q", "-a", "-m", "a lock that no clone can repeat")
     assert changes.stale(revisions.find("HEAD")) == changes.stale(revisions.find("workspace")) == ["train (`src/room`)"]
 
 
@@ -321,7 +323,7 @@ def test_files_that_changed_in_a_folder_of_code_are_named(rooms):
     folder_deps.write(rooms / "src/room/feed.py", "BATCH = 16\n")
     folder_deps.write(rooms / "src/room/new.py", "")
     folder_deps.write(rooms / "src/serving/app.py", "PORT = 9000\n")  # no dep
-    miniature.git(rooms, "add", "-A")
+    small_repo.git(rooms, "add", "-A")
     folder_deps.train(rooms, {})
     named = ["Code of the pipeline that changed: `src/room/feed.py`, `src/room/new.py`.", ""]
     assert changes.code(*pair("HEAD", "workspace")) == named
@@ -338,7 +340,7 @@ def test_classes_that_came_went_or_changed_most_stand_first(copy):
     path = Path("results/evaluate/plots/per_class.csv")
     head = "class,pictures,boxes,ap,ap50\n"
     path.write_text(head + "stays,1,1,0.1,0.5\nup,1,1,0.1,0.2\ndown,1,1,0.1,0.9\ngone,1,2,0.1,0.5\nempty,0,0,,\n")
-    miniature.git(copy, "commit", "-q", "-a", "-m", "before")
+    small_repo.git(copy, "commit", "-q", "-a", "-m", "before")
     path.write_text(head + "stays,1,1,0.1,0.5\nup,1,1,0.1,0.4\ndown,1,1,0.1,0.6\nnew,1,3,0.1,0.5\nempty,0,0,,\n")
     found = rows(figures.classes(*pair(), "", most=99))
     assert [(row[0].strip("`"), row[4]) for row in found] == [
@@ -370,7 +372,7 @@ def test_classes_that_came_went_or_changed_most_stand_first(copy):
     ],
 )
 def test_a_name_cannot_break_out_of_where_it_stands(name):
-    shown = markup.code(name)
+    shown = markdown.code(name)
     if shown.startswith("<code>"):
         inside = shown.removeprefix("<code>").removesuffix("</code>")
         assert re.fullmatch(r"(\w| |&#\d+;)*", inside)
@@ -417,23 +419,23 @@ def test_published_pictures_are_on_their_own_branch_and_linked_by_commit(copy):
     bare = origin(copy)
 
     def state() -> tuple:
-        tracked_files = miniature.git(copy, "status", "--porcelain", "--untracked-files=no")
-        return tracked_files, Path(".git/index").read_bytes(), miniature.git(copy, "for-each-ref", "refs/heads")
+        tracked_files = small_repo.git(copy, "status", "--porcelain", "--untracked-files=no")
+        return tracked_files, Path(".git/index").read_bytes(), small_repo.git(copy, "for-each-ref", "refs/heads")
 
     before = state()
     text = report(copy, "main", "better", "--publish", GITHUB_REPOSITORY="someone/leaves")
     assert state() == before
-    tip = miniature.git(bare, "rev-parse", "report-pictures").strip()
+    tip = small_repo.git(bare, "rev-parse", "report-pictures").strip()
     start = f"https://github.com/someone/leaves/blob/{tip}/"
     links = re.findall(r'(?:src|srcset)="([^"]*)"', text)
     assert len(links) == 4 + 6
     assert all(link.startswith(f"{start}{revisions.find('better').commit}/") for link in links)
     assert {link.removeprefix(start).removesuffix("?raw=true") for link in links} == set(tree(bare))
     for link in links:
-        stored = miniature.git(bare, "rev-parse", f"{tip}:{link.removeprefix(start).removesuffix('?raw=true')}")
+        stored = small_repo.git(bare, "rev-parse", f"{tip}:{link.removeprefix(start).removesuffix('?raw=true')}")
         name = link.rpartition("/")[2].removesuffix("?raw=true")
-        assert stored == miniature.git(copy, "hash-object", f"results/report/{name}")
-    assert miniature.git(bare, "rev-list", "--max-parents=0", "report-pictures").strip() == tip
+        assert stored == small_repo.git(copy, "hash-object", f"results/report/{name}")
+    assert small_repo.git(bare, "rev-list", "--max-parents=0", "report-pictures").strip() == tip
 
 
 @pytest.mark.slow
@@ -478,7 +480,7 @@ def test_the_same_pictures_again_push_nothing_and_others_keep_the_earlier_addres
     hook(bare, "exit 0\n")
     other = revisions.find("better").commit
     second = publishing.push(copy, picture(copy), other)
-    tips = miniature.git(bare, "rev-list", "report-pictures").split()
+    tips = small_repo.git(bare, "rev-list", "report-pictures").split()
     assert [second, first] == [
         f"https://github.com/a/b/blob/{tip}/{name}" for tip, name in zip(tips, (other, commit), strict=True)
     ]
@@ -491,7 +493,7 @@ def test_a_push_that_was_overtaken_is_tried_again(copy, monkeypatch, caplog):
     bare = origin(copy)
     publishing.push(copy, picture(copy), revisions.find("main").commit)
     line = ("commit-tree", "report-pictures^{tree}", "-p", "report-pictures", "-m", "theirs")
-    theirs = miniature.git(bare, *line).strip()
+    theirs = small_repo.git(bare, *line).strip()
     # Between our fetch and our push somebody else's commit arrives, once.
     hook(
         bare,
@@ -500,7 +502,7 @@ def test_a_push_that_was_overtaken_is_tried_again(copy, monkeypatch, caplog):
     )
     publishing.push(copy, picture(copy), revisions.find("better").commit)
     assert "trying again" in caplog.text
-    assert miniature.git(bare, "rev-parse", "report-pictures~1").strip() == theirs
+    assert small_repo.git(bare, "rev-parse", "report-pictures~1").strip() == theirs
 
 
 @pytest.mark.slow
@@ -529,7 +531,7 @@ def test_a_token_that_may_not_write_gives_the_remedy_and_is_not_printed(copy, mo
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forbidden) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://me:sesame@127.0.0.1:{server.server_port}/a/b.git"
-        miniature.git(copy, "remote", "set-url", "--push", "origin", url)
+        small_repo.git(copy, "remote", "set-url", "--push", "origin", url)
         with pytest.raises(UserError, match=r"403.*contents: write") as raised:
             publishing.push(copy, picture(copy), revisions.find("main").commit)
         server.shutdown()
@@ -548,7 +550,7 @@ def test_a_token_that_may_not_write_gives_the_remedy_and_is_not_printed(copy, mo
 def test_a_remote_that_cannot_serve_is_named_with_the_remedy(copy, monkeypatch, url, repository, said):
     monkeypatch.setenv("GITHUB_REPOSITORY", repository)
     if url:
-        miniature.git(copy, "remote", "add", "origin", url)
+        small_repo.git(copy, "remote", "add", "origin", url)
     with pytest.raises(UserError, match=said):
         publishing.push(copy, picture(copy), revisions.find("main").commit)
 
@@ -564,8 +566,8 @@ def test_a_remote_that_cannot_serve_is_named_with_the_remedy(copy, monkeypatch, 
 )
 def test_the_address_on_github_follows_from_any_form_of_the_remote(tmp_path, monkeypatch, url):
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    miniature.git(tmp_path, "init", "-q")
-    miniature.git(tmp_path, "remote", "add", "origin", url)
+    small_repo.git(tmp_path, "init", "-q")
+    small_repo.git(tmp_path, "remote", "add", "origin", url)
     assert publishing.address(tmp_path) == ("https://github.com", "some.one/leaves")
 
 

@@ -12,9 +12,9 @@ import cfnlint
 import pytest
 from cfnlint.decode import decode
 
-from plantdoc.api import function, stack
+from plantdoc.public_api import lambda_function, stack
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "infra/api.yaml"
 ACTIONS = json.loads((Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text())
 
@@ -69,7 +69,7 @@ def test_the_function_may_ask_the_one_endpoint_and_write_its_own_log_and_nothing
 
 
 def test_the_code_calls_nothing_but_what_the_role_allows():
-    called = set(re.findall(r"_client\(\)\.(\w+)\(", Path(function.__file__).read_text()))
+    called = set(re.findall(r"_client\(\)\.(\w+)\(", Path(lambda_function.__file__).read_text()))
     assert called == {"invoke_endpoint"}
 
 
@@ -125,12 +125,12 @@ def test_requests_are_throttled_and_end_in_time(resources):
     assert (resources["Stage"]["StageName"], resources["Stage"]["AutoDeploy"]) == ("$default", True)
     integration = resources["Integration"]
     assert (integration["IntegrationType"], integration["PayloadFormatVersion"]) == ("AWS_PROXY", "2.0")
-    assert function.WAIT < resources["Function"]["Timeout"] < integration["TimeoutInMillis"] / 1000 <= 30
+    assert lambda_function.WAIT < resources["Function"]["Timeout"] < integration["TimeoutInMillis"] / 1000 <= 30
 
 
 def test_the_function_is_that_of_the_parcel_and_its_log_ends(template, resources):
     made = resources["Function"]
-    assert made["Handler"] == "function.handler" and hasattr(function, "handler")
+    assert made["Handler"] == "lambda_function.handler" and hasattr(lambda_function, "handler")
     assert made["Code"] == {"S3Bucket": {"Ref": "Bucket"}, "S3Key": {"Ref": "Code"}}
     assert made["LoggingConfig"] == {"LogGroup": {"Ref": "Log"}}
     assert resources["Log"]["RetentionInDays"] == 30

@@ -1,4 +1,4 @@
-"""Collecting tests is fast: no file here imports, at its top, what takes seconds to start."""
+"""Collecting tests is fast: no test imports, at its top, what takes seconds to start."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-import reachable
+import import_graph
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 SLOW_TO_START = {"tensorflow", "keras", "keras_cv", "apache_beam", "sagemaker", "gradio", "dvclive"}
-imports = functools.cache(lambda path: set(reachable.imports(path, at_import=True)))
+imports = functools.cache(lambda path: set(import_graph.imports(path, at_import=True)))
 
 
 @functools.cache
 def ours() -> dict[str, Path]:
-    """Modules that tests import by name: those here, those of src/, scripts/ and benchmarks/."""
-    folders = (reachable.ROOT / "benchmarks", reachable.ROOT / "scripts", TESTS)
-    return {path.stem: path for folder in folders for path in folder.glob("*.py")} | reachable.modules()
+    """Modules that tests import by name: those of tests/support/, src/, scripts/ and benchmarks/."""
+    folders = (import_graph.ROOT / "benchmarks", import_graph.ROOT / "scripts", TESTS / "support")
+    return {path.stem: path for folder in folders for path in folder.glob("*.py")} | import_graph.modules()
 
 
 def loaded(start: Path) -> Iterator[Path]:
@@ -33,8 +33,8 @@ def loaded(start: Path) -> Iterator[Path]:
 
 def test_nothing_slow_is_imported_at_the_top():
     found = {
-        f"tests/{test.name} leads to {path.relative_to(reachable.ROOT)}, which imports {name}"
-        for test in TESTS.glob("*.py")
+        f"{test.relative_to(import_graph.ROOT)} leads to {path.relative_to(import_graph.ROOT)}, which imports {name}"
+        for test in TESTS.rglob("*.py")
         for path in loaded(test)
         for name in imports(path)
         if name.partition(".")[0] in SLOW_TO_START

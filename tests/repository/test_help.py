@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("scripts/*.py"))]
 HEAVY = {
     *("tensorflow", "keras", "keras_cv", "numpy", "scipy", "pandas", "matplotlib", "PIL", "pycocotools"),

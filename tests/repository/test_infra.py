@@ -14,7 +14,7 @@ import cfnlint
 import pytest
 from cfnlint.decode import decode
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "infra/base.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "infra/base.yaml"
 # What AWS knows of every action: the kinds of resources it can be limited to.
 ACTIONS = json.loads((Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text())
 # Writing actions that AWS cannot limit to a resource of ours.
@@ -153,7 +153,7 @@ def test_no_role_deletes_objects_and_each_writes_below_its_own_prefixes_only(res
         assert "Policies" not in resources[role]["Properties"], "a workflow may do what a person may"
 
 
-# A key of each kind that plantdoc.runs tells of, below runs/, and whether a machine is to write it.
+# A key of each kind that plantdoc.aws.run_store tells of, below runs/, and whether a machine is to write it.
 RUN = "0123456789abcdef"
 LAYOUT = {
     f"code/{'a' * 64}.tar.gz": False,
@@ -169,7 +169,9 @@ LAYOUT = {
 
 
 def test_the_layout_is_that_of_the_runs():
-    told = re.findall(r"^    (\S+)  ", (TEMPLATE.parent.parent / "src/plantdoc/runs.py").read_text(), re.MULTILINE)
+    told = re.findall(
+        r"^    (\S+)  ", (TEMPLATE.parent.parent / "src/plantdoc/aws/run_store.py").read_text(), re.MULTILINE
+    )
     forms = [re.sub("<sha256>", "a" * 64, place).replace("<id>", RUN) for place in told]
     patterns = [re.sub("<[a-z]+>", "*", form) + ("*" if form.endswith("/") else "") for form in forms]
     assert len(patterns) == len(LAYOUT)
@@ -295,9 +297,11 @@ def test_a_person_who_trains_may_do_what_the_code_does_and_no_more(resources):
     source = TEMPLATE.parent.parent
     files = [
         *(source / "src/plantdoc/ec2").glob("*.py"),
+        source / "src/plantdoc/aws/ec2_prices.py",
+        source / "src/plantdoc/remote/aws_context.py",
         source / "src/plantdoc/doctor/checks_aws.py",
-        source / "src/plantdoc/cloud/cloudformation.py",
-        source / "src/plantdoc/cloud/pricelist.py",
+        source / "src/plantdoc/aws/cloudformation.py",
+        source / "src/plantdoc/aws/price_list.py",
         source / "scripts/ec2.py",
     ]
     text = "".join(path.read_text() for path in files)
@@ -356,8 +360,8 @@ DEPLOYS_WITH_IT = {
 def test_a_person_who_deploys_may_do_what_the_code_does_and_no_more(resources):
     source = TEMPLATE.parent.parent
     files = [
-        *(source / "src/plantdoc/endpoint").glob("*.py"),
-        source / "src/plantdoc/cloud/pricelist.py",
+        *(source / "src/plantdoc/sagemaker").glob("*.py"),
+        source / "src/plantdoc/aws/price_list.py",
         source / "scripts/deploy.py",
     ]
     text = "".join(path.read_text() for path in files)

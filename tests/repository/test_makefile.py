@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from reachable import ROOT
+from import_graph import ROOT
 
-from plantdoc import entry
+from plantdoc.core import entry
 
 TARGETS = sorted(set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)))
 SWITCHES = re.search(r"^SWITCHES := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()

@@ -15,17 +15,18 @@ import shutil
 import subprocess
 import sys
 
-import bundles
-import cli
-import miniature
-import needs
+import external_programs
 import pytest
-import rectangles
-import served
-from reachable import ROOT, STAGES
+import rectangle_bundles
+import rectangle_detector
+import running_server
+import script_runner
+import small_repo
+from import_graph import ROOT, STAGES
 from ruamel.yaml import YAML
 
-from plantdoc import all_params, params
+from plantdoc.core import params
+from plantdoc.settings import all_params
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
 # Run here; what they print has this in it.
@@ -88,17 +89,17 @@ def test_cheap_commands_do_what_is_told(command, tmp_path):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("scripts", "recipes", "src"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    run = miniature.run if command == "make" else cli.run
+    run = small_repo.run if command == "make" else script_runner.run
     done = run(tmp_path, *shlex.split(command))
     assert CHEAP[command] in done.stdout
 
 
 @pytest.mark.slow
 def test_what_curl_asks_is_answered(tmp_path):
-    needs.program("curl")
-    archive = bundles.rectangles(tmp_path / "bundle")
-    rectangles.picture(126, 84, {"red": (30, 10, 50, 30)}).save(tmp_path / "leaf.jpg", quality=95)
-    with served.running(archive) as server:
+    external_programs.program("curl")
+    archive = rectangle_bundles.rectangles(tmp_path / "bundle")
+    rectangle_detector.picture(126, 84, {"red": (30, 10, 50, 30)}).save(tmp_path / "leaf.jpg", quality=95)
+    with running_server.running(archive) as server:
         for command in of_kind("curl"):
             words = shlex.split(command.replace("http://127.0.0.1:8080", server.url))
             done = subprocess.run([*words, "--silent"], cwd=tmp_path, check=True, capture_output=True, text=True)
@@ -117,7 +118,7 @@ def test_make_targets_are_there(command):
 @pytest.mark.parametrize("command", of_kind("python"))
 def test_scripts_have_the_options(command):
     _, script, *options = shlex.split(command)
-    done = cli.run(ROOT, "python", script, "--help")
+    done = script_runner.run(ROOT, "python", script, "--help")
     for option in (word for word in options if word.startswith("-")):
         assert re.search(rf"^  {option}\b", done.stdout, re.MULTILINE), f"{script} has no {option}"
 
@@ -169,11 +170,11 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
-    miniature.git(tmp_path, "init", "-q", "-b", "main")
-    miniature.git(tmp_path, "add", "-A")
-    miniature.git(tmp_path, "commit", "-q", "-m", "results")
+    small_repo.git(tmp_path, "init", "-q", "-b", "main")
+    small_repo.git(tmp_path, "add", "-A")
+    small_repo.git(tmp_path, "commit", "-q", "-m", "results")
     script = f"{block}\nprint(metrics['map50'], predictions)\n"
-    done = miniature.run(tmp_path, sys.executable, "-c", script)
+    done = small_repo.run(tmp_path, sys.executable, "-c", script)
     assert done.stdout.strip().endswith("0.5 [1]")
 
 

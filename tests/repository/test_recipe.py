@@ -7,13 +7,14 @@ import runpy
 import shutil
 import subprocess
 
-import cli
 import pytest
+import script_runner
 
-from plantdoc import migration, params
-from plantdoc.all_params import Params
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
+from plantdoc.settings import migration
+from plantdoc.settings.all_params import Params
 
 NAMES = ["plantdoc-gpu-retinanet", "plantdoc-gpu-yolov8", "plantdoc-laptop", "sample"]
 
@@ -30,7 +31,7 @@ def run(root, tmp_path):
     shutil.copy(root / "params.yaml", tmp_path)
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        return cli.run(tmp_path, "python", root / "scripts" / "recipe.py", *arguments, check=False)
+        return script_runner.run(tmp_path, "python", root / "scripts" / "recipe.py", *arguments, check=False)
 
     return run
 

@@ -10,13 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cli
 import environments
-import miniature
-import needs
+import external_programs
+import fake_repo
 import pytest
-import tiny
-from reachable import ROOT
+import script_runner
+import small_repo
+from import_graph import ROOT
 from ruamel.yaml import YAML
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
@@ -202,7 +202,7 @@ def test_what_is_trained_is_a_branch_of_this_repository_with_the_label(event, tr
         f"const github = {json.dumps(github)}; const contains = (list, item) => list.includes(item);"
         f"console.log(Boolean({condition}))"
     )
-    done = subprocess.run([needs.program("node"), "-e", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([external_programs.program("node"), "-e", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(trained).lower()
 
 
@@ -225,7 +225,7 @@ def test_a_machine_on_ec2_trains_when_it_is_asked_for_and_is_looked_for_first(in
         f"const github = {json.dumps(github)}, inputs = {json.dumps(inputs)};"
         f"const contains = (all, part) => (all || '').includes(part); console.log({expression})"
     )
-    done = subprocess.run([needs.program("node"), "-e", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([external_programs.program("node"), "-e", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == runner
     (look,) = [step for step in job["steps"] if step.get("run") == "make doctor FOR=ec2"]
     assert look["if"] == "${{ env.RUNNER == 'ec2' }}"
@@ -268,7 +268,7 @@ def test_targets_scripts_and_dvcs_commands_are_there():
                 name = variable.partition("=")[0]
                 assert name in VARIABLES and f"$({name}" in makefile, f"make {words[1]} does not know {name}"
         elif words[0].endswith(("python", "python3")):
-            done = cli.run(ROOT, "python", words[1], "--help")
+            done = script_runner.run(ROOT, "python", words[1], "--help")
             if words[1] == "scripts/remote.py":  # hands its words on to DVC
                 get_main_parser().parse_args(words[2:])
             else:
@@ -280,7 +280,7 @@ def test_targets_scripts_and_dvcs_commands_are_there():
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
     """The pipeline by formula, finished, with this Python's environment as .venv."""
-    folder = tiny.finished(tmp_path_factory.mktemp("workflows") / "repository")
+    folder = fake_repo.finished(tmp_path_factory.mktemp("workflows") / "repository")
     (folder / ".git/info/exclude").write_text(".venv\n")
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
@@ -293,15 +293,15 @@ def make_experiment(repository: Path, **given: str) -> subprocess.CompletedProce
     # -o: the environment is as new as it has to be.
     line = step["run"].replace("make ", "make -o .venv/installed/requirements.txt ", 1)
     empty = dict.fromkeys(re.findall(r"\$([A-Z]+)", line), "")
-    return miniature.run(repository, "bash", "-euc", line, check=False, **empty | given)
+    return small_repo.run(repository, "bash", "-euc", line, check=False, **empty | given)
 
 
 @pytest.mark.slow
 def test_params_given_by_hand_become_an_experiment_of_the_given_name(repository):
     done = make_experiment(repository, SET="lr=0.3 train.epochs=4", NAME="ci-1-1")
     assert done.returncode == 0, done.stdout
-    (reference,) = miniature.git(repository, "for-each-ref", "--format=%(refname)", "refs/exps/*/*/ci-1-1").split()
-    params = YAML(typ="safe").load(miniature.git(repository, "show", f"{reference}:params.yaml"))
+    (reference,) = small_repo.git(repository, "for-each-ref", "--format=%(refname)", "refs/exps/*/*/ci-1-1").split()
+    params = YAML(typ="safe").load(small_repo.git(repository, "show", f"{reference}:params.yaml"))
     assert (params["lr"], params["train"]["epochs"]) == (0.3, 4)
 
 
@@ -309,12 +309,14 @@ def test_params_given_by_hand_become_an_experiment_of_the_given_name(repository)
 def test_where_to_train_is_given_by_hand_too_and_what_is_among_the_params_comes_after_it(repository):
     done = make_experiment(repository, SET="lr=0.4", NAME="ci-3-1", RUNNER="ec2")
     assert done.returncode == 0, done.stdout
-    params = YAML(typ="safe").load(miniature.git(repository, "show", f"{experiment(repository, 'ci-3-1')}:params.yaml"))
+    params = YAML(typ="safe").load(
+        small_repo.git(repository, "show", f"{experiment(repository, 'ci-3-1')}:params.yaml")
+    )
     assert (params["lr"], params["runner"]["kind"]) == (0.4, "ec2")
 
 
 def experiment(repository: Path, name: str) -> str:
-    return miniature.git(repository, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
+    return small_repo.git(repository, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
 
 
 @pytest.mark.slow
@@ -330,8 +332,8 @@ def experiment(repository: Path, name: str) -> str:
     ],
 )
 def test_what_is_given_by_hand_is_never_run(repository, given):
-    before = miniature.git(repository, "for-each-ref", "refs/exps")
+    before = small_repo.git(repository, "for-each-ref", "refs/exps")
     done = make_experiment(repository, SET=given, NAME="ci-2-1")
     assert done.returncode != 0 and "No rule" not in done.stdout, done.stdout
     assert not list(repository.rglob("pwned"))
-    assert miniature.git(repository, "for-each-ref", "refs/exps") == before
+    assert small_repo.git(repository, "for-each-ref", "refs/exps") == before

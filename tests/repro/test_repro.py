@@ -13,12 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-import miniature
+import fake_repo
 import psutil
 import pytest
-import tiny
+import small_repo
 
-from plantdoc import cost, revisions
+from plantdoc.core import cost
+from plantdoc.repo import revisions
 from plantdoc.repro import comparison, run_cache, summary
 
 CPU = "intel"  # what the other machine's is called, see tiny.COMMON
@@ -29,7 +30,7 @@ def repro(folder: Path, *arguments: str, cpu: str = "", code: int = 0) -> tuple[
     log = folder.with_name(f"{folder.name}.log")
     log.unlink(missing_ok=True)
     command = [sys.executable, "scripts/repro.py", *arguments]
-    done = miniature.run(folder, *command, check=False, TINY_LOG=str(log), TINY_CPU=cpu)
+    done = small_repo.run(folder, *command, check=False, TINY_LOG=str(log), TINY_CPU=cpu)
     assert done.returncode == code, done.stdout
     return done.stdout, [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
 
@@ -49,7 +50,7 @@ def told(output: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
     """Committed results."""
-    return tiny.finished(tmp_path_factory.mktemp("origin") / "repository")
+    return fake_repo.finished(tmp_path_factory.mktemp("origin") / "repository")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def repository(origin, tmp_path) -> Path:
 def elsewhere(origin, tmp_path_factory) -> tuple[Path, str]:
     """A clone on another kind of CPU after its first `make repro`, and what that printed."""
     clone = tmp_path_factory.mktemp("elsewhere") / "clone"
-    miniature.git(clone.parent, "clone", "-q", str(origin), str(clone))
+    small_repo.git(clone.parent, "clone", "-q", str(origin), str(clone))
     output, stages = repro(clone, cpu=CPU)
     assert stages == ["fetch", "augment", "train", "evaluate", "deploy"]
     return clone, output
@@ -89,7 +90,7 @@ def test_the_first_run_says_what_it_does_and_how_long_it_takes(elsewhere):
 
 def test_another_cpu_is_told_with_both_scores_and_what_to_do(elsewhere):
     clone, output = elsewhere
-    commit = miniature.git(clone, "rev-parse", "--short=7", "HEAD").strip()
+    commit = small_repo.git(clone, "rev-parse", "--short=7", "HEAD").strip()
     lines = told(output)
     machine = lines["this machine"]
     assert f"equal to {commit}: fetch, augment; not equal, from the same code and params: train, evaluate, deploy" in (
@@ -98,7 +99,7 @@ def test_another_cpu_is_told_with_both_scores_and_what_to_do(elsewhere):
     old, new = (
         json.loads(text)["map50"]
         for text in (
-            miniature.git(clone, "show", "HEAD:results/evaluate/metrics.json"),
+            small_repo.git(clone, "show", "HEAD:results/evaluate/metrics.json"),
             (clone / "results/evaluate/metrics.json").read_text(),
         )
     )
@@ -115,8 +116,8 @@ def test_dropped_results_come_back_without_a_training_and_can_be_kept(elsewhere,
     """The commands that the summary names, as they are printed."""
     ours = (clone / "dvc.lock").read_bytes()
     lines = told(elsewhere[1])
-    miniature.run(clone, "sh", "-c", lines["drop"].partition("   ")[0])
-    assert miniature.git(clone, "status", "--porcelain") == ""
+    small_repo.run(clone, "sh", "-c", lines["drop"].partition("   ")[0])
+    assert small_repo.git(clone, "status", "--porcelain") == ""
     assert (clone / "dvc.lock").read_bytes() != ours
     shutil.rmtree(clone / "models/detector")  # as `dvc checkout` does, which finds the committed one nowhere
 
@@ -125,36 +126,36 @@ def test_dropped_results_come_back_without_a_training_and_can_be_kept(elsewhere,
     assert "train: the outputs that dvc.lock names are not in the cache here" in output
     assert (clone / "dvc.lock").read_bytes() == ours
 
-    miniature.run(clone, *shlex.split(lines["keep"]))
-    assert miniature.git(clone, "status", "--porcelain") == ""
-    assert miniature.git(clone, "show", "HEAD:dvc.lock").encode() == ours
+    small_repo.run(clone, *shlex.split(lines["keep"]))
+    assert small_repo.git(clone, "status", "--porcelain") == ""
+    assert small_repo.git(clone, "show", "HEAD:dvc.lock").encode() == ours
 
 
 @pytest.mark.full
 def test_a_switch_of_branches_costs_no_training(clone):
     ours = (clone / "dvc.lock").read_bytes()
-    miniature.git(clone, "stash", "-q")
-    miniature.git(clone, "switch", "-q", "-c", "other")
-    miniature.set_params(clone, augment__size=96)
+    small_repo.git(clone, "stash", "-q")
+    small_repo.git(clone, "switch", "-q", "-c", "other")
+    small_repo.set_params(clone, augment__size=96)
     output, stages = repro(clone, "augment", cpu=CPU)
     assert stages == ["augment"]
     assert "train" in told(output)["out of date"]
-    miniature.git(clone, "commit", "-q", "-a", "-m", "smaller")
-    miniature.git(clone, "switch", "-q", "main")
+    small_repo.git(clone, "commit", "-q", "-a", "-m", "smaller")
+    small_repo.git(clone, "switch", "-q", "main")
     _, stages = repro(clone, cpu=CPU)  # the workspace holds the other branch's records
     assert stages == []
     assert (clone / "dvc.lock").read_bytes() == ours
 
 
 def test_a_mistake_in_a_later_stages_params_stops_it_before_any_stage_runs(repository):
-    miniature.set_params(repository, lr=0.3, deploy__examples=-1)
+    small_repo.set_params(repository, lr=0.3, deploy__examples=-1)
     said = "repro: params.yaml: deploy.examples = -1: input should be greater than or equal to 0\n"
     assert repro(repository, code=1) == (said, [])
 
 
 @pytest.mark.full
 def test_a_failed_run_ends_with_its_code_and_without_a_summary(repository):
-    miniature.set_params(repository, lr=2000)
+    small_repo.set_params(repository, lr=2000)
     output, stages = repro(repository, code=255)
     assert stages == ["train"]
     assert "the loss is not finite" in output and "test mAP@50" not in output
@@ -167,8 +168,8 @@ def test_a_signal_ends_dvc_and_no_summary_follows(number, repository, tmp_path):
     hold, log = tmp_path / "hold", tmp_path / "log"
     hold.mkdir()
     (hold / "0.3").touch()
-    miniature.set_params(repository, lr=0.3)
-    environment = miniature.environment(TINY_HOLD=str(hold), TINY_LOG=str(log))
+    small_repo.set_params(repository, lr=0.3)
+    environment = small_repo.environment(TINY_HOLD=str(hold), TINY_LOG=str(log))
     command = [sys.executable, "scripts/repro.py"]
     with subprocess.Popen(
         command,
@@ -201,7 +202,7 @@ class TestRunCache:
     @pytest.fixture
     def dropped(self, shared) -> Path:
         """The clone with the committed dvc.lock and code, and its own models and cache."""
-        miniature.git(shared, "checkout", "-q", "--", ".")
+        small_repo.git(shared, "checkout", "-q", "--", ".")
         return shared
 
     def test_replaces_the_stage_and_nothing_else(self, dropped):
@@ -237,7 +238,7 @@ class TestRunCache:
         for change in changes:
             change()
             assert run_cache.restore(revisions.find("workspace", dropped)) == []
-            miniature.git(dropped, "checkout", "-q", "--", ".")
+            small_repo.git(dropped, "checkout", "-q", "--", ".")
         assert run_cache.restore(revisions.find("workspace", dropped)) == ["train"]
 
     def test_leaves_a_stage_whose_earlier_run_is_not_whole(self, dropped):
@@ -330,9 +331,9 @@ class TestSummary:
 
     def test_other_pictures_in_a_folder_outside_are_no_other_machine(self, repository):
         lock = repository / "dvc.lock"
-        miniature.set_params(repository, fetch__source="../leaves")
+        small_repo.set_params(repository, fetch__source="../leaves")
         lock.write_text(lock.read_text().replace("source: sample", "source: ../leaves"))
-        miniature.git(repository, "commit", "-q", "-a", "-m", "own pictures")
+        small_repo.git(repository, "commit", "-q", "-a", "-m", "own pictures")
         pictures = revisions.find("HEAD", repository).md5("data/raw")
         lock.write_text(lock.read_text().replace(pictures, "2" * 32 + ".dir"))
         assert summary._otherwise(*self.against(repository))[0][1].startswith("the pictures of ../leaves since ")

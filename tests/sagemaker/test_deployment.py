@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import json
 
-import endpoint_world
+import fake_sagemaker_account
 import pytest
-from endpoint_world import MACHINES, NAME, SERVERLESS
+from fake_sagemaker_account import MACHINES, NAME, SERVERLESS
 
-from plantdoc.endpoint import flow, gate, listing, removal
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.sagemaker import deployment, listing, quality_gate, teardown
 
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory):
-    return endpoint_world.make_stock(tmp_path_factory.mktemp("stock"))
+    return fake_sagemaker_account.make_stock(tmp_path_factory.mktemp("stock"))
 
 
 @pytest.fixture(scope="module")
 def account():
-    with endpoint_world.account() as aws:
+    with fake_sagemaker_account.account() as aws:
         yield aws
 
 
 @pytest.fixture
 def world(account, stock, tmp_path, monkeypatch):
-    with endpoint_world.entered(account, stock, tmp_path / "workspace", monkeypatch) as world:
+    with fake_sagemaker_account.entered(account, stock, tmp_path / "workspace", monkeypatch) as world:
         yield world
 
 
@@ -44,7 +44,7 @@ def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_en
     assert len(kept["configs"]) == len(kept["models"]) == 2, "the wrong one's are gone"
     world.holds(world.stock.variant("poor", map50=0.1, map50_low=0.05, map50_high=0.15))
     assert "serve.min_map50 asks for 0.2" in world.run("deploy", code=3)
-    assert flow.rollback(world.ground(), world.settings(**SERVERLESS)).version == first["version"]
+    assert deployment.rollback(world.ground(), world.settings(**SERVERLESS)).version == first["version"]
     assert world.answered_by() == first["version"]
     assert f"nothing is left of {NAME}" in world.run("undeploy")
     assert world.present() == {}
@@ -64,15 +64,15 @@ def test_the_version_before_can_be_put_back_and_the_one_before_that(world):
     good, better = first["version"], second["version"]
     third = world.deploy(world.stock.good, memory_mb=3072)
     assert third["version"] == good and world.answered_by() == good
-    assert flow.rollback(world.ground(), world.settings()).version == better
+    assert deployment.rollback(world.ground(), world.settings()).version == better
     assert world.answered_by() == better
-    assert flow.rollback(world.ground(), world.settings()).version == good
+    assert deployment.rollback(world.ground(), world.settings()).version == good
     assert world.answered_by() == good
     with pytest.raises(UserError, match="no earlier version is kept"):
-        flow.rollback(world.ground(), world.settings())
+        deployment.rollback(world.ground(), world.settings())
     # What was rolled back is not gone back to, but can be served again, and then counts as the newest.
     assert world.deploy(world.stock.better())["version"] == better
-    assert flow.rollback(world.ground(), world.settings()).name == first["config"] != third["config"]
+    assert deployment.rollback(world.ground(), world.settings()).name == first["config"] != third["config"]
     assert len(world.asked("CreateEndpoint")) == 1
 
 
@@ -143,7 +143,7 @@ def test_an_endpoint_with_machines_is_scaled_watched_and_captured(world):
         for each in world.aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
     }
     assert watched == {("AWS/SageMaker", name, NAME) for name in ("Invocation5XXErrors", "ModelLatency")}
-    assert removal.remove(world.ground(), NAME) == [] and world.present() == {}
+    assert teardown.remove(world.ground(), NAME) == [] and world.present() == {}
 
 
 @pytest.mark.full
@@ -167,9 +167,9 @@ def test_serverless_becomes_real_time_and_the_way_back_is_asked_for(world):
     with pytest.raises(UserError, match="--replace takes it away"):
         world.deploy(world.stock.better())
     with pytest.raises(UserError, match="--replace takes it away"):
-        flow.rollback(world.ground(), world.settings())
+        deployment.rollback(world.ground(), world.settings())
     assert world.answered_by() == made["version"]
-    assert flow.rollback(world.ground(), world.settings(), replace=True).version == good
+    assert deployment.rollback(world.ground(), world.settings(), replace=True).version == good
     assert world.answered_by() == good
     assert not {"alarms", "targets", "policies"} & set(world.present())
     with pytest.raises(UserError, match="capture_percent = 5: SageMaker captures nothing of a serverless"):
@@ -201,11 +201,11 @@ def test_what_is_not_ours_is_left_alone(world):
     with pytest.raises(UserError, match="not made by this project"):
         world.deploy(endpoint="plant-disease-of-others")
     with pytest.raises(UserError, match="not made by this project"):
-        removal.remove(world.ground(), "plant-disease-of-others")
+        teardown.remove(world.ground(), "plant-disease-of-others")
     # The others' config uses our model, which AWS keeps for it.
     world.aws.calls.clear()
     with pytest.raises(Exception, match="in use by"):
-        removal.remove(world.ground(), NAME)
+        teardown.remove(world.ground(), NAME)
     assert world.present()["endpoints"] == ["others", "plant-disease-of-others"]
     assert world.present()["configs"] == [f"{NAME}-of-others"]
 
@@ -222,7 +222,7 @@ def test_the_gate_refuses_with_a_code_of_its_own_and_can_be_passed(world):
     assert world.deploy(poor, force=True)["scores"]["map50"] == 0.1
     # The one that is served is the measure for the next.
     world.deploy(world.stock.better())
-    with pytest.raises(gate.Refusal, match=r"is 0\.250 below the live model's 0\.950"):
+    with pytest.raises(quality_gate.Refusal, match=r"is 0\.250 below the live model's 0\.950"):
         world.deploy(world.stock.variant("worse", map50=0.7, map50_low=0.65, map50_high=0.75))
     assert world.deploy(world.stock.good, memory_mb=1024)["scores"]["map50"] == 0.9, "the intervals explain that"
 
@@ -245,7 +245,7 @@ def test_killed_in_the_middle_the_next_run_takes_it_up(world):
     for line in process.stdout:
         if "Creating" in line:
             break
-    endpoint_world.kill(process)
+    fake_sagemaker_account.kill(process)
     world.aws.sagemaker.frozen = False
     said = world.run("deploy")
     assert "3 test pictures answered as by results/evaluate/predictions.json" in said
@@ -269,10 +269,10 @@ def test_a_rollback_that_was_interrupted_goes_no_further_back(world):
     for line in process.stdout:
         if "Updating" in line:
             break
-    endpoint_world.kill(process)
+    fake_sagemaker_account.kill(process)
     under_way = world.sagemaker.describe_endpoint(EndpointName=NAME)["PendingDeploymentSummary"]["EndpointConfigName"]
     world.aws.sagemaker.frozen = False
-    assert flow.rollback(world.ground(), world.settings()).name == under_way != last["config"]
+    assert deployment.rollback(world.ground(), world.settings()).name == under_way != last["config"]
     assert world.sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"] == under_way
     assert len(world.asked("UpdateEndpoint")) == 3
 
@@ -280,7 +280,7 @@ def test_a_rollback_that_was_interrupted_goes_no_further_back(world):
 @pytest.mark.full
 def test_a_registered_version_is_brought_by_dvc_with_what_it_is_held_against(world, monkeypatch):
     # A repository whose tag has the bundle; the workspace has another one, and no predictions.
-    endpoint_world.register(world, "detector@v1.2.0")
+    fake_sagemaker_account.register(world, "detector@v1.2.0")
     world.holds(world.stock.better())
     (world.folder / "results/evaluate/predictions.json").unlink()
     said = world.run("deploy", "detector@v1.2.0")
@@ -327,7 +327,7 @@ def test_ctrl_c_while_waiting_is_taken_up_too(world):
     for line in process.stdout:
         if "Creating" in line:
             break
-    endpoint_world.interrupt(process)
+    fake_sagemaker_account.interrupt(process)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 130 and "interrupted; what is under way on AWS goes on" in rest
     world.aws.sagemaker.frozen = False

@@ -7,18 +7,26 @@ import json
 import tarfile
 from types import SimpleNamespace
 
-import aws_server
+import fake_aws
+import fake_sagemaker
 import pytest
-import sagemaker_rules
 from botocore.exceptions import ClientError
 
-from plantdoc import hashing
-from plantdoc.cloud import aws as cloud
-from plantdoc.ec2 import place
-from plantdoc.endpoint import configs, gate, live, names, prices, scaling, smoke, upload
-from plantdoc.endpoint.ground import Ground
-from plantdoc.errors import UserError
-from plantdoc.storage import remote
+from plantdoc.aws import clients
+from plantdoc.core import hashing
+from plantdoc.core.errors import UserError
+from plantdoc.remote import aws_context, dvc_remote
+from plantdoc.sagemaker import (
+    bundle_upload,
+    configs,
+    live_endpoint,
+    quality_gate,
+    resource_names,
+    sagemaker_prices,
+    scaling,
+    smoke_test,
+)
+from plantdoc.sagemaker.context import Context
 
 REGION = "eu-central-1"
 IMAGE = f"763104351884.dkr.ecr.{REGION}.amazonaws.com/tensorflow-inference:2.20-cpu-py312"
@@ -27,7 +35,7 @@ ROLE = "arn:aws:iam::123456789012:role/serving"
 
 @pytest.fixture(scope="module")
 def server():
-    with aws_server.running(region=REGION) as server:
+    with fake_aws.running(region=REGION) as server:
         yield server
 
 
@@ -50,16 +58,16 @@ def aws(server, monkeypatch):
 
 
 @pytest.fixture
-def there(aws) -> Ground:
-    where = remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
-    return Ground(place.Place(where, "leaves", "dvc", remote.session(where), REGION))
+def there(aws) -> Context:
+    where = dvc_remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
+    return Context(aws_context.AwsContext(where, "leaves", "dvc", dvc_remote.session(where), REGION))
 
 
 def serving(map50: float, low: float, high: float, pictures: int = 100, **more: object) -> dict:
     return {"map50": map50, "map50_low": low, "map50_high": high, "pictures": pictures} | more
 
 
-LIVE = gate.Score(0.50, 0.45, 0.55, 100)
+LIVE = quality_gate.Score(0.50, 0.45, 0.55, 100)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +85,8 @@ LIVE = gate.Score(0.50, 0.45, 0.55, 100)
         (serving(0.42, 0.20, 0.43), LIVE, "the intervals explain 0.051"),
         (serving(0.42, 0.37, 0.47, 40), LIVE, r"on 40 test pictures, the live one's on 100\)"),
         # No bootstrap, no interval: what is lower is refused.
-        ({"map50": 0.49, "pictures": 100}, gate.Score(0.5, 0.5, 0.5, 100), "and the intervals explain 0.000"),
-        ({"map50": 0.50, "pictures": 100}, gate.Score(0.5, 0.5, 0.5, 100), None),
+        ({"map50": 0.49, "pictures": 100}, quality_gate.Score(0.5, 0.5, 0.5, 100), "and the intervals explain 0.000"),
+        ({"map50": 0.50, "pictures": 100}, quality_gate.Score(0.5, 0.5, 0.5, 100), None),
         (serving(0.9, 0.8, 1.0, behaviour={}), None, None),
         (serving(0.9, 0.8, 1.0, behaviour={"passed": True, "mirrored": {"passed": True}}), None, None),
         (
@@ -93,45 +101,45 @@ LIVE = gate.Score(0.50, 0.45, 0.55, 100)
 def test_the_gate(new, live, refused):
     import re
 
-    found = gate.reasons(new, live, 0.2)
+    found = quality_gate.reasons(new, live, 0.2)
     assert bool(found) == bool(refused)
     if refused:
         assert re.search(refused, found[0])
 
 
 def test_all_reasons_are_in_one_line():
-    with pytest.raises(gate.Refusal) as refusal:
-        gate.check("it", serving(0.1, 0.1, 0.1, behaviour={"passed": False}), LIVE, 0.2)
+    with pytest.raises(quality_gate.Refusal) as refusal:
+        quality_gate.check("it", serving(0.1, 0.1, 0.1, behaviour={"passed": False}), LIVE, 0.2)
     assert str(refusal.value).count(";") == 3 and "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("endpoint", ["plant-disease-detector", "plant-disease-" + 32 * "x"])
 @pytest.mark.parametrize("version", ["detector@v1.2.0", "bundle-0123456789ab", "detector@v1000.2000.3000"])
 def test_names_are_what_aws_takes_stable_and_of_their_content(endpoint, version):
-    one, same, other = (names.of(endpoint, version, content) for content in ({"a": 1}, {"a": 1}, {"a": 2}))
+    one, same, other = (resource_names.of(endpoint, version, content) for content in ({"a": 1}, {"a": 1}, {"a": 2}))
     assert one == same != other
     for name in (one, other):
-        assert sagemaker_rules.NAME.fullmatch(name) and len(name) <= 63 and name.startswith(endpoint)
+        assert fake_sagemaker.NAME.fullmatch(name) and len(name) <= 63 and name.startswith(endpoint)
 
 
 def test_a_bundle_is_uploaded_once_and_held_against_its_hash(there, aws, tmp_path, capsys):
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(b"a bundle")
     sha256 = hashing.of_file(archive)
-    uri = upload.bring(there, archive, sha256)
+    uri = bundle_upload.bring(there, archive, sha256)
     assert uri == f"s3://leaves/bundles/{sha256}/model.tar.gz"
     first = aws.client("s3").head_object(Bucket="leaves", Key=uri.removeprefix("s3://leaves/"))
-    assert upload.bring(there, archive, sha256) == uri
+    assert bundle_upload.bring(there, archive, sha256) == uri
     assert aws.client("s3").head_object(Bucket="leaves", Key=uri.removeprefix("s3://leaves/"))["ETag"] == first["ETag"]
     assert capsys.readouterr().out.count("deploy: uploaded") == 1
     aws.client("s3").put_object(Bucket="leaves", Key=uri.removeprefix("s3://leaves/"), Body=b"another")
     with pytest.raises(UserError, match="has 7 bytes"):
-        upload.bring(there, archive, sha256)
+        bundle_upload.bring(there, archive, sha256)
 
 
 def test_a_price_is_aws_own_or_the_tables_with_its_date_or_none(there, aws):
-    assert prices.of(there, "ml.c6i.large").source.startswith("a table of 2025-06")
-    assert prices.of(there, "ml.no.such") is None
+    assert sagemaker_prices.of(there, "ml.c6i.large").source.startswith("a table of 2025-06")
+    assert sagemaker_prices.of(there, "ml.no.such") is None
     rate = {"pricePerUnit": {"USD": "0.1210000000"}}
     listed = json.dumps({"terms": {"OnDemand": {"a": {"priceDimensions": {"b": rate}}}}})
     rules = aws.rules
@@ -143,19 +151,19 @@ def test_a_price_is_aws_own_or_the_tables_with_its_date_or_none(there, aws):
 
     aws.rules = SimpleNamespace(answer=answer)
     try:
-        price = prices.of(there, "ml.c6i.large")
+        price = sagemaker_prices.of(there, "ml.c6i.large")
     finally:
         aws.rules = rules
     assert (price.dollars, price.source) == (0.121, f"AWS's price list for {REGION}")
     # 4 GB for ten seconds, and a gigabyte.
-    assert prices.serverless(4096, 10, 10**9) == pytest.approx(0.0008 + 0.016)
+    assert sagemaker_prices.serverless(4096, 10, 10**9) == pytest.approx(0.0008 + 0.016)
 
 
 def test_an_endpoint_that_is_not_there_answers_nobody(there):
-    with pytest.raises(smoke.Broken, match="not found"):
-        smoke.ask(there, "plant-disease-none", aws_server.ROOT / "params.yaml")
-    assert live.look(there, "plant-disease-none") is None
-    assert not live.delete(there, "plant-disease-none")
+    with pytest.raises(smoke_test.Broken, match="not found"):
+        smoke_test.ask(there, "plant-disease-none", fake_aws.ROOT / "params.yaml")
+    assert live_endpoint.look(there, "plant-disease-none") is None
+    assert not live_endpoint.delete(there, "plant-disease-none")
     scaling.remove(there, "plant-disease-none")
     assert configs.keep_only(there, "plant-disease-none", set()) == []
 
@@ -169,8 +177,8 @@ def test_who_may_not_is_told_which_right_is_missing(there, aws):
     aws.fail(
         "DescribeEndpoint", "AccessDeniedException", message="not authorized to perform: sagemaker:DescribeEndpoint"
     )
-    with pytest.raises(UserError, match="AWS denies sagemaker:DescribeEndpoint"), cloud.explained():
-        live.look(there, "plant-disease-detector")
+    with pytest.raises(UserError, match="AWS denies sagemaker:DescribeEndpoint"), clients.explained():
+        live_endpoint.look(there, "plant-disease-detector")
 
 
 # What AWS refuses, and moto does not.
@@ -251,7 +259,7 @@ def test_the_stand_in_refuses_what_aws_refuses_of_endpoints(aws):
     with refused("is Creating"):
         runtime.invoke_endpoint(**which, Body=b"\x89PNG \xff\xd8")
     # What lies in the bucket is no archive: the container does not start.
-    states = [client.describe_endpoint(**which)["EndpointStatus"] for _ in range(sagemaker_rules.LOOKS)]
+    states = [client.describe_endpoint(**which)["EndpointStatus"] for _ in range(fake_sagemaker.LOOKS)]
     assert states[-1] == "Failed" and set(states[:-1]) == {"Creating"}
     assert "Failed to extract model data" in client.describe_endpoint(**which)["FailureReason"]
     with refused("in-progress|Failed"):
@@ -282,5 +290,5 @@ def test_a_container_that_comes_with_nothing_is_told(tmp_path):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz"):
         pass
-    with pytest.raises(sagemaker_rules.Refused, match=r"(?s)ping health check.*inference\.py"):
-        sagemaker_rules.start(packed.getvalue(), {})
+    with pytest.raises(fake_sagemaker.Refused, match=r"(?s)ping health check.*inference\.py"):
+        fake_sagemaker.start(packed.getvalue(), {})

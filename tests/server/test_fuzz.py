@@ -8,11 +8,11 @@ import json
 import queue
 import threading
 
-import bundles
 import hypothesis
 import pytest
-import rectangles
-import served
+import rectangle_bundles
+import rectangle_detector
+import running_server
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -23,7 +23,7 @@ GROWTH = 300_000_000  # bytes; a picture of the largest size allowed takes twice
 
 def picture(kind: str, mode: str = "RGB", **options) -> bytes:
     file = io.BytesIO()
-    image = rectangles.picture(96, 64, {"red": (30, 10, 40, 30), "blue": (8, 44, 40, 14)})
+    image = rectangle_detector.picture(96, 64, {"red": (30, 10, 40, 30), "blue": (8, 44, 40, 14)})
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "maker"
@@ -85,7 +85,7 @@ CHANGES = st.lists(
 )
 MUTATED = st.builds(mutated, st.sampled_from(PICTURES), CHANGES)
 SEVERAL = st.lists(MUTATED | st.sampled_from(PICTURES), min_size=1, max_size=2)
-JSON = st.builds(lambda pictures, wrapped: served.instances(*pictures, wrapped=wrapped), SEVERAL, st.booleans())
+JSON = st.builds(lambda pictures, wrapped: running_server.instances(*pictures, wrapped=wrapped), SEVERAL, st.booleans())
 FORM = st.builds(lambda pictures: form(*pictures), SEVERAL)
 ANYTHING = MUTATED | JSON | FORM | st.binary(max_size=200)
 SENT = st.one_of(
@@ -103,7 +103,7 @@ QUERY = st.sampled_from([*GOOD, *GOOD, *GOOD, *GOOD, "max=1&threshold=2", "x=%00
 class Clients:
     """Send bodies on some connections that are kept, and collect what is wrong with the answers."""
 
-    def __init__(self, server: served.Served):
+    def __init__(self, server: running_server.Served):
         self._host = server.url.removeprefix("http://")
         self._work: queue.Queue = queue.Queue()
         self._wrong: list[str] = []
@@ -123,10 +123,10 @@ class Clients:
         for _ in self._threads:
             self._work.put(None)
         for thread in self._threads:
-            thread.join(served.PATIENCE)
+            thread.join(running_server.PATIENCE)
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection(self._host, timeout=served.PATIENCE)
+        connection = http.client.HTTPConnection(self._host, timeout=running_server.PATIENCE)
         while sent := self._work.get():
             body, kind, query = sent
             try:
@@ -145,7 +145,7 @@ class Clients:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with served.running(bundles.rectangles(tmp_path_factory.mktemp("fuzzed"))) as process:
+    with running_server.running(rectangle_bundles.rectangles(tmp_path_factory.mktemp("fuzzed"))) as process:
         yield process
 
 

@@ -11,17 +11,21 @@ import subprocess
 from pathlib import Path
 
 import browser
-import bundles
-import needs
+import external_programs
 import numpy as np
 import pytest
-import served
+import rectangle_bundles
+import running_server
 from browser import PATIENCE, Visit
 from PIL import Image
 from playwright.sync_api import expect
 
-COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}  # as in rectangles.py
-DRAWN = {"red": (213, 94, 0), "green": (86, 180, 233), "blue": (240, 228, 66)}  # plantdoc.drawing's first three
+COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}  # as in rectangle_detector.py
+DRAWN = {
+    "red": (213, 94, 0),
+    "green": (86, 180, 233),
+    "blue": (240, 228, 66),
+}  # plantdoc.visualize.drawing's first three
 SIZE = (640, 480)
 BOXES = {"red": (100, 80, 200, 120), "green": (350, 200, 180, 200), "blue": (60, 300, 200, 120)}
 GRAIN = 640 / 128  # px of such a picture to a px of what the model sees
@@ -31,7 +35,7 @@ GRAIN = 640 / 128  # px of such a picture to a px of what the model sees
 def server(tmp_path_factory) -> str:
     """The address of a server; its scores are red 0.9, green 0.8, blue 0.7, its threshold 0.5."""
     folder = tmp_path_factory.mktemp("page")
-    with served.running(bundles.rectangles(folder), "--threads", "1") as running:
+    with running_server.running(rectangle_bundles.rectangles(folder), "--threads", "1") as running:
         yield running.url
 
 
@@ -570,7 +574,7 @@ def test_what_browser_and_server_turn_differently_is_shown_as_the_browser_shows_
 @pytest.mark.full
 def test_the_documentation_is_right(visit, server, tmp_path):
     """Its addresses answer, and its curl lines do what it says."""
-    needs.program("curl")
+    external_programs.program("curl")
     visit.page.goto(f"{server}/docs")
     for link in visit.page.locator("a").all():
         address = link.evaluate("(a) => a.href")

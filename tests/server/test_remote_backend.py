@@ -10,13 +10,13 @@ import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import served
+import running_server
 
-from plantdoc.errors import UserError
-from plantdoc.photo import Refused
-from plantdoc.request import Options
-from plantdoc.server.endpoint import Endpoint
-from plantdoc.server.public_api import PublicApi
+from plantdoc.core.errors import UserError
+from plantdoc.server.public_api_backend import PublicApi
+from plantdoc.server.sagemaker_backend import Endpoint
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
 
 ONE = {"model": "detector@v1.2.0", "milliseconds": 7.0, "threshold": 0.4, "width": 3, "height": 2, "detections": []}
 PNG, WEBP = b"\x89PNG some", b"RIFFsome"
@@ -139,7 +139,7 @@ def test_a_batch_is_one_question_to_an_endpoint_and_what_was_refused_keeps_its_p
     head = {key: ONE[key] for key in ("model", "milliseconds", "threshold")}
     elsewhere.will(head | {"predictions": rows})
     answer = ask(endpoint, BATCH.encode(), "application/json")
-    assert elsewhere.asked[0]["body"] == served.instances(PNG, WEBP)
+    assert elsewhere.asked[0]["body"] == running_server.instances(PNG, WEBP)
     assert [each.get("error", {}).get("code") for each in answer["predictions"]] == [None, "wrong_base64", "x"]
 
 
@@ -217,7 +217,7 @@ def test_bodies_of_those_who_hung_up_are_not_kept(service):
 
     def one(picture: bytes, options: Options) -> dict:
         asked.append(picture)
-        hold.wait(served.PATIENCE)
+        hold.wait(running_server.PATIENCE)
         return ONE
 
     service.one = one
@@ -243,7 +243,7 @@ def test_on_loopback_another_name_spends_no_money(elsewhere):
     """A page elsewhere whose own name was made to point here."""
     for _ in range(5):
         elsewhere.will(ONE)
-    with served.running("--api", elsewhere.url) as server:
+    with running_server.running("--api", elsewhere.url) as server:
         port = server.url.rpartition(":")[2]
         for host in ("evil.example.org", f"evil.example.org:{port}", "127.0.0.1.evil.example.org"):
             error = server.client.post("/invocations", content=PNG, headers={"Content-Type": "image/png", "Host": host})

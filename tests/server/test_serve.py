@@ -10,13 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import miniature
 import pytest
-import served
+import running_server
+import small_repo
 
-from plantdoc import bundle
-from plantdoc.errors import UserError
-from plantdoc.server import bundles
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import bundle
+from plantdoc.registry import bundles
 
 PIPELINE = """
 stages:
@@ -39,10 +39,10 @@ def make_bundle(folder: Path, note: str = "") -> Path:
     return folder / "made.tar.gz"
 
 
-def end(*arguments: str | Path, cwd: Path = served.ROOT, **environment: str) -> tuple[int, str]:
+def end(*arguments: str | Path, cwd: Path = running_server.ROOT, **environment: str) -> tuple[int, str]:
     """Exit code and messages of a server that does not come up."""
-    process = served.start(*arguments, cwd=cwd, **environment)
-    said = process.communicate(timeout=served.PATIENCE)[1]
+    process = running_server.start(*arguments, cwd=cwd, **environment)
+    said = process.communicate(timeout=running_server.PATIENCE)[1]
     assert "Traceback" not in said
     return process.returncode, said
 
@@ -51,25 +51,25 @@ def end(*arguments: str | Path, cwd: Path = served.ROOT, **environment: str) -> 
 def repository(tmp_path_factory) -> Path:
     """A repository with a version, pushed to its remote, and after it another bundle."""
     folder = tmp_path_factory.mktemp("repository")
-    miniature.git(folder, "init", "-q", "-b", "main")
+    small_repo.git(folder, "init", "-q", "-b", "main")
     dvc(folder, "init", "-q")
     dvc(folder, "remote", "add", "-q", "-d", "storage", str(folder.with_name("storage")))
     (folder / "dvc.yaml").write_text(PIPELINE)
     for note in ("first", "second"):
         make_bundle(folder, note)
         dvc(folder, "repro", "-q")
-        miniature.git(folder, "add", "dvc.lock", "dvc.yaml", ".dvc/config")
-        miniature.git(folder, "commit", "-q", "-m", note)
+        small_repo.git(folder, "add", "dvc.lock", "dvc.yaml", ".dvc/config")
+        small_repo.git(folder, "commit", "-q", "-m", note)
         if note == "first":
             dvc(folder, "push", "-q")
-            miniature.git(folder, "tag", "-a", "detector@v1.0.0", "-m", "x")
+            small_repo.git(folder, "tag", "-a", "detector@v1.0.0", "-m", "x")
             (folder / "first.tar.gz").write_bytes((folder / "made.tar.gz").read_bytes())
     return folder
 
 
 def dvc(folder: Path, *words: str) -> None:
     command = [sys.executable, "-m", "dvc", *words]
-    subprocess.run(command, cwd=folder, env=miniature.environment(), check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=small_repo.environment(), check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -159,17 +159,17 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_well_when_told_to(tmp_path, number):
-    with served.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
+    with running_server.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
         assert server.client.get("/info").json()["source"] == "api"
         assert server.client.get("/examples").json() == []
         server.process.send_signal(number)
-        assert server.process.wait(served.PATIENCE) == 0
+        assert server.process.wait(running_server.PATIENCE) == 0
     assert "serve: stopped\n" in server.said
     assert "Traceback" not in "".join(server.said)
 
 
 def test_with_a_model_elsewhere_tensorflow_is_not_loaded(tmp_path):
-    with served.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
+    with running_server.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
         assert server.ask(b"\xff\xd8\xff").json()["error"]["code"] == "no_answer"
         assert server.client.get("/ping").status_code == 503
         loaded = Path(f"/proc/{server.process.pid}/maps").read_text()

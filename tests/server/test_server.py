@@ -12,10 +12,10 @@ import sys
 import zlib
 from pathlib import Path
 
-import bundles
 import httpx
 import pytest
-import served
+import rectangle_bundles
+import running_server
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -53,21 +53,23 @@ def life(tmp_path_factory) -> Path:
 def server(root: Path, tmp_path_factory, life):
     unpacked = tmp_path_factory.mktemp("served") / "unpacked"
     unpacked.mkdir()
-    script = bundles.MAKE.format(paths=[str(root / "src"), str(root / "tests")], root=str(root)) + MORTAL
-    about = [json.dumps(bundles.SERVING), "[0.9, 0.8, 0.7]"]
+    script = (
+        rectangle_bundles.MAKE.format(paths=[str(root / "src"), str(root / "tests/support")], root=str(root)) + MORTAL
+    )
+    about = [json.dumps(rectangle_bundles.SERVING), "[0.9, 0.8, 0.7]"]
     command = [sys.executable, "-c", script, unpacked, unpacked.with_name("made.tar.gz"), *about, life]
     subprocess.run(command, check=True, capture_output=True)
     (unpacked / "1").rename(unpacked.with_name("immortal"))
     unpacked.with_name("mortal").rename(unpacked / "1")
-    with served.running(unpacked, "--threads", "1") as process:
+    with running_server.running(unpacked, "--threads", "1") as process:
         yield process
 
 
 def encoded(kind: str = "JPEG", boxes=BOXES, size=(126, 84), turned: int = 1, mode: str = "RGB") -> bytes:
     """A picture with rectangles; `turned`: stored so that this EXIF orientation shows it upright."""
-    import rectangles
+    import rectangle_detector
 
-    image = rectangles.picture(*size, boxes)
+    image = rectangle_detector.picture(*size, boxes)
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
     if turned != 1:
         image = image.transpose(back[turned])
@@ -103,7 +105,7 @@ def assert_refuses(response: httpx.Response, status: int, code: str) -> None:
     error = response.json()["error"]
     assert (error["status"], error["code"]) == (status, code)
     assert error["message"]
-    for inside in (str(served.ROOT), "/tmp", ".py", "Traceback", "Error("):
+    for inside in (str(running_server.ROOT), "/tmp", ".py", "Traceback", "Error("):
         assert inside not in response.text
 
 
@@ -135,7 +137,7 @@ def test_cmyk_is_answered(server):
 def test_a_batch_is_one_call_of_the_model(server, wrapped):
     before = {name: server.figure(f"plantdoc_batch_size_{name}") for name in ("count", "sum")}
     kinds = ("JPEG", "PNG", "WEBP", "JPEG", "PNG")
-    answer = server.ask(served.instances(*map(encoded, kinds), wrapped=wrapped), "application/json").json()
+    answer = server.ask(running_server.instances(*map(encoded, kinds), wrapped=wrapped), "application/json").json()
     assert len(answer["predictions"]) == 5
     for each in answer["predictions"]:
         assert_finds(each)
@@ -145,7 +147,7 @@ def test_a_batch_is_one_call_of_the_model(server, wrapped):
 
 def test_a_large_batch_keeps_its_order(server):
     pictures = [encoded(boxes={name: BOXES[name]}) for name in ("red", "green", "blue")] * 7
-    answer = server.ask(served.instances(*pictures), "application/json").json()
+    answer = server.ask(running_server.instances(*pictures), "application/json").json()
     names = [each["detections"][0]["class_name"] for each in answer["predictions"]]
     assert names == ["red", "green", "blue"] * 7
 
@@ -154,7 +156,7 @@ def test_one_bad_picture_in_a_batch_of_eight_costs_nobody_else_the_answer(server
     noise = io.BytesIO()
     Image.effect_noise((126, 84), 90).convert("RGB").save(noise, "JPEG")
     pictures = [encoded()] * 3 + [noise.getvalue()[:2000]] + [encoded("PNG")] * 4
-    answer = server.ask(served.instances(*pictures), "application/json").json()
+    answer = server.ask(running_server.instances(*pictures), "application/json").json()
     bad = answer["predictions"].pop(3)
     assert (bad["error"]["status"], bad["error"]["code"]) == (422, "damaged")
     assert len(answer["predictions"]) == 7
@@ -199,7 +201,7 @@ BAD = {
     "words for numbers": (b'{"instances": [NaN, Infinity, 1e999]}x', "application/json", 400, "not_json"),
     "other JSON": (b'{"inputs": []}', "application/json", 400, "wrong_json"),
     "empty batch": (b'{"instances": []}', "application/json", 400, "empty"),
-    "33 pictures": (served.instances(*[b"x"] * 33), "application/json", 413, "too_many_pictures"),
+    "33 pictures": (running_server.instances(*[b"x"] * 33), "application/json", 413, "too_many_pictures"),
     "no boundary": (b"x", "multipart/form-data", 400, "wrong_form"),
     "no form": (b"x", "multipart/form-data; boundary=b", 400, "wrong_form"),
     "half a form": (
@@ -248,7 +250,7 @@ def test_a_bomb_takes_no_memory(server):
 
 def test_a_thousand_at_once_are_answered(server):
     before = server.figure("plantdoc_batch_size_count")
-    responses = asyncio.run(served.at_once(server.url, [encoded()] * 1000))
+    responses = asyncio.run(running_server.at_once(server.url, [encoded()] * 1000))
     for response in responses:
         if response.status_code == 429:
             assert_refuses(response, 429, "busy")

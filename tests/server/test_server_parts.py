@@ -13,21 +13,22 @@ from pathlib import Path
 
 import httpx
 import pytest
-import served
+import running_server
 import uvicorn
 from PIL import Image
 
-from plantdoc.photo import Photo, Refused
-from plantdoc.request import Options
+from plantdoc.registry.bundles import Bundle
 from plantdoc.server import app
-from plantdoc.server.access import Lines
+from plantdoc.server.access_log import Lines
+from plantdoc.server.admission import Admission
 from plantdoc.server.batcher import Batcher
-from plantdoc.server.bundles import Bundle
-from plantdoc.server.gate import Gate
 from plantdoc.server.health import Health
 from plantdoc.server.limits import Limits
-from plantdoc.server.local import Local
-from plantdoc.server.metrics import Metrics
+from plantdoc.server.local_backend import Local
+from plantdoc.server.prometheus import Metrics
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
+from plantdoc.serving.handler.uploaded_image import Photo
 
 PATIENCE = 60  # seconds
 LIMITS = Limits(body=1000, bodies=4, bytes=4000, waiting=3, wait_seconds=PATIENCE, idle_seconds=PATIENCE)
@@ -48,7 +49,7 @@ async def until(condition) -> None:
 
 def test_a_gate_lets_in_so_much_and_the_rest_in_their_order():
     async def main() -> list:
-        gate, order = Gate(places=2, capacity=10, waiting=9, seconds=PATIENCE), []
+        gate, order = Admission(places=2, capacity=10, waiting=9, seconds=PATIENCE), []
         go = asyncio.Event()
 
         async def visit(name: str, weight: int) -> None:
@@ -71,7 +72,7 @@ def test_a_gate_lets_in_so_much_and_the_rest_in_their_order():
 
 def test_who_gives_up_waiting_makes_room():
     async def main() -> None:
-        gate = Gate(places=1, capacity=10, waiting=2, seconds=PATIENCE)
+        gate = Admission(places=1, capacity=10, waiting=2, seconds=PATIENCE)
 
         async def visit() -> None:
             async with gate.place(1):
@@ -94,7 +95,7 @@ def test_who_gives_up_waiting_makes_room():
 
 def test_nobody_waits_for_ever():
     async def main() -> None:
-        gate = Gate(places=1, capacity=10, waiting=2, seconds=0.01)
+        gate = Admission(places=1, capacity=10, waiting=2, seconds=0.01)
         async with gate.place(1):
             with pytest.raises(Refused) as refused:
                 async with gate.place(1):
@@ -290,7 +291,7 @@ def test_a_request_is_asked_in_parts_of_so_many_photos_and_pixels():
         service = local(model, most=3)
         await service.start()
         sides = [20, 20, 20, 20, 90, 90, 20, 200]
-        body = served.instances(*(encoded("PNG", side) for side in sides))
+        body = running_server.instances(*(encoded("PNG", side) for side in sides))
         answer = await service.answer("application/json", body, Options())
         assert [each.get("width") for each in answer["predictions"]] == [*sides[:-1], None]
         assert answer["predictions"][-1]["error"]["code"] == "too_many_pixels"

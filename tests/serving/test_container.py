@@ -11,16 +11,16 @@ import sys
 import urllib.request
 from pathlib import Path
 
-import bundles
 import environments
+import fake_sagemaker
 import pytest
-import sagemaker_rules
+import rectangle_bundles
 
-from plantdoc import bundle
-from plantdoc.endpoint import plan
+from plantdoc.deploy import bundle
+from plantdoc.sagemaker import spec
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 ALL = {"Content-Type": "image/jpeg", "X-Amzn-SageMaker-Custom-Attributes": "threshold=0,max=1000"}
 
@@ -34,19 +34,23 @@ def older() -> Path:
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
     """The bundle of rectangles."""
-    return bundles.rectangles(tmp_path_factory.mktemp("bundle") / "it")
+    return rectangle_bundles.rectangles(tmp_path_factory.mktemp("bundle") / "it")
 
 
 # A detector as train makes it, but for what it has learned; its threshold lets some of its guesses through.
 EXPORT = """
 import sys
 sys.path[:0] = {paths!r}
-from plantdoc import bundle, detector, params, runtime, serving, train_params
-runtime.configure(2, 1)
+from plantdoc.deploy import bundle
+from plantdoc.detector import detector, tf_setup
+from plantdoc.core import params
+from plantdoc.serving import served_model
+from plantdoc.train import train_params
+tf_setup.configure(2, 1)
 settings = params.load(train_params.Params, {params!r})
 model = settings.model.model_copy(update={{"family": "yolov8", "backbone": "yolov8"}})
 config = detector.Config.of(model, 64, ("red", "green", "blue"), {{}})
-bundle.export(serving.Server(detector.Detector(config)), sys.argv[1])
+bundle.export(served_model.Server(detector.Detector(config)), sys.argv[1])
 """
 
 
@@ -66,9 +70,9 @@ def untrained(archive, tmp_path_factory) -> Path:
 def test_the_lock_is_for_the_tensorflow_of_the_container(older):
     command = [older, "-c", "from importlib.metadata import version; print(version('tensorflow_cpu'))"]
     installed = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    assert installed.startswith(f"{plan.TENSORFLOW}.")
+    assert installed.startswith(f"{spec.TENSORFLOW}.")
     saved_by = re.search(r"^tensorflow(?:-cpu)?==([\d.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
-    assert not saved_by.startswith(f"{plan.TENSORFLOW}."), "they are the same by now: this test is not needed"
+    assert not saved_by.startswith(f"{spec.TENSORFLOW}."), "they are the same by now: this test is not needed"
 
 
 @pytest.mark.full
@@ -78,7 +82,7 @@ def test_a_bundle_answers_there_as_here(request, older, archive, kind, least):
     pictures = [file.read_bytes() for file in sorted((archive.parent / "content/examples").glob("*.jpg"))]
     pictures.append(pictures[0][: len(pictures[0]) // 2])
     for python in (sys.executable, str(older)):
-        container = sagemaker_rules.start(packed.read_bytes(), {"MODEL_VERSION": "it"}, python)
+        container = fake_sagemaker.start(packed.read_bytes(), {"MODEL_VERSION": "it"}, python)
         try:
             answers.append([ask(container.port, picture) for picture in pictures])
         finally:
@@ -103,7 +107,7 @@ def test_the_code_sees_nothing_of_this_repository(archive, tmp_path):
     subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
     shutil.rmtree(tmp_path / "code/plantdoc")
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/container.py", tmp_path],
+        [sys.executable, ROOT / "tests/support/fake_sagemaker_container.py", tmp_path],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

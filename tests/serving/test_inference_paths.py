@@ -8,16 +8,17 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import endpoint_world
-import judged
-import miniature
+import evaluated_repo
+import fake_sagemaker_account
+import inference_paths
 import pytest
-import served
-import ways
+import running_server
+import small_repo
 from PIL import Image
 
-from plantdoc import bundle, coco, parity
-from plantdoc.api import function
+from plantdoc.coco import dataset
+from plantdoc.deploy import bundle, parity
+from plantdoc.public_api import lambda_function
 
 pytestmark = pytest.mark.slow
 COUNT = 50
@@ -26,19 +27,19 @@ COUNT = 50
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
     """Evaluate and deploy have run, on test pictures of which half are JPEGs, some of them turned by their EXIF."""
-    folder = judged.make(tmp_path_factory.mktemp("ways"))
+    folder = evaluated_repo.make(tmp_path_factory.mktemp("ways"))
     test = folder / "data/raw/test"
     shutil.rmtree(test)
-    pictures = judged.write_split(test, COUNT, seed=2).pictures
+    pictures = evaluated_repo.write_split(test, COUNT, seed=2).pictures
     renamed = [turned(test, picture) if picture.id % 2 else picture for picture in pictures]
-    coco.save(coco.Split(judged.CLASSES, tuple(renamed)), test)
-    judged.save_untrained(folder / "models/detector")
+    dataset.save(dataset.Split(evaluated_repo.CLASSES, tuple(renamed)), test)
+    evaluated_repo.save_untrained(folder / "models/detector")
     for stage in ("evaluate", "deploy"):
-        judged.run(folder, stage)
+        evaluated_repo.run(folder, stage)
     return folder
 
 
-def turned(folder: Path, picture: coco.Picture) -> coco.Picture:
+def turned(folder: Path, picture: dataset.Picture) -> dataset.Picture:
     """The picture as a JPEG that a camera took lying on its side, every fifth of them."""
     name = Path(picture.file_name).with_suffix(".jpg")
     tags = Image.Exif()
@@ -49,15 +50,15 @@ def turned(folder: Path, picture: coco.Picture) -> coco.Picture:
             image = image.transpose(Image.Transpose.ROTATE_90)
         image.save(folder / name, quality=92, exif=tags)
     (folder / picture.file_name).unlink()
-    return coco.Picture(picture.id, str(name), picture.width, picture.height, picture.boxes)
+    return dataset.Picture(picture.id, str(name), picture.width, picture.height, picture.boxes)
 
 
 @pytest.fixture(scope="module")
-def split(workspace) -> coco.Split:
-    return coco.load(workspace / "data/raw/test")
+def split(workspace) -> dataset.Split:
+    return dataset.load(workspace / "data/raw/test")
 
 
-def same(folder: Path, answered: list[dict], split: coco.Split) -> None:
+def same(folder: Path, answered: list[dict], split: dataset.Split) -> None:
     """`answered` is what evaluate predicted in `folder` about the pictures of `split`."""
     expected = json.loads((folder / "results/evaluate/predictions.json").read_text())
     config = SimpleNamespace(**json.loads((folder / "models/detector/config.json").read_text()))
@@ -66,12 +67,12 @@ def same(folder: Path, answered: list[dict], split: coco.Split) -> None:
 
 
 def test_the_local_server_answers_as_evaluated_by_each_content_type(tmp_path):
-    folder = miniature.finished(tmp_path / "repository")
-    split = coco.load(folder / "data/raw/test")
-    split = coco.Split(split.classes, split.pictures[:6])
-    with served.running(folder / "models/bundle/model.tar.gz") as server:
-        for name, ask in ways.of_server(server):
-            same(folder, ways.through(ask, folder / "data/raw/test", split.pictures), split)
+    folder = small_repo.finished(tmp_path / "repository")
+    split = dataset.load(folder / "data/raw/test")
+    split = dataset.Split(split.classes, split.pictures[:6])
+    with running_server.running(folder / "models/bundle/model.tar.gz") as server:
+        for name, ask in inference_paths.of_server(server):
+            same(folder, inference_paths.through(ask, folder / "data/raw/test", split.pictures), split)
             print(f"{name}: same")
 
 
@@ -84,56 +85,56 @@ def test_the_saved_model(workspace, split, tmp_path):
 
 @pytest.mark.full
 def test_the_local_server_by_each_content_type(workspace, split):
-    with served.running(workspace / "models/bundle/model.tar.gz") as server:
-        for name, ask in ways.of_server(server):
-            same(workspace, ways.through(ask, workspace / "data/raw/test", split.pictures), split)
+    with running_server.running(workspace / "models/bundle/model.tar.gz") as server:
+        for name, ask in inference_paths.of_server(server):
+            same(workspace, inference_paths.through(ask, workspace / "data/raw/test", split.pictures), split)
             print(f"{name}: same")
 
 
 @pytest.mark.full
 def test_the_endpoint_and_the_public_api(workspace, split, tmp_path, monkeypatch):
-    stock = endpoint_world.Stock(tmp_path / "stock")
+    stock = fake_sagemaker_account.Stock(tmp_path / "stock")
     shutil.copytree(workspace / "models/bundle", stock.folder / "good")
     shutil.copytree(workspace / "data/raw/test", stock.folder / "test")
     shutil.copyfile(workspace / "results/evaluate/predictions.json", stock.folder / "predictions.json")
     with (
-        endpoint_world.account() as aws,
-        endpoint_world.entered(aws, stock, tmp_path / "workspace", monkeypatch) as world,
+        fake_sagemaker_account.account() as aws,
+        fake_sagemaker_account.entered(aws, stock, tmp_path / "workspace", monkeypatch) as world,
     ):
         world.deploy(stock.good, force=True)  # it has learned nothing
-        monkeypatch.setenv("ENDPOINT", endpoint_world.NAME)
+        monkeypatch.setenv("ENDPOINT", fake_sagemaker_account.NAME)
         monkeypatch.setenv("ACCESS", "open")
-        function._client.cache_clear()
+        lambda_function._client.cache_clear()
         for name, ask in (
-            *ways.of_endpoint(aws.client("sagemaker-runtime"), endpoint_world.NAME),
-            *ways.of_function(function.handler),
+            *inference_paths.of_endpoint(aws.client("sagemaker-runtime"), fake_sagemaker_account.NAME),
+            *inference_paths.of_function(lambda_function.handler),
         ):
-            same(workspace, ways.through(ask, workspace / "data/raw/test", split.pictures), split)
+            same(workspace, inference_paths.through(ask, workspace / "data/raw/test", split.pictures), split)
             print(f"{name}: same")
 
 
 @pytest.mark.full
 def test_the_stage_serves_what_it_has_made_and_a_refusal_is_no_failure(workspace, tmp_path, monkeypatch):
     folder = shutil.copytree(workspace, tmp_path / "copy")
-    (folder / "scripts").symlink_to(miniature.ROOT / "scripts")
-    stock = endpoint_world.Stock(tmp_path / "stock")
+    (folder / "scripts").symlink_to(small_repo.ROOT / "scripts")
+    stock = fake_sagemaker_account.Stock(tmp_path / "stock")
     for name in ("good", "test"):
         (stock.folder / name).mkdir(parents=True)
     (stock.folder / "predictions.json").write_text("[]")
     (stock.folder / "good/model.tar.gz").touch()
     with (
-        endpoint_world.account() as aws,
-        endpoint_world.entered(aws, stock, tmp_path / "workspace", monkeypatch) as world,
+        fake_sagemaker_account.account() as aws,
+        fake_sagemaker_account.entered(aws, stock, tmp_path / "workspace", monkeypatch) as world,
     ):
         shutil.copytree(world.folder / ".dvc", folder / ".dvc")
-        miniature.set_params(folder, deploy__target="sagemaker")
-        refused = judged.run(folder, "deploy").stdout  # it has learned nothing
+        small_repo.set_params(folder, deploy__target="sagemaker")
+        refused = evaluated_repo.run(folder, "deploy").stdout  # it has learned nothing
         assert "is refused: its test mAP@50 is 0.0" in refused and "the bundle is made and kept" in refused
         assert world.present() == {} and (folder / "models/bundle/model.tar.gz").is_file()
-        miniature.set_params(folder, serve__min_map50=0.0, deploy__behaviour_pictures=0)
-        served = judged.run(folder, "deploy").stdout
+        small_repo.set_params(folder, serve__min_map50=0.0, deploy__behaviour_pictures=0)
+        served = evaluated_repo.run(folder, "deploy").stdout
         assert "4 test pictures answered as by results/evaluate/predictions.json" in served
-        assert world.present()["endpoints"] == [endpoint_world.NAME]
+        assert world.present()["endpoints"] == [fake_sagemaker_account.NAME]
 
 
 @pytest.mark.full
@@ -142,7 +143,7 @@ def test_another_encoding_has_the_same_pixels(workspace, split):
         data = (workspace / "data/raw/test" / picture.file_name).read_bytes()
         for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True})):
             with (
-                Image.open(io.BytesIO(ways.encoded(data, kind, **options))) as other,
+                Image.open(io.BytesIO(inference_paths.encoded(data, kind, **options))) as other,
                 Image.open(io.BytesIO(data)) as one,
             ):
                 assert other.convert("RGB").tobytes() == one.convert("RGB").tobytes()

@@ -1,4 +1,4 @@
-"""plantdoc.request and plantdoc.answer: what is sent and what comes back."""
+"""plantdoc.serving.handler.request and plantdoc.serving.handler.response: what is sent and what comes back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import tracemalloc
 
 import pytest
 
-from plantdoc import answer, request
-from plantdoc.photo import Photo, Refused
+from plantdoc.serving.handler import request, response
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.uploaded_image import Photo
 
 
 def sent(*instances: object) -> bytes:
@@ -120,7 +121,7 @@ PHOTO = Photo(b"", 1, 60, 40)
 
 
 def test_detections_down_to_the_threshold_best_first():
-    found = answer.of_one(PHOTO, ROW, 0.5)
+    found = response.of_one(PHOTO, ROW, 0.5)
     assert found == {
         "width": 60,
         "height": 40,
@@ -129,16 +130,16 @@ def test_detections_down_to_the_threshold_best_first():
             {"box": [5, 6, 7, 8], "score": 0.5, "class_id": 0, "class_name": "scab"},
         ],
     }
-    assert len(answer.of_one(PHOTO, ROW, 0.0)["detections"]) == 3
-    assert len(answer.of_one(PHOTO, ROW, 0.0, most=1)["detections"]) == 1
+    assert len(response.of_one(PHOTO, ROW, 0.0)["detections"]) == 3
+    assert len(response.of_one(PHOTO, ROW, 0.0, most=1)["detections"]) == 1
 
 
 def test_one_answer_is_flat_and_several_are_a_list():
-    one, wrong = answer.of_one(PHOTO, ROW, 0.95), Refused(422, "damaged", "it is damaged")
+    one, wrong = response.of_one(PHOTO, ROW, 0.95), Refused(422, "damaged", "it is damaged")
     head = {"model": "detector@v1.0.0", "milliseconds": 12.3, "threshold": 0.95}
-    assert answer.body([one], False, "detector@v1.0.0", 0.95, 12.34) == head | one
+    assert response.body([one], False, "detector@v1.0.0", 0.95, 12.34) == head | one
     error = {"error": {"status": 422, "code": "damaged", "message": "it is damaged"}}
-    many = answer.body([one, wrong], True, "detector@v1.0.0", 0.95, 12.34)
+    many = response.body([one, wrong], True, "detector@v1.0.0", 0.95, 12.34)
     assert many == head | {"predictions": [one, error]}
     with pytest.raises(Refused, match="it is damaged"):
-        answer.body([wrong], False, "detector@v1.0.0", 0.95, 12.34)
+        response.body([wrong], False, "detector@v1.0.0", 0.95, 12.34)

@@ -1,4 +1,4 @@
-"""plantdoc.serving: what comes out is in the pixels of the picture as a person sees it, whatever went in."""
+"""serving.served_model: what comes out is in the pixels of the picture as a person sees it, whatever went in."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from rectangles import RectangleDetector, picture
+from rectangle_detector import RectangleDetector, picture
 
-from plantdoc import exif
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.serving import predictions
 
 BOXES = {"red": (30, 10, 50, 30), "green": (80, 50, 40, 20), "blue": (8, 54, 40, 24)}
 
@@ -19,9 +19,9 @@ BOXES = {"red": (30, 10, 50, 30), "green": (80, 50, 40, 20), "blue": (8, 54, 40,
 @pytest.fixture(scope="module")
 def serving(tf):
     """The module, which starts TensorFlow."""
-    from plantdoc import serving
+    from plantdoc.serving import served_model
 
-    return serving
+    return served_model
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def encoded(image: Image.Image, kind: str = "PNG", orientation: int | None = Non
 
 def ask(server, *pictures: bytes) -> list[dict[str, list[float]]]:
     """{class name: [x, y, w, h, score]} per picture; also checks the rows that are not used."""
-    orientations = np.array([exif.orientation(data) for data in pictures], np.int32)
+    orientations = np.array([predictions.orientation(data) for data in pictures], np.int32)
     out = server.serve(np.array(pictures, object), orientations)
     out = {key: value.numpy() for key, value in out.items()}
     answers = []
@@ -199,11 +199,11 @@ def test_an_orientation_that_makes_no_sense_counts_as_upright(tf, server, orient
 
 def test_orientation_is_read_from_the_file():
     image = picture(20, 10, {})
-    assert [exif.orientation(encoded(image, "JPEG", o)) for o in range(1, 9)] == list(range(1, 9))
-    assert exif.orientation(encoded(image)) == 1
-    assert exif.orientation(encoded(image, "JPEG", 77)) == 1
+    assert [predictions.orientation(encoded(image, "JPEG", o)) for o in range(1, 9)] == list(range(1, 9))
+    assert predictions.orientation(encoded(image)) == 1
+    assert predictions.orientation(encoded(image, "JPEG", 77)) == 1
     with pytest.raises(UserError, match="not a picture"):
-        exif.orientation(b"not a picture at all")
+        predictions.orientation(b"not a picture at all")
 
 
 def _noise(width: int, height: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""plantdoc.photo: what strangers send is checked, bounded, and shown to the model as a person sees it."""
+"""handler.uploaded_image: what strangers send is checked, bounded, and shown to the model as a person sees it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plantdoc import photo
-from plantdoc.photo import Refused
+from plantdoc.serving.handler import uploaded_image
+from plantdoc.serving.handler.refusal import Refused
 
 MANY = 50_000_000
 
@@ -29,7 +29,7 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 def refused(data: bytes, max_pixels: int = MANY) -> Refused:
     with pytest.raises(Refused) as caught:
-        photo.read(data, max_pixels)
+        uploaded_image.read(data, max_pixels)
     return caught.value
 
 
@@ -47,7 +47,7 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_jpeg_and_png_go_to_the_model_as_they_are(kind, mode):
     data = encoded(noise(60, 40, mode), kind)
-    assert photo.read(data, MANY) == photo.Photo(data, 1, 60, 40)
+    assert uploaded_image.read(data, MANY) == uploaded_image.Photo(data, 1, 60, 40)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -55,7 +55,7 @@ def test_the_size_is_that_of_the_picture_as_displayed(orientation):
     tags = Image.Exif()
     tags[0x0112] = orientation
     data = encoded(noise(60, 40), "JPEG", exif=tags)
-    read = photo.read(data, MANY)
+    read = uploaded_image.read(data, MANY)
     assert (read.orientation, read.data) == (orientation, data)
     assert (read.width, read.height) == ((40, 60) if orientation >= 5 else (60, 40))
 
@@ -71,7 +71,7 @@ def test_the_size_is_that_of_the_picture_as_displayed(orientation):
 )
 def test_what_the_model_would_see_differently_is_converted_without_loss(image, kind, options):
     data = encoded(image, kind, **options)
-    read = photo.read(data, MANY)
+    read = uploaded_image.read(data, MANY)
     seen = Image.open(io.BytesIO(read.data))
     assert seen.format == "PNG"
     np.testing.assert_array_equal(np.asarray(seen), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
@@ -79,15 +79,15 @@ def test_what_the_model_would_see_differently_is_converted_without_loss(image, k
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_the_model_decodes_every_kind_of_png_that_is_let_through(mode, tf):
-    from plantdoc import serving
+    from plantdoc.serving import served_model
 
     data = encoded(noise(40, 30, "L" if mode == "I;16" else "RGB").convert(mode), "PNG")
-    assert serving.decode(photo.read(data, MANY).data).shape == (30, 40, 3)
+    assert served_model.decode(uploaded_image.read(data, MANY).data).shape == (30, 40, 3)
 
 
 def test_a_phones_second_picture_is_no_hindrance():
     data = encoded(noise(60, 40), "MPO", save_all=True, append_images=[noise(30, 20)])
-    assert photo.read(data, MANY).width == 60
+    assert uploaded_image.read(data, MANY).width == 60
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"%PDF-1.7 and more", b"\x00" * 5000, b"<svg/>"])
@@ -115,23 +115,23 @@ def test_a_bomb_is_refused_by_its_header(size):
 def test_the_limit_is_the_callers():
     data = encoded(noise(60, 40), "JPEG")
     assert refused(data, 2399).status == 413
-    assert photo.read(data, 2400).pixels == 2400
+    assert uploaded_image.read(data, 2400).pixels == 2400
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_picture_cut_short_is_refused_here_or_by_the_model(kind, tf):
-    from plantdoc import serving
+    from plantdoc.serving import served_model
 
     data = encoded(noise(90, 70), kind)
     for end in range(20, len(data) - 12, 500):
         try:
-            read = photo.read(data[:end], MANY)
+            read = uploaded_image.read(data[:end], MANY)
         except Refused as error:
             assert error.status in (415, 422)
         else:
             with pytest.raises(tf.errors.InvalidArgumentError):
-                serving.decode(read.data)
-            assert photo.undecodable(read).status == 422
+                served_model.decode(read.data)
+            assert uploaded_image.undecodable(read).status == 422
 
 
 def progressive(scans: int) -> bytes:
@@ -144,16 +144,16 @@ def progressive(scans: int) -> bytes:
 def test_a_jpeg_of_thousands_of_passes_is_refused():
     assert Image.open(io.BytesIO(progressive(200))).load()
     assert (refused(progressive(200)).status, refused(progressive(200)).code) == (422, "too_many_scans")
-    assert photo.read(progressive(50), MANY).width == 64
+    assert uploaded_image.read(progressive(50), MANY).width == 64
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 def test_what_looks_like_a_pass_is_none(options):
     thumbnail = b"\xff\xda" * 300  # in a comment, and behind the end
     data = encoded(noise(300, 200), "JPEG", quality=95, comment=thumbnail, **options)
-    assert photo.read(data + b"\xff\xda\x00\x02" * 500, MANY).width == 300
+    assert uploaded_image.read(data + b"\xff\xda\x00\x02" * 500, MANY).width == 300
 
 
 def test_notes_that_cannot_be_read_turn_nothing():
     data = encoded(noise(60, 40), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff rubbish")
-    assert photo.read(data, MANY).orientation == 1
+    assert uploaded_image.read(data, MANY).orientation == 1

@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-import miniature
+import fake_repo
 import pytest
-import tiny
+import small_repo
 from ruamel.yaml import YAML
 
 STAGES = ("fetch", "augment", "train", "evaluate", "deploy")
@@ -17,14 +17,14 @@ STAGES = ("fetch", "augment", "train", "evaluate", "deploy")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A finished repository whose stages take no time, but have all their deps."""
-    folder = tiny.finished(tmp_path_factory.mktemp("keys") / "repository")
+    folder = fake_repo.finished(tmp_path_factory.mktemp("keys") / "repository")
     yaml = YAML()
     yaml.width = 200
-    pipeline, whole = yaml.load(folder / "dvc.yaml"), yaml.load(miniature.ROOT / "dvc.yaml")
+    pipeline, whole = yaml.load(folder / "dvc.yaml"), yaml.load(small_repo.ROOT / "dvc.yaml")
     for name in STAGES:
         pipeline["stages"][name]["deps"] = whole["stages"][name]["deps"]
     yaml.dump(pipeline, folder / "dvc.yaml")
-    miniature.run(folder, "dvc", "commit", "--force")
+    small_repo.run(folder, "dvc", "commit", "--force")
     return folder
 
 
@@ -43,18 +43,18 @@ def add_key(folder: Path, section: str) -> None:
 def test_a_key_of_serve_and_runner_changes_no_stage(repository):
     for section in ("serve", "runner"):
         add_key(repository, section)
-    assert miniature.run(repository, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    assert small_repo.run(repository, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
 
 
 def test_another_size_is_no_earlier_run(repository, tmp_path):
     """DVC's run cache has a run with everything equal but for a key called `size`."""
-    miniature.set_params(repository, model__size="s")
-    miniature.run(repository, "dvc", "repro", "train", TINY_LOG=str(tmp_path / "log"))
+    small_repo.set_params(repository, model__size="s")
+    small_repo.run(repository, "dvc", "repro", "train", TINY_LOG=str(tmp_path / "log"))
     assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == ["train"]
 
 
 @pytest.mark.parametrize("section", ["fetch", "evaluate"])
 def test_a_key_of_a_stage_runs_this_stage_alone_where_its_outputs_come_out_equal(repository, tmp_path, section):
     add_key(repository, section)
-    miniature.run(repository, "dvc", "repro", TINY_LOG=str(tmp_path / "log"))
+    small_repo.run(repository, "dvc", "repro", TINY_LOG=str(tmp_path / "log"))
     assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == [section]

@@ -1,6 +1,6 @@
 """A browser that looks at the page.
 
-    python tests/browser.py models/bundle/model.tar.gz data/raw/test/drawn-00064.jpg docs/page.png
+    python tests/support/browser.py models/bundle/model.tar.gz data/raw/test/drawn-00064.jpg docs/page.png
 
 writes the picture in the README: the page with a test picture of the sample.
 """
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import needs
-import served
+import external_programs
+import running_server
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -73,7 +73,7 @@ PATIENCE = 30_000  # ms; a busy machine may need so long for what is there at on
 @contextlib.contextmanager
 def running() -> Iterator[Browser]:
     """Chromium without a window, with a profile of its own that is gone afterwards."""
-    path = needs.program("chromium")  # that of playwright would be another 400 MB
+    path = external_programs.program("chromium")  # that of playwright would be another 400 MB
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS, headless=True)
         try:
@@ -143,7 +143,7 @@ def contrasts(page: Page) -> list[tuple[float, str]]:
 
 def main() -> None:
     bundle, picture, out = map(Path, sys.argv[1:])
-    with running() as browser, served.running(bundle) as server:
+    with running() as browser, running_server.running(bundle) as server:
         visit = Visit(browser.new_page(viewport={"width": 1100, "height": 900}, device_scale_factor=1))
         visit.open(server.url)
         visit.show(picture)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from plantdoc import augment_params, coco, params
+from plantdoc.augment import augment_params
+from plantdoc.coco import dataset
+from plantdoc.core import params
 
 COLOURS = ((230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20), (230, 20, 230), (20, 230, 230))
 GROUND = (60, 60, 60)
@@ -50,9 +52,9 @@ def data_set(folder: Path, count: int, val: int = 0, *, size: tuple[int, int] = 
         for i in range(number):
             placed = shapes(random, *size, [i % 6]) if i % 7 < 6 else {}
             picture(*size, placed, kind).save(folder / split / f"leaf {i:04}.jpg", quality=95, subsampling=0)
-            boxes = tuple(coco.Box((x1, y1, x2 - x1, y2 - y1), c) for c, (x1, y1, x2, y2) in placed.items())
-            pictures.append(coco.Picture(i + 1, f"leaf {i:04}.jpg", *size, boxes))
-        coco.save(coco.Split(tuple(f"colour {i}" for i in range(6)), tuple(pictures)), folder / split)
+            boxes = tuple(dataset.Box((x1, y1, x2 - x1, y2 - y1), c) for c, (x1, y1, x2, y2) in placed.items())
+            pictures.append(dataset.Picture(i + 1, f"leaf {i:04}.jpg", *size, boxes))
+        dataset.save(dataset.Split(tuple(f"colour {i}" for i in range(6)), tuple(pictures)), folder / split)
 
 
 def settings(root: Path, **changes: float) -> augment_params.Augment:

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import botocore.loaders
 import botocore.session
-import miniature
 import pytest
+import small_repo
 
-from plantdoc.ec2 import attempts, flow, follow, interrupts, ledger
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import attempts, interrupts, orchestrator, reconcile, watcher
 
 BEAT = 0.1  # seconds between two looks of a command in this process
 LOADER = botocore.loaders.create_loader()
@@ -62,7 +62,7 @@ class Thread:
         try:
             program().main(self.words)
             self.code = 0
-        except UserError as error:  # the rest is as plantdoc.stage.run has it
+        except UserError as error:  # the rest is as plantdoc.core.stage.run has it
             self.hear(f"ec2: {error}\n")
             self.code = 1
         except SystemExit as end:
@@ -152,7 +152,7 @@ class NoSignals(interrupts.Interrupts):
 def program():
     """scripts/ec2.py as a module."""
     if "ec2_script" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("ec2_script", miniature.ROOT / "scripts/ec2.py")
+        spec = importlib.util.spec_from_file_location("ec2_script", small_repo.ROOT / "scripts/ec2.py")
         sys.modules["ec2_script"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules["ec2_script"])
     return sys.modules["ec2_script"]
@@ -243,7 +243,7 @@ def in_this_process(
     # Each command makes clients of its own; the descriptions of AWS's services are read once.
     monkeypatch.setattr(botocore.session, "create_loader", lambda _=None, loader=LOADER: loader)
     monkeypatch.setattr(interrupts, "Interrupts", NoSignals)
-    for module in (attempts, flow, follow, ledger):
+    for module in (attempts, orchestrator, watcher, reconcile):
         monkeypatch.setattr(module, "beat", _beat)
     log, handler = logging.getLogger("plantdoc"), logging.StreamHandler(ByThread(io.StringIO()))
     level = log.level

@@ -14,12 +14,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ec2_world
-import hypervisor
-import light
+import fake_ec2
+import fake_ec2_account
+import fake_s3_network
+import fake_training
 import psutil
-import s3_faults
-from ec2_world import World
+from fake_ec2_account import World
 
 FAULTS = {
     "capacity": "InsufficientInstanceCapacity, some times or for the whole spot market",
@@ -81,7 +81,7 @@ def table(stories: list[Story]) -> str:
     return "\n".join(lines)
 
 
-class Ordeal:
+class FaultyRun:
     """A clone, its networks, and its faults, all drawn from `draw`. The run is told from others by `number`."""
 
     def __init__(self, world: World, origin: Path, folder: Path, number: int, faults: tuple[str, ...], seed: int):
@@ -95,7 +95,7 @@ class Ordeal:
         if "deadline" in faults:
             given["runner__max_hours"] = 0.75
         folder.mkdir()
-        self.clone = light.copy(origin, folder / "clone", **given)
+        self.clone = fake_training.copy(origin, folder / "clone", **given)
         self.story = Story(self.name, faults)
         self.over = threading.Event()
 
@@ -103,8 +103,8 @@ class Ordeal:
         """Live through it and check what must hold; `expected` are the outputs of a training here."""
         began = time.monotonic()
         with contextlib.ExitStack() as stack:
-            self.here = stack.enter_context(s3_faults.running(self.world.swift))
-            self.there = stack.enter_context(s3_faults.running(self.world.swift))
+            self.here = stack.enter_context(fake_s3_network.running(self.world.swift))
+            self.there = stack.enter_context(fake_s3_network.running(self.world.swift))
             self.world.by_tag[self.name] = self._machine_environment
             threads = [threading.Thread(target=work, daemon=True) for work in self._prepared()]
             for thread in threads:
@@ -142,7 +142,7 @@ class Ordeal:
                 self.there.up()
         raise AssertionError(f"{self.name} came to no end in {STARTS} starts: {self.story.errors}")
 
-    def _die(self, command: ec2_world.Command, how: str) -> None:
+    def _die(self, command: fake_ec2_account.Command, how: str) -> None:
         """Kill the command at a drawn moment of its stage, unless it is done before.
 
         Not earlier: DVC itself refuses to run again where it was killed while it wrote `.dvc/tmp/rwlock`.
@@ -178,7 +178,7 @@ class Ordeal:
         about = f"{self.name} ({' + '.join(self.faults)}): {self.story.errors}"
         config = json.loads((self.clone / "models/detector/config.json").read_text())
         wanted = expected | {"models/detector/config.json": _hash_of_config(config["made_from"], self.number)}
-        assert light.outputs(self.clone) == wanted, about
+        assert fake_training.outputs(self.clone) == wanted, about
         runs = {machine.tags["run"] for machine in machines}
         assert len(runs) == 1, f"{about}: {runs}"
         (run,) = runs
@@ -188,7 +188,7 @@ class Ordeal:
         self.story.resumed = sum("going on after epoch" in self.world.log(run, m.tags["attempt"]) for m in machines)
         for machine in machines:
             lived = machine.ended - machine.started
-            assert lived <= ec2_world.allowed(machine), f"{about}: {machine.id} lived {lived:.0f} minutes"
+            assert lived <= fake_ec2_account.allowed(machine), f"{about}: {machine.id} lived {lived:.0f} minutes"
             assert machine.folder.joinpath("shutdown").exists()
         left = [m for m in machines if self.world.aws.backend.get_instance(m.id)._state.name != "terminated"]
         assert not left, f"{about}: {left}"
@@ -208,7 +208,7 @@ class Ordeal:
 
     def _broken_home(self) -> Path:
         for gpu in (True, False):
-            program = self.home / f"broken/environments/{hypervisor.baked(gpu)}/bin/python"
+            program = self.home / f"broken/environments/{fake_ec2.baked(gpu)}/bin/python"
             program.parent.mkdir(parents=True)
             program.write_text("#!/bin/sh\necho 'libcudart.so.12: cannot open shared object file' >&2\nexit 3\n")
             program.chmod(0o755)
@@ -246,7 +246,9 @@ class Ordeal:
                 case "s3 here" | "s3 there":
                     network = self.here if fault == "s3 here" else self.there
                     for _ in range(draw.randint(1, 6)):
-                        network.fail(draw.choice(s3_faults.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3))
+                        network.fail(
+                            draw.choice(fake_s3_network.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3)
+                        )
                 case "s3 out":
                     beside.append(lambda moment=moment: self._out(moment * 2, 1 + moment))
                 case "hang" | "fail" | "deadline":

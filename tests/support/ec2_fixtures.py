@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import uuid
 
-import aws_server
 import ec2_commands
-import ec2_desk
+import fake_aws
+import fake_ec2_cli
+import fake_swift
 import pytest
-import swift_server
 
 
 @pytest.fixture(scope="session")
 def swift(tmp_path_factory):
     """One S3 server for all modules; each makes buckets of its own."""
-    with swift_server.running(tmp_path_factory.mktemp("swift")) as server:
+    with fake_swift.running(tmp_path_factory.mktemp("swift")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def account():
     """AWS for a module; each desk resets it."""
-    with aws_server.running(region=ec2_desk.REGION) as aws:
+    with fake_aws.running(region=fake_ec2_cli.REGION) as aws:
         yield aws
 
 
@@ -29,7 +29,7 @@ def account():
 def desk(account, swift, tmp_path):
     """A desk at which commands run in this process."""
     with (
-        ec2_desk.ready(tmp_path / "clone", f"desk-{uuid.uuid4().hex}", account, swift) as desk,
+        fake_ec2_cli.ready(tmp_path / "clone", f"desk-{uuid.uuid4().hex}", account, swift) as desk,
         pytest.MonkeyPatch.context() as patches,
         ec2_commands.in_this_process(desk.folder, desk.environment | desk.without_dvc, desk.started, patches),
     ):

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import miniature
 import numpy as np
-import rectangles
-import templates
+import rectangle_detector
+import repo_templates
+import small_repo
 
-from plantdoc import coco
-from plantdoc.coco import Box, Picture, Split
+from plantdoc.coco import dataset
+from plantdoc.coco.dataset import Box, Picture, Split
 
 CLASSES = ("blue", "green", "red")
 SOURCE = {
@@ -40,11 +40,11 @@ def write_split(folder: Path, count: int, seed: int) -> Split:
             w, h = int(rng.integers(20, width // 2)), int(rng.integers(20, height // 2))
             boxes[name] = (int(rng.integers(0, width - w)), int(rng.integers(0, height - h)), w, h)
         name = f"{i:02d}.png"
-        rectangles.picture(width, height, boxes).save(folder / name)
+        rectangle_detector.picture(width, height, boxes).save(folder / name)
         truth = tuple(Box(tuple(map(float, box)), CLASSES.index(colour)) for colour, box in boxes.items())
         pictures.append(Picture(i, name, width, height, truth))
     split = Split(CLASSES, tuple(pictures))
-    coco.save(split, folder)
+    dataset.save(split, folder)
     return split
 
 
@@ -53,11 +53,11 @@ def make(folder: Path, **overrides: object) -> Path:
     write_split(folder / "data/raw/val", 6, seed=1)
     write_split(folder / "data/raw/test", 10, seed=2)
     (folder / "data/raw/source.json").write_text(json.dumps(SOURCE))
-    shutil.copy(miniature.ROOT / "params.yaml", folder)
-    shutil.copytree(miniature.ROOT / "infra/container", folder / "infra/container")
-    (folder / "src").symlink_to(miniature.ROOT / "src")
+    shutil.copy(small_repo.ROOT / "params.yaml", folder)
+    shutil.copytree(small_repo.ROOT / "infra/container", folder / "infra/container")
+    (folder / "src").symlink_to(small_repo.ROOT / "src")
     small = {"evaluate__pictures": 2, "deploy__check_pictures": 4, "deploy__behaviour_pictures": 4}
-    miniature.set_params(folder, evaluate__bootstrap=20, **small, **overrides)
+    small_repo.set_params(folder, evaluate__bootstrap=20, **small, **overrides)
     return folder
 
 
@@ -65,11 +65,11 @@ SAVE = """
 import sys
 sys.path[:0] = sys.argv[2:]
 import numpy as np
-import judged
-from plantdoc import runtime
-runtime.configure(1, 1)
-from plantdoc import detector
-config = detector.Config("yolov8", "yolov8", "xs", 64, judged.CLASSES, 0.0001, 0.6, 20, {"seed": 1})
+import evaluated_repo
+from plantdoc.detector import tf_setup
+tf_setup.configure(1, 1)
+from plantdoc.detector import detector
+config = detector.Config("yolov8", "yolov8", "xs", 64, evaluated_repo.CLASSES, 0.0001, 0.6, 20, {"seed": 1})
 made = detector.Detector(config)
 for variable in made.model.variables:
     if "box_3_conv/bias" in variable.path:  # small boxes, most of them inside the picture
@@ -85,12 +85,12 @@ def save_untrained(folder: Path) -> Path:
 
     def build(new: Path) -> None:
         new.mkdir(parents=True)
-        root = miniature.ROOT
-        miniature.run(root, sys.executable, "-c", SAVE, str(new), str(root / "src"), str(root / "tests"))
+        root = small_repo.ROOT
+        small_repo.run(root, sys.executable, "-c", SAVE, str(new), str(root / "src"), str(root / "tests/support"))
 
-    return templates.copy("untrained", build, folder)
+    return repo_templates.copy("untrained", build, folder)
 
 
 def run(folder: Path, stage: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
     """Run a stage of `folder` as dvc does."""
-    return miniature.run(folder, sys.executable, f"src/{stage}.py", check=check, **extra)
+    return small_repo.run(folder, sys.executable, f"src/{stage}.py", check=check, **extra)

@@ -1,7 +1,7 @@
 """What moto's CloudFormation lacks of the public API: API Gateway's resources, kept as the template resolves them, and
 outputs and parameters of a stack that a change set made or changed.
 
-What a request would meet is in api_gateway.py.
+What a request would meet is in fake_api_gateway.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""AWS in this process: moto behind a wrapper that refuses where AWS would (see ec2_rules.py) and where a test says so.
+"""moto in this process behind a wrapper that refuses where AWS would (see fake_ec2_rules.py) and where a test says so.
 
 EC2, SSM, IAM, STS, CloudFormation and S3 are moto's; prices and quotas are answered here. SageMaker is moto's too, its
-endpoints answered by containers (see sagemaker_rules.py). Nothing checks who asks.
+endpoints answered by containers (see fake_sagemaker.py). Nothing checks who asks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import boto3
-import ec2_rules
-import sagemaker_rules
+import fake_ec2_rules
+import fake_sagemaker
 from botocore.config import Config
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
@@ -30,7 +30,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 REGION = "eu-central-1"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # What AWS answers with another status than 400. botocore tries again on those.
 STATUS = {
     "InsufficientInstanceCapacity": 500,
@@ -71,15 +71,15 @@ class AWS:
     url: str = ""
     calls: list[Call] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    rules: ec2_rules.Rules = field(init=False)
-    sagemaker: sagemaker_rules.SageMaker = field(init=False)
+    rules: fake_ec2_rules.Rules = field(init=False)
+    sagemaker: fake_sagemaker.SageMaker = field(init=False)
     # Called with "run" or "terminate" and ids of instances, after each such call.
     watchers: list[Callable[[str, list[str]], None]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        self.rules = ec2_rules.Rules(self.region)
-        self.sagemaker = sagemaker_rules.SageMaker(self.region)
+        self.rules = fake_ec2_rules.Rules(self.region)
+        self.sagemaker = fake_sagemaker.SageMaker(self.region)
 
     def environment(self) -> dict[str, str]:
         """What points the AWS tools here; no profile of the machine's user."""
@@ -100,7 +100,7 @@ class AWS:
             self.calls.clear()
             self.faults.clear()
             self.watchers.clear()
-            self.rules = ec2_rules.Rules(self.region)
+            self.rules = fake_ec2_rules.Rules(self.region)
             self.rules.publish_images(self.backend)
 
     def client(self, service: str):
@@ -175,7 +175,7 @@ class AWS:
                 return _refuse(call, fault.code, fault.message, start_response)
             try:
                 answer = self.rules.answer(call, self.backend) or self.sagemaker.answer(call)
-            except ec2_rules.Refused as refused:
+            except fake_ec2_rules.Refused as refused:
                 return _refuse(call, refused.code, str(refused), start_response)
             if answer is not None:
                 return _send(start_response, 200, *answer)

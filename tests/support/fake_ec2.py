@@ -1,4 +1,4 @@
-"""Machines for the EC2 of aws_server.py: each instance's user-data runs as a process here, and dies with the instance.
+"""Machines for the EC2 of fake_aws.py: each instance's user-data runs as a process here, and dies with the instance.
 
 What a real machine has and this one has too: a metadata service that wants a token, its role's credentials from there
 and from nowhere else, `shutdown` at a later time, an end of all its processes when it ends. An instance whose
@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import miniature
-from aws_server import AWS
-from metadata_server import Metadata
+import small_repo
+from fake_aws import AWS
+from fake_metadata_service import Metadata
 
-from plantdoc import locks
+from plantdoc.core import locks
 from plantdoc.ec2 import instance_types
 
-INIT = Path(__file__).with_name("machine_init.py")
+INIT = Path(__file__).with_name("fake_instance_init.py")
 # What would reach beyond the machine's processes, or need the network: said, and refused.
 FORBIDDEN = ("apt-get", "apt", "sudo", "systemctl", "poweroff", "reboot", "halt", "init", "telinit", "growpart")
 
@@ -69,7 +69,7 @@ class Machine:
 
 
 @dataclass
-class Hypervisor:
+class FakeEc2:
     """Starts and ends the machines of one AWS."""
 
     aws: AWS
@@ -248,14 +248,14 @@ class Hypervisor:
 
 def baked(gpu: bool) -> str:
     """The name under which an image has the environment of a training on a GPU, or on none."""
-    held = b"".join((miniature.ROOT / lock).read_bytes() for lock in locks.of_training(gpu))
+    held = b"".join((small_repo.ROOT / lock).read_bytes() for lock in locks.of_training(gpu))
     return hashlib.sha256(held).hexdigest()
 
 
 @contextlib.contextmanager
-def running(aws: AWS, s3_environment: dict[str, str], folder: Path, **speed) -> Iterator[Hypervisor]:
+def running(aws: AWS, s3_environment: dict[str, str], folder: Path, **speed) -> Iterator[FakeEc2]:
     """Give every instance of `aws` a machine, with `s3_environment` as the S3 and the role's key; ends them all."""
-    hypervisor = Hypervisor(aws, s3_environment, folder, **speed)
+    hypervisor = FakeEc2(aws, s3_environment, folder, **speed)
     aws.rules.begins = "pending"
     aws.watchers.append(hypervisor.heard)
     try:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aws_server
-import hypervisor
-import miniature
-import s3_faults
-import swift_server
+import fake_aws
+import fake_ec2
+import fake_s3_network
+import fake_swift
+import small_repo
 
-from plantdoc import runs
+from plantdoc.aws import run_store
 
 REGION = "us-east-1"  # Swift's; the machines and the bucket are in one region
 BEAT, MINUTE, GRACE = 0.5, 1.0, 2.0
@@ -80,22 +80,22 @@ class World:
 
     folder: Path
     bucket: str
-    aws: aws_server.AWS
-    swift: swift_server.Swift
-    network: s3_faults.Network  # of all that have none of their own
-    machines: hypervisor.Hypervisor
-    store: runs.Store
+    aws: fake_aws.AWS
+    swift: fake_swift.Swift
+    network: fake_s3_network.Network  # of all that have none of their own
+    machines: fake_ec2.FakeEc2
+    store: run_store.Store
     # Environment of machines by a value of their tags, fixed or asked for anew: runner.tags tells a test's own apart.
     by_tag: dict[str, dict[str, str] | Callable[[], dict[str, str]]] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
 
-    def environment(self, network: s3_faults.Network | None = None, **extra: str) -> dict[str, str]:
+    def environment(self, network: fake_s3_network.Network | None = None, **extra: str) -> dict[str, str]:
         """A person's environment, with S3 through `network`."""
         quick = {"PLANTDOC_BEAT": str(BEAT), "PLANTDOC_PATIENCE": "8", "AWS_MAX_ATTEMPTS": "4"}
         there = (network or self.network).environment()
-        return miniature.environment(**self.aws.environment()) | there | quick | extra
+        return small_repo.environment(**self.aws.environment()) | there | quick | extra
 
-    def start(self, folder: Path, *words: str, network: s3_faults.Network | None = None, **extra: str) -> Command:
+    def start(self, folder: Path, *words: str, network: fake_s3_network.Network | None = None, **extra: str) -> Command:
         """Start a command line in a clone."""
         self.commands.append(Command(folder, words, self.environment(network, **extra)))
         return self.commands[-1]
@@ -115,7 +115,7 @@ class World:
         assert found == code, f"{' '.join(words)} ended with {found}:\n{command.text}\n{self.consoles()}"
         return command.text
 
-    def of(self, key: str, value: str) -> list[hypervisor.Machine]:
+    def of(self, key: str, value: str) -> list[fake_ec2.Machine]:
         """Machines by one of their tags, oldest first."""
         return [machine for machine in self.machines.instances() if machine.tags.get(key) == value]
 
@@ -148,18 +148,18 @@ class World:
 
 
 @contextlib.contextmanager
-def running(swift: swift_server.Swift, folder: Path, bucket: str, minute: float = MINUTE) -> Iterator[World]:
+def running(swift: fake_swift.Swift, folder: Path, bucket: str, minute: float = MINUTE) -> Iterator[World]:
     """Set everything up around a new bucket and take everything down."""
     with (
-        aws_server.running(region=REGION) as aws,
-        s3_faults.running(swift) as network,
-        hypervisor.running(
+        fake_aws.running(region=REGION) as aws,
+        fake_s3_network.running(swift) as network,
+        fake_ec2.running(
             aws, network.environment(), folder / "machines", minute=minute, beat=BEAT, grace=GRACE
         ) as machines,
     ):
         swift.make_bucket(bucket)
         aws.make_stack(bucket)
-        store = runs.Store.__new__(runs.Store)
+        store = run_store.Store.__new__(run_store.Store)
         store.bucket, store.prefix, store.client = bucket, "runs/", swift.client()
         world = World(folder, bucket, aws, swift, network, machines, store)
 
@@ -174,7 +174,7 @@ def running(swift: swift_server.Swift, folder: Path, bucket: str, minute: float 
         yield world
 
 
-def allowed(machine: hypervisor.Machine) -> float:
+def allowed(machine: fake_ec2.Machine) -> float:
     """Minutes of the hypervisor's clock that a machine may have lived by its tag, and half an hour to end in.
 
     Computers that test are slow and shared, and these minutes are a second long.

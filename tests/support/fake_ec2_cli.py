@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import aws_server
-import miniature
-import swift_server
-import templates
-import tiny
+import fake_aws
+import fake_repo
+import fake_swift
+import repo_templates
+import small_repo
 from ec2_commands import AtTerminal, ByThread, Command, Thread, until
 
-from plantdoc import runs
+from plantdoc.aws import run_store
 
 REGION = "us-east-1"
 OUTPUTS = {
@@ -30,19 +30,19 @@ OUTPUTS = {
 }
 
 
-class Desk:
+class Ec2Cli:
     """A clone, its bucket, its account."""
 
-    def __init__(self, folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Swift):
+    def __init__(self, folder: Path, bucket: str, aws: fake_aws.AWS, swift: fake_swift.Swift):
         self.folder, self.bucket, self.aws, self.swift = folder, bucket, aws, swift
-        self.store = runs.Store.__new__(runs.Store)
+        self.store = run_store.Store.__new__(run_store.Store)
         self.store.bucket, self.store.prefix, self.store.client = bucket, "runs/", swift.client()
         self.started: list[Command | Thread] = []
 
     @property
     def environment(self) -> dict[str, str]:
         quick = {"PLANTDOC_BEAT": "0.2", "AWS_MAX_ATTEMPTS": "1", "USER": "tester"}
-        given = miniature.environment(**self.aws.environment(), **quick) | self.swift.environment()
+        given = small_repo.environment(**self.aws.environment(), **quick) | self.swift.environment()
         given.pop("PYTHONPATH", None)
         return given
 
@@ -77,7 +77,7 @@ class Desk:
         return self.start(*words).ends(code)
 
     def set(self, **runner: object) -> None:
-        miniature.set_params(self.folder, **{f"runner__{key}": value for key, value in runner.items()})
+        small_repo.set_params(self.folder, **{f"runner__{key}": value for key, value in runner.items()})
 
     def instances(self, *states: str) -> list[dict]:
         """Instances as EC2 tells, in these states; by default those that may cost something."""
@@ -103,7 +103,7 @@ class Desk:
 class Puppet:
     """A machine of which the test says what it does."""
 
-    def __init__(self, desk: Desk, run: str, n: int, claim: dict):
+    def __init__(self, desk: Ec2Cli, run: str, n: int, claim: dict):
         self.desk, self.store, self.run, self.n, self.claim = desk, desk.store, run, n, claim
         self.pieces = 0
 
@@ -137,16 +137,16 @@ def clone(folder: Path) -> Path:
     """A repository whose train stage is next: its data is made, its lock is committed."""
 
     def build(new: Path) -> None:
-        tiny.make(new, runner__kind="ec2", runner__region=REGION, runner__zones=[f"{REGION}a", f"{REGION}b"])
-        miniature.run(new, "dvc", "repro", "augment")
-        miniature.git(new, "add", "-A")
-        miniature.git(new, "commit", "-q", "-m", "data")
+        fake_repo.make(new, runner__kind="ec2", runner__region=REGION, runner__zones=[f"{REGION}a", f"{REGION}b"])
+        small_repo.run(new, "dvc", "repro", "augment")
+        small_repo.git(new, "add", "-A")
+        small_repo.git(new, "commit", "-q", "-m", "data")
 
-    return templates.copy("ec2-desk", build, folder)
+    return repo_templates.copy("ec2-desk", build, folder)
 
 
 @contextlib.contextmanager
-def ready(folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Swift) -> Iterator[Desk]:
+def ready(folder: Path, bucket: str, aws: fake_aws.AWS, swift: fake_swift.Swift) -> Iterator[Ec2Cli]:
     """A clone in `folder`, with a new bucket and the project's stack in an account that has nothing else."""
     clone(folder)
     swift.make_bucket(bucket)
@@ -156,4 +156,4 @@ def ready(folder: Path, bucket: str, aws: aws_server.AWS, swift: swift_server.Sw
     aws.reset()
     aws.make_stack(bucket)
     aws.calls.clear()
-    yield Desk(folder, bucket, aws, swift)
+    yield Ec2Cli(folder, bucket, aws, swift)

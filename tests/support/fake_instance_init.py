@@ -1,6 +1,6 @@
 """What stands for a machine's operating system: runs user-data and ends all processes when the machine shuts down.
 
-    python machine_init.py FOLDER SECONDS_PER_MINUTE GRACE
+    python fake_instance_init.py FOLDER SECONDS_PER_MINUTE GRACE
 
 Reads orders from the pipe FOLDER/shutdown, one a line: the arguments of a `shutdown` command, or `kill` for power cut.
 Every process that descends from user-data is its child in the end, also those that left their session: none escapes.

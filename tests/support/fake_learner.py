@@ -1,4 +1,4 @@
-"""A formula in the place of src/plantdoc/learner.py: a training takes a second, and all around it is the real code.
+"""A formula in the place of train/learner.py: a training takes a second, and all around it is the real code.
 
 `install` puts it into a repository. What a test may do to it, by environment: FAKE_STEP (seconds that a step takes),
 FAKE_HOLD (a file: the third epoch does not end while it is there), FAKE_HANG and FAKE_FAIL (a file: the first training
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import cost
-from plantdoc.errors import UserError
+from plantdoc.core import cost
+from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 STEPS = 5  # in an epoch
@@ -29,7 +29,7 @@ BEST = 3  # the epoch with the highest val mAP
 
 def install(repository: Path) -> None:
     """Put this file in the place of the real one."""
-    shutil.copy(__file__, repository / "src/plantdoc/learner.py")
+    shutil.copy(__file__, repository / "src/plantdoc/train/learner.py")
 
 
 def begin(data: Path, lr: float, weights: Path | None = None) -> np.ndarray:

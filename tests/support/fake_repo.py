@@ -10,9 +10,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
-import cli
-import miniature
-import templates
+import repo_templates
+import script_runner
+import small_repo
 from ruamel.yaml import YAML
 
 COMMON = '''
@@ -66,7 +66,7 @@ write("data/tfrecords/meta.json", {"size": params["augment"]["size"]})
 cost()
 """,
     "train": """
-from plantdoc import progress
+from plantdoc.train import progress
 
 if params["lr"] > 1000:
     sys.exit("train: the loss is not finite at step 0: lower lr")
@@ -105,8 +105,8 @@ cost()
 
 
 def make(folder: Path, **overrides: object) -> Path:
-    """A miniature (see `miniature.make`) with the stages above, committed."""
-    miniature.make(folder, **overrides)
+    """A miniature (see `small_repo.make`) with the stages above, committed."""
+    small_repo.make(folder, **overrides)
     yaml = YAML()
     yaml.width = 200
     pipeline = yaml.load(folder / "dvc.yaml")
@@ -119,8 +119,8 @@ def make(folder: Path, **overrides: object) -> Path:
     yaml.dump(pipeline, folder / "dvc.yaml")
     (folder / "dvc.lock").unlink()
     shutil.rmtree(folder / "results")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "--amend", "-m", "tiny")
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "--amend", "-m", "tiny")
     return folder
 
 
@@ -129,10 +129,10 @@ def finished(folder: Path, **overrides: object) -> Path:
 
     def build(new: Path) -> None:
         make(new, **overrides)
-        cli.run(new, "dvc", "repro")
-        miniature.git(new, "add", "-A")
-        miniature.git(new, "commit", "-q", "-m", "results")
+        script_runner.run(new, "dvc", "repro")
+        small_repo.git(new, "add", "-A")
+        small_repo.git(new, "commit", "-q", "-m", "results")
 
     # Tests may have put other stages in place of these.
     content = hashlib.sha256(repr((STAGES, sorted(overrides.items()))).encode()).hexdigest()[:12]
-    return templates.copy(f"tiny-{content}", build, folder)
+    return repo_templates.copy(f"tiny-{content}", build, folder)

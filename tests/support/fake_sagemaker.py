@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ec2_rules import Refused
+from fake_ec2_rules import Refused
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -32,7 +32,7 @@ NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 MEMORY = {1024 * n for n in range(1, 7)}
 LARGEST = {True: 4 * 1024**2, False: 25 * 10**6}  # bytes of a request to a serverless endpoint, and to another
 LOOKS = 2  # at an endpoint until what is under way is done
-CONTAINER = Path(__file__).with_name("container.py")
+CONTAINER = Path(__file__).with_name("fake_sagemaker_container.py")
 
 
 @dataclass

@@ -16,18 +16,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import aws_server
-import bundles
+import fake_aws
+import rectangle_bundles
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
-from plantdoc import bundle, coco, params, serve_params
-from plantdoc.endpoint import flow, ground
+from plantdoc.coco import dataset
+from plantdoc.core import params
+from plantdoc.deploy import bundle
+from plantdoc.sagemaker import context, deployment
+from plantdoc.settings import serve_params
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REGION, BUCKET, NAME = "eu-central-1", "leaves", "plant-disease-detector"
 COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 # What the stand-in of SageMaker is asked for: quick, and most tests are of these.
@@ -65,7 +68,7 @@ class Stock:
 
     def wrong(self) -> Path:
         """Better by its own account, but its boxes are elsewhere than evaluate saw them."""
-        moved = {"plantdoc/answer.py": ("round(side, 3)", "round(side + 5, 3)")}
+        moved = {"plantdoc/serving/handler/response.py": ("round(side, 3)", "round(side + 5, 3)")}
         return self.variant("wrong", moved, map50=0.97, map50_low=0.92, map50_high=0.99)
 
     def dead(self) -> Path:
@@ -77,7 +80,7 @@ class Stock:
 class World:
     """The account and the workspace that is the current directory."""
 
-    aws: aws_server.AWS
+    aws: fake_aws.AWS
     stock: Stock
     folder: Path
 
@@ -85,8 +88,8 @@ class World:
     def sagemaker(self):
         return self.aws.client("sagemaker")
 
-    def ground(self) -> ground.Ground:
-        return ground.find()
+    def ground(self) -> context.Context:
+        return context.find()
 
     def settings(self, **changes: object) -> serve_params.Params:
         """params.yaml with other values in its sections serve and deploy; also written, for commands."""
@@ -108,7 +111,9 @@ class World:
         """Serve what `archive` makes the workspace's bundle, in this process."""
         if archive:
             self.holds(archive)
-        return flow.deploy(self.ground(), self.settings(**(SERVERLESS | changes)), None, force=force, replace=replace)
+        return deployment.deploy(
+            self.ground(), self.settings(**(SERVERLESS | changes)), None, force=force, replace=replace
+        )
 
     def start(self, *words: str, script: str = "deploy.py") -> subprocess.Popen:
         """scripts/deploy.py as a person starts it."""
@@ -177,7 +182,7 @@ class World:
 
 def make_stock(folder: Path) -> Stock:
     """The bundle and its test pictures: TensorFlow saves it and is asked about them, in processes of their own."""
-    bundles.rectangles(folder / "good")
+    rectangle_bundles.rectangles(folder / "good")
     test = folder / "test"
     test.mkdir()
     pictures = []
@@ -188,8 +193,8 @@ def make_stock(folder: Path) -> Stock:
             ImageDraw.Draw(picture).rectangle((left, 10 + 9 * place, left + 25, 50 + 7 * place), fill=colour)
         name = f"{number}.{'png' if number % 2 else 'jpg'}"
         picture.save(test / name, **({} if number % 2 else {"quality": 95, "subsampling": 0}))
-        pictures.append(coco.Picture(number, name, *picture.size))
-    coco.save(coco.Split(tuple(COLOURS), tuple(pictures)), test)
+        pictures.append(dataset.Picture(number, name, *picture.size))
+    dataset.save(dataset.Split(tuple(COLOURS), tuple(pictures)), test)
     rows = bundle.ask(folder / "good/content/1", test, [1, 2, 3, 4], 2)
     assert len(rows) == 12
     (folder / "predictions.json").write_text(json.dumps(rows))
@@ -197,14 +202,14 @@ def make_stock(folder: Path) -> Stock:
 
 
 @contextlib.contextmanager
-def account() -> Iterator[aws_server.AWS]:
+def account() -> Iterator[fake_aws.AWS]:
     """The server, for many tests; containers that it has started serve them all."""
-    with aws_server.running(region=REGION) as aws:
+    with fake_aws.running(region=REGION) as aws:
         yield aws
 
 
 @contextlib.contextmanager
-def entered(aws: aws_server.AWS, stock: Stock, folder: Path, monkeypatch) -> Iterator[World]:
+def entered(aws: fake_aws.AWS, stock: Stock, folder: Path, monkeypatch) -> Iterator[World]:
     """An account with nothing but the stack, and a fresh workspace as the current directory."""
     moto_api_backend.reset()
     aws.sagemaker.renew()
@@ -229,8 +234,8 @@ def entered(aws: aws_server.AWS, stock: Stock, folder: Path, monkeypatch) -> Ite
 
 def register(world: World, version: str) -> None:
     """Make the workspace a repository in which this version is registered, data and all."""
-    from plantdoc import git
-    from plantdoc.commands import dvc
+    from plantdoc.core import git
+    from plantdoc.repo.commands import dvc
 
     (world.folder / ".dvc/config").rename(world.folder / "config")
     shutil.rmtree(world.folder / ".dvc")

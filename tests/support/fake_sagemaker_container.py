@@ -1,10 +1,10 @@
 """A stand-in for AWS's TensorFlow inference container, as a process of its own, started from an unpacked bundle.
 
-`python container.py FOLDER` does what the image's serve.py, python_service.py and TensorFlow Serving do together (see
-github.com/aws/deep-learning-containers, scripts/docker/tensorflow/inference/sagemaker): loads FOLDER/1 with the
-TensorFlow of this Python, imports FOLDER/code/inference.py with FOLDER/code on the path and nothing of this repository,
-and prints `ready PORT` when it answers GET /ping and POST /invocations. It needs TensorFlow and what the bundle's code
-imports.
+`python fake_sagemaker_container.py FOLDER` does what the image's serve.py, python_service.py and TensorFlow Serving do
+together (see github.com/aws/deep-learning-containers, scripts/docker/tensorflow/inference/sagemaker): loads FOLDER/1
+with the TensorFlow of this Python, imports FOLDER/code/inference.py with FOLDER/code on the path and nothing of this
+repository, and prints `ready PORT` when it answers GET /ping and POST /invocations. It needs TensorFlow and what the
+bundle's code imports.
 
 Not as there: FOLDER/code/requirements.txt is not installed.
 """

@@ -1,7 +1,7 @@
 """A real S3 server with its objects on disk: OpenStack Swift behind its s3api, four small processes on loopback.
 
 For what must be shown against real storage: pushing, pulling, refusals, damage, an endpoint that goes away. Where AWS
-itself is meant (accounts, roles, quotas), tests use s3_server.py.
+itself is meant (accounts, roles, quotas), tests use fake_s3.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The repository with a training that takes a second: the real src/train.py on the formula of fake_learner.py.
 
 Hand-over, run id, lock, checkpoints, progress, epoch lines and outputs are the real ones; the other stages are those of
-tiny.py.
+fake_repo.py.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import shutil
 from pathlib import Path
 
 import fake_learner
-import miniature
-import templates
-import tiny
+import fake_repo
+import repo_templates
+import small_repo
 from ruamel.yaml import YAML
 
-from plantdoc import params, runner_params
+from plantdoc.core import params
 from plantdoc.ec2 import instance_types
+from plantdoc.settings import runner_params
 
 EPOCHS = 4
 OUTPUTS = ("models/detector", "results/train/live", "results/train/metrics.json")
@@ -27,19 +28,19 @@ OUTPUTS = ("models/detector", "results/train/live", "results/train/metrics.json"
 def make(folder: Path, bucket: str, **overrides: object) -> Path:
     """The repository with the DVC remote in `bucket`, committed; not yet run."""
     given = {"train__epochs": EPOCHS, "train__plain_epochs": 1, "train__half_size": 0.0, "runner__disk_gb": 80}
-    tiny.make(folder, **(given | overrides))
-    shutil.copy(miniature.ROOT / "src/train.py", folder / "src/train.py")
+    fake_repo.make(folder, **(given | overrides))
+    shutil.copy(small_repo.ROOT / "src/train.py", folder / "src/train.py")
     fake_learner.install(folder)
 
     yaml = YAML()
     yaml.width = 200
     pipeline = yaml.load(folder / "dvc.yaml")
-    whole = yaml.load(miniature.ROOT / "dvc.yaml")
+    whole = yaml.load(small_repo.ROOT / "dvc.yaml")
     pipeline["stages"]["train"]["deps"] = whole["stages"]["train"]["deps"]
     yaml.dump(pipeline, folder / "dvc.yaml")
     _set_bucket(folder, bucket)
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "--amend", "-m", "light")
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "--amend", "-m", "light")
     return folder
 
 
@@ -48,14 +49,14 @@ def prepared(folder: Path, bucket: str, **overrides: object) -> Path:
 
     def build(new: Path) -> None:
         make(new, "none", **overrides)
-        miniature.run(new, "dvc", "repro", "augment")
-        miniature.git(new, "add", "-A")
-        miniature.git(new, "commit", "-q", "-m", "data")
+        small_repo.run(new, "dvc", "repro", "augment")
+        small_repo.git(new, "add", "-A")
+        small_repo.git(new, "commit", "-q", "-m", "data")
 
     content = hashlib.sha256(repr(sorted(overrides.items())).encode()).hexdigest()[:12]
-    templates.copy(f"light-{content}", build, folder)
+    repo_templates.copy(f"light-{content}", build, folder)
     _set_bucket(folder, bucket)
-    miniature.git(folder, "commit", "-q", "-a", "-m", "bucket")
+    small_repo.git(folder, "commit", "-q", "-a", "-m", "bucket")
     return folder
 
 
@@ -70,7 +71,7 @@ def copy(origin: Path, folder: Path, **overrides: object) -> Path:
     """A copy of a prepared repository with its cache, and other params."""
     shutil.copytree(origin, folder, symlinks=True)
     if overrides:
-        miniature.set_params(folder, **overrides)
+        small_repo.set_params(folder, **overrides)
     return folder
 
 
@@ -92,6 +93,6 @@ def expected(origin: Path, folder: Path, **overrides: object) -> dict[str, str]:
     gpu = instance_types.have_gpu(params.load(runner_params.Params, folder / "params.yaml").runner.instance_types)
     (programs / "nvidia-smi").write_text(f"#!/bin/sh\n{'echo NVIDIA stand-in' if gpu else 'exit 9'}\n")
     (programs / "nvidia-smi").chmod(0o755)
-    path = f"{programs}{os.pathsep}{miniature.environment()['PATH']}"
-    miniature.run(folder, "python", "src/train.py", PLANTDOC_RUNNER="local", PATH=path)
+    path = f"{programs}{os.pathsep}{small_repo.environment()['PATH']}"
+    small_repo.run(folder, "python", "src/train.py", PLANTDOC_RUNNER="local", PATH=path)
     return outputs(folder)

@@ -7,10 +7,10 @@ import json
 import shutil
 from pathlib import Path
 
-import miniature
+import small_repo
 from ruamel.yaml import YAML
 
-from plantdoc.versions import dvc_hash
+from plantdoc.repo import dvc_hash
 
 FILES = {
     "src/train.py": "from room import feed\n",
@@ -32,11 +32,11 @@ def make(folder: Path, listed: list[str] = DEPS) -> Path:
     """The repository in `folder`, committed; `listed` are the deps of train."""
     for name, text in FILES.items():
         write(folder / name, text)
-    shutil.copy(miniature.ROOT / "params.yaml", folder)
-    shutil.copy(miniature.ROOT / ".dvcignore", folder)
+    shutil.copy(small_repo.ROOT / "params.yaml", folder)
+    shutil.copy(small_repo.ROOT / ".dvcignore", folder)
     write(folder / "data/tfrecords/train-00000.tfrecord", "records")
     list_deps(folder, listed)
-    miniature.git(folder, "init", "-q", "-b", "main")
+    small_repo.git(folder, "init", "-q", "-b", "main")
     commit(folder, "code")
     return folder
 
@@ -81,6 +81,6 @@ def write(path: Path, text: str) -> None:
 
 def commit(folder: Path, message: str) -> str:
     """Commit what git does not ignore; returns the commit's id."""
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", message)
-    return miniature.git(folder, "rev-parse", "HEAD").strip()
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "-m", message)
+    return small_repo.git(folder, "rev-parse", "HEAD").strip()

@@ -12,9 +12,9 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from plantdoc.all_params import Params
+from plantdoc.settings.all_params import Params
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 STAGES = ("fetch", "augment", "train", "evaluate", "deploy")
 
@@ -64,7 +64,8 @@ def named(path: Path) -> Iterator[str]:
     for name, file in modules().items():
         whole = file.relative_to(ROOT).as_posix()
         if ("." in name and name in texts) or any(
-            text.endswith(".py") and (whole == text or whole.endswith(f"/{text}")) for text in texts
+            text.endswith(".py") and text != "__init__.py" and (whole == text or whole.endswith(f"/{text}"))
+            for text in texts
         ):
             yield name
 
@@ -94,11 +95,40 @@ def reachable(start: Path, *, at_import: bool = False) -> set[Path]:
     return found
 
 
+def room(path: Path) -> str | None:
+    """The room of a file of the library, like `fetch`; None for a stage and for src/plantdoc/__init__.py."""
+    parts = path.relative_to(SRC).parts
+    return parts[1] if parts[0] == "plantdoc" and len(parts) > 2 else None
+
+
+def rooms(stage: str) -> list[str]:
+    """The rooms of which a stage reaches a file."""
+    return sorted({name for path in reachable(SRC / f"{stage}.py") if (name := room(path))})
+
+
 def code_deps(stage: str) -> list[str]:
     """The code among a stage's deps, as dvc.yaml should list it: the stage itself first."""
-    start = SRC / f"{stage}.py"
-    rest = sorted(path.relative_to(ROOT).as_posix() for path in reachable(start) - {start})
-    return [f"src/{stage}.py", *rest]
+    return [f"src/{stage}.py", *(f"src/plantdoc/{name}" for name in rooms(stage))]
+
+
+def unreached(stage: str) -> dict[str, int]:
+    """Files of a stage's rooms that it does not reach → their lines of code: a change in them runs it needlessly."""
+    reached, listed = reachable(SRC / f"{stage}.py"), set(rooms(stage))
+    files = [path for path in modules().values() if room(path) in listed and path not in reached]
+    return {path.relative_to(SRC / "plantdoc").as_posix(): lines_of_code(path) for path in files}
+
+
+def lines_of_code(path: Path) -> int:
+    return sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def arrows() -> dict[str, set[str]]:
+    """Room → the rooms that its files import."""
+    found: dict[str, set[str]] = {}
+    for path in modules().values():
+        if name := room(path):
+            found.setdefault(name, set()).update(other for file in next_to(path) if (other := room(file)))
+    return {name: others - {name} for name, others in found.items()}
 
 
 def params_read(stage: str) -> set[str]:

@@ -7,17 +7,17 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import api_gateway
-import served
+import fake_api_gateway
+import running_server
 from PIL import Image
 
-from plantdoc import coco
+from plantdoc.coco import dataset
 
 Ask = Callable[[bytes], dict]  # a picture's bytes → the answer about it
 ALL = {"threshold": 0, "max": 1000}
 
 
-def through(ask: Ask, folder: Path, pictures: list[coco.Picture]) -> list[dict]:
+def through(ask: Ask, folder: Path, pictures: list[dataset.Picture]) -> list[dict]:
     """What `ask` answers about these pictures."""
     return [
         {"image_id": picture.id, "category_id": one["class_id"], "bbox": one["box"], "score": one["score"]}
@@ -26,7 +26,7 @@ def through(ask: Ask, folder: Path, pictures: list[coco.Picture]) -> list[dict]:
     ]
 
 
-def of_server(server: served.Served) -> Iterator[tuple[str, Ask]]:
+def of_server(server: running_server.Served) -> Iterator[tuple[str, Ask]]:
     """make serve, by each content type."""
 
     def image(kind: str, convert: Callable[[bytes], bytes]) -> Ask:
@@ -39,7 +39,7 @@ def of_server(server: served.Served) -> Iterator[tuple[str, Ask]]:
         yield (
             "application/json" + ", image_bytes" * wrapped,
             lambda data, wrapped=wrapped: _content(
-                server.ask(served.instances(data, data, wrapped=wrapped), "application/json", **ALL)
+                server.ask(running_server.instances(data, data, wrapped=wrapped), "application/json", **ALL)
             )["predictions"][1],
         )
     yield (
@@ -57,7 +57,7 @@ def of_endpoint(runtime, name: str) -> Iterator[tuple[str, Ask]]:
         return json.loads(answer["Body"].read())
 
     yield "endpoint, picture", lambda data: invoke("image/jpeg", data)
-    yield "endpoint, JSON", lambda data: invoke("application/json", served.instances(data))["predictions"][0]
+    yield "endpoint, JSON", lambda data: invoke("application/json", running_server.instances(data))["predictions"][0]
 
 
 def of_function(handler: Callable[[dict], dict]) -> Iterator[tuple[str, Ask]]:
@@ -65,12 +65,12 @@ def of_function(handler: Callable[[dict], dict]) -> Iterator[tuple[str, Ask]]:
 
     def predict(kind: str, body: bytes) -> dict:
         query = "&".join(f"{key}={value}" for key, value in ALL.items())
-        answer = handler(api_gateway.event("POST", "/predict", body, {"content-type": kind}, query))
+        answer = handler(fake_api_gateway.event("POST", "/predict", body, {"content-type": kind}, query))
         assert answer["statusCode"] == 200, answer
         return json.loads(answer["body"])
 
     yield "Lambda, picture", lambda data: predict("image/png" if data.startswith(b"\x89") else "image/jpeg", data)
-    yield "Lambda, JSON", lambda data: predict("application/json", served.instances(data))["predictions"][0]
+    yield "Lambda, JSON", lambda data: predict("application/json", running_server.instances(data))["predictions"][0]
 
 
 def encoded(data: bytes, kind: str, **options: object) -> bytes:

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import templates
+import repo_templates
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SERVING = {
     "threshold": 0.5,
     "max_pixels": 50_000_000,
@@ -28,13 +28,14 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import tensorflow as tf
-import rectangles
-from plantdoc import bundle, serving
+import rectangle_detector
+from plantdoc.deploy import bundle
+from plantdoc.serving import served_model
 
 folder, out, about, scores = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
-detector = rectangles.RectangleDetector()
+detector = rectangle_detector.RectangleDetector()
 detector.model.variables[0].value.assign(scores)
-bundle.export(serving.Server(detector), folder / bundle.MODEL)
+bundle.export(served_model.Server(detector), folder / bundle.MODEL)
 bundle.add_code(folder, {root!r} + "/infra/container/requirements.txt")
 config = vars(detector.config) | {{"made_from": {{"seed": about.get("seed", 1)}}}}
 (folder / "labels.json").write_text(json.dumps(detector.config.classes))
@@ -44,7 +45,7 @@ config = vars(detector.config) | {{"made_from": {{"seed": about.get("seed", 1)}}
 (folder / "examples").mkdir()
 boxes = {{"red": (30, 10, 50, 30), "green": (80, 50, 40, 20), "blue": (8, 54, 40, 24)}}
 for number, names in enumerate((("red",), ("red", "green", "blue")), start=1):
-    picture = rectangles.picture(126, 84, {{name: boxes[name] for name in names}})
+    picture = rectangle_detector.picture(126, 84, {{name: boxes[name] for name in names}})
     picture.save(folder / f"examples/{{number}}.jpg", quality=95, subsampling=0)
 bundle.pack(folder, out)
 """
@@ -63,9 +64,9 @@ def rectangles(folder: Path, scores: tuple[float, float, float] = (0.9, 0.8, 0.7
     def build(new: Path) -> None:
         content = new / "content"
         content.mkdir(parents=True)
-        script = MAKE.format(paths=[str(ROOT / "src"), str(ROOT / "tests")], root=str(ROOT))
+        script = MAKE.format(paths=[str(ROOT / "src"), str(ROOT / "tests/support")], root=str(ROOT))
         command = [sys.executable, "-c", script, content, new / "model.tar.gz", *words]
         subprocess.run(command, check=True, capture_output=True)
 
     name = hashlib.sha256(repr(words).encode()).hexdigest()[:12]
-    return templates.copy(f"bundle-{name}", build, folder) / "model.tar.gz"
+    return repo_templates.copy(f"bundle-{name}", build, folder) / "model.tar.gz"

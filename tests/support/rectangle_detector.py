@@ -18,7 +18,7 @@ COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
 
 class RectangleDetector:
-    """One box around all pixels of each colour, in the form of plantdoc.detector.Detector; one row is unused."""
+    """One box around all pixels of each colour, in the form of detector.Detector; one row is unused."""
 
     def __init__(self, size: int = 128):
         import tensorflow as tf

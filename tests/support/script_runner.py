@@ -1,6 +1,6 @@
 """Scripts in this process, as if typed on a command line: a process of their own costs a second of imports.
 
-Signals, terminals, standard input, and what a process loads are tested with `miniature.run` and real processes.
+Signals, terminals, standard input, and what a process loads are tested with `small_repo.run` and real processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unittest import mock
 
 import botocore.loaders
 import botocore.session
-import miniature
+import small_repo
 
 LOADER = functools.cache(botocore.loaders.create_loader)  # it reads the descriptions of AWS's services, once
 SERVER = logging.getLogger("werkzeug")  # of moto, in another thread of this process
@@ -30,20 +30,20 @@ SERVER.addHandler(logging.NullHandler())  # else it makes one that writes to the
 
 
 def run(folder: Path, *command: str | Path, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
-    """Run `python scripts/NAME.py …` in `folder`; the same arguments and answer as `miniature.run`.
+    """Run `python scripts/NAME.py …` in `folder`; the same arguments and answer as `small_repo.run`.
 
     DVC gets a process of its own: it keeps outputs and repositories open in the one that it runs in. The script is the
     one in `folder`. `plantdoc` is that of this process: of no use where a test changes src/plantdoc.
     """
     program, *arguments = map(str, command)
     if program == "dvc":
-        return miniature.run(folder, *map(str, command), check=check, **extra)
+        return small_repo.run(folder, *map(str, command), check=check, **extra)
     if program == "python" and arguments[0].endswith(".py"):
         main, words = _script(folder / arguments[0]), arguments
     else:
         raise ValueError(f"{program} is not to be run in this process: use miniature.run")
     with tempfile.TemporaryFile("w+", buffering=1, encoding="utf-8", errors="replace") as output:
-        with _as_a_process_of_its_own(folder, words, output, miniature.environment(**extra)):
+        with _as_a_process_of_its_own(folder, words, output, small_repo.environment(**extra)):
             code = _ended(main)
         output.seek(0)
         said = output.read()

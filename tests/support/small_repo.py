@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import templates
+import repo_templates
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # The sample's pictures: to draw all of them takes longer than the other stages together.
 SAMPLE, DRAWN = "train: int = 320, test: int = 80", "train: int = 60, test: int = 30"
 SMALL = {
@@ -43,7 +43,7 @@ def make(folder: Path, **overrides: object) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    generator = folder / "src/plantdoc/sample.py"
+    generator = folder / "src/plantdoc/fetch/sample/generator.py"
     text = generator.read_text(encoding="utf-8")
     assert text.count(SAMPLE) == 1, f"{generator} has changed its shape"
     generator.write_text(text.replace(SAMPLE, DRAWN), encoding="utf-8")
@@ -72,7 +72,7 @@ def _after(stage: str, folder: Path, overrides: dict[str, object]) -> Path:
         git(new, "commit", "-q", "-m", "results")
 
     content = hashlib.sha256(repr(sorted(overrides.items())).encode()).hexdigest()[:12]
-    return templates.copy(f"miniature-{stage}-{content}", build, folder)
+    return repo_templates.copy(f"miniature-{stage}-{content}", build, folder)
 
 
 def set_params(folder: Path, **overrides: object) -> None:

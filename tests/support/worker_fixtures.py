@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import uuid
 
-import aws_server
-import hypervisor
-import machine_run
+import fake_aws
+import fake_ec2
+import fake_s3_network
 import pytest
-import s3_faults
-import templates
+import repo_templates
+import worker_run
 
 
 @pytest.fixture(scope="module")
 def network(swift):
-    with s3_faults.running(swift) as network:
+    with fake_s3_network.running(swift) as network:
         yield network
 
 
 @pytest.fixture(scope="module")
 def aws():
-    with aws_server.running() as aws:
+    with fake_aws.running() as aws:
         aws.client("iam").create_instance_profile(InstanceProfileName="machine")
         yield aws
 
@@ -28,9 +28,9 @@ def aws():
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     def build(folder):
-        machine_run.repository(folder, train__epochs=4)
+        worker_run.repository(folder, train__epochs=4)
 
-    return templates.copy("machine", build, tmp_path_factory.mktemp("repository"))
+    return repo_templates.copy("machine", build, tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def make_run(swift, network, aws, repository, tmp_path, monkeypatch):
     worlds = []
 
     def make(folder=repository, weights=None, minute=60.0, **extra: str):
-        context = hypervisor.running(
+        context = fake_ec2.running(
             aws,
             network.environment(),
             tmp_path / f"world-{len(worlds)}",
@@ -50,7 +50,7 @@ def make_run(swift, network, aws, repository, tmp_path, monkeypatch):
             extra={"AWS_MAX_ATTEMPTS": "3"} | extra,
         )
         worlds.append(context)
-        return machine_run.Run(folder, swift, f"b-{uuid.uuid4().hex}", aws, context.__enter__(), weights)
+        return worker_run.Run(folder, swift, f"b-{uuid.uuid4().hex}", aws, context.__enter__(), weights)
 
     yield make
     network.up()

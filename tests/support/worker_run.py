@@ -9,16 +9,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fake_ec2
 import fake_learner
-import hypervisor
-import miniature
-from aws_server import AWS
+import small_repo
+from fake_aws import AWS
+from fake_swift import Swift
 from ruamel.yaml import YAML
-from swift_server import Swift
 
-from plantdoc import hashing, identity, lineage, params, runs, train_params
-from plantdoc.ec2 import archive
-from plantdoc.machine import userdata
+from plantdoc.aws import run_store
+from plantdoc.core import hashing, identity, params
+from plantdoc.ec2 import code_archive, user_data
+from plantdoc.train import lineage, train_params
 
 OUTPUTS = {
     "models/detector/config.json",
@@ -34,7 +35,7 @@ OUTPUTS = {
 
 def repository(folder: Path, **overrides: object) -> Path:
     """A miniature that trains by fake_learner.py, its data in place, and a dvc.lock that has their hashes."""
-    miniature.make(folder, **({"runner__kind": "ec2", "train__half_size": 0.0} | overrides))
+    small_repo.make(folder, **({"runner__kind": "ec2", "train__half_size": 0.0} | overrides))
     fake_learner.install(folder)
     data = folder / "data/tfrecords"
     data.mkdir(parents=True)
@@ -43,8 +44,8 @@ def repository(folder: Path, **overrides: object) -> Path:
     md5 = hashlib.md5(listing(data)).hexdigest()
     outs = [{"path": "data/tfrecords", "hash": "md5", "md5": f"{md5}.dir"}]
     YAML().dump({"schema": "2.0", "stages": {"augment": {"outs": outs}}}, folder / "dvc.lock")
-    miniature.git(folder, "add", "-A")
-    miniature.git(folder, "commit", "-q", "-m", "a light training")
+    small_repo.git(folder, "add", "-A")
+    small_repo.git(folder, "commit", "-q", "-m", "a light training")
     return folder
 
 
@@ -62,15 +63,15 @@ class Run:
     swift: Swift
     bucket: str
     aws: AWS
-    world: hypervisor.Hypervisor
+    world: fake_ec2.FakeEc2
     weights: Path | None = None
     attempts: int = 0
     id: str = ""
-    store: runs.Store = field(init=False)
+    store: run_store.Store = field(init=False)
 
     def __post_init__(self) -> None:
         self.swift.make_bucket(self.bucket)
-        self.store = runs.Store(self.bucket)
+        self.store = run_store.Store(self.bucket)
         self.store.client = self.swift.client()
         here = Path.cwd()
         os.chdir(self.folder)  # as the train stage sees it
@@ -83,7 +84,7 @@ class Run:
         for path in data.iterdir():
             self.put_dvc(path.read_bytes())
         self.put_dvc(listing(data), ".dir")
-        self.code = archive.make(self.folder)
+        self.code = code_archive.make(self.folder)
         self.store.put(f"code/{self.code.sha256}.tar.gz", self.code.content)
         if self.weights:
             self.store.upload(self.weights, f"weights/{hashing.of_file(self.weights)}")
@@ -107,9 +108,9 @@ class Run:
             "weights": hashing.of_file(self.weights) if self.weights else "",
             "gpu": True,
         }
-        return userdata.render(**(given | changes))
+        return user_data.render(**(given | changes))
 
-    def launch(self, deadline: float = 3600, **changes: object) -> hypervisor.Machine:
+    def launch(self, deadline: float = 3600, **changes: object) -> fake_ec2.Machine:
         """The next attempt's machine, as soon as it runs; `deadline` in seconds from now, `changes` of user-data."""
         self.attempts += 1
         claim = {"time": time.time(), "deadline": time.time() + deadline}
@@ -126,7 +127,7 @@ class Run:
         id = found["Instances"][0]["InstanceId"]
         return self.world.wait(lambda: self.world.machines.get(id))
 
-    def ended(self, machine: hypervisor.Machine, seconds: float = 300) -> dict | None:
+    def ended(self, machine: fake_ec2.Machine, seconds: float = 300) -> dict | None:
         """What end.json says once the machine is gone."""
         self.world.wait(lambda: machine.ended is not None, seconds)
         return self.store.read(f"{self.id}/{self.attempts}/end.json")

@@ -6,8 +6,8 @@ import re
 import signal
 from pathlib import Path
 
-import ec2_world
-import light
+import fake_ec2_account
+import fake_training
 import pytest
 
 pytest_plugins = ["ec2_fixtures"]
@@ -17,18 +17,20 @@ SWEEP = ("python", "scripts/sweep.py", "runner.kind=ec2", "--jobs", "2")
 
 @pytest.fixture(scope="module")
 def world(swift, tmp_path_factory):
-    with ec2_world.running(swift, tmp_path_factory.mktemp("world"), BUCKET) as world:
+    with fake_ec2_account.running(swift, tmp_path_factory.mktemp("world"), BUCKET) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory) -> Path:
-    return light.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
+    return fake_training.prepared(tmp_path_factory.mktemp("origin") / "repository", BUCKET)
 
 
-def held(world, origin: Path, folder: Path, rates: tuple[str, ...]) -> ec2_world.Command:
+def held(world, origin: Path, folder: Path, rates: tuple[str, ...]) -> fake_ec2_account.Command:
     """A sweep of which every machine has finished an epoch and does not finish its last."""
-    light.copy(origin, folder, runner__tags={"of": folder.parent.name})  # not committed, and no part of a trial's name
+    fake_training.copy(
+        origin, folder, runner__tags={"of": folder.parent.name}
+    )  # not committed, and no part of a trial's name
     hold = folder.parent / "hold"
     hold.touch()
     world.by_tag[folder.parent.name] = {"FAKE_HOLD": str(hold)}

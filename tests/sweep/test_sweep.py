@@ -14,24 +14,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cli
-import miniature
+import fake_repo
 import psutil
 import pytest
-import tiny
+import script_runner
+import small_repo
 from PIL import Image
 
-from plantdoc import guard, params, revisions
-from plantdoc.errors import UserError
-from plantdoc.sweep import grid, standings, trial
+from plantdoc.core import params, processes
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
+from plantdoc.sweep import grid, results, trial
 
-BASE = params.read(miniature.ROOT / "params.yaml")
+BASE = params.read(small_repo.ROOT / "params.yaml")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A repository after `dvc repro`, its results committed."""
-    return tiny.finished(tmp_path_factory.mktemp("sweep") / "repository")
+    return fake_repo.finished(tmp_path_factory.mktemp("sweep") / "repository")
 
 
 @pytest.fixture
@@ -42,19 +43,19 @@ def repository(finished, tmp_path) -> Path:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, list[str]]:
     """A fresh repository after its first sweep, one rate of which fails; what was printed; the stages that ran."""
-    folder = tiny.make(tmp_path_factory.mktemp("swept") / "repository")
+    folder = fake_repo.make(tmp_path_factory.mktemp("swept") / "repository")
     log = folder.parent / "log"
     done = sweep(folder, "lr=0.05,1e9,0.2", "--jobs", "2", TINY_LOG=str(log))
     return folder, done, log.read_text().splitlines()
 
 
 def sweep(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess:
-    return miniature.run(folder, "python", "scripts/sweep.py", *arguments, check=False, **extra)
+    return small_repo.run(folder, "python", "scripts/sweep.py", *arguments, check=False, **extra)
 
 
 def refuses(folder: Path, message: str, *arguments: str, **extra: str) -> None:
     """It ends with this message before anything runs."""
-    done = cli.run(folder, "python", "scripts/sweep.py", *arguments, check=False, **extra)
+    done = script_runner.run(folder, "python", "scripts/sweep.py", *arguments, check=False, **extra)
     assert done.returncode == 1 and message in done.stdout.splitlines()[-1], done.stdout
 
 
@@ -64,7 +65,7 @@ def begin(folder: Path, *arguments: str, **extra: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "scripts/sweep.py", *arguments],
             cwd=folder,
-            env=miniature.environment(**extra),
+            env=small_repo.environment(**extra),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -142,11 +143,11 @@ def test_each_trial_has_its_lines(swept):
 def test_the_experiments_are_those_of_dvc_and_the_workspace_is_left_alone(swept):
     folder = swept[0]
     best = table(folder)[0]["experiment"]
-    assert best in cli.run(folder, "dvc", "exp", "list").stdout
+    assert best in script_runner.run(folder, "dvc", "exp", "list").stdout
     assert revisions.find(best, folder).params["lr"] == 0.2
     assert revisions.find(root=folder).params["lr"] == 0.1
-    assert miniature.git(folder, "branch", "--show-current").strip() == "main"
-    assert miniature.git(folder, "stash", "list") == ""
+    assert small_repo.git(folder, "branch", "--show-current").strip() == "main"
+    assert small_repo.git(folder, "stash", "list") == ""
     assert copies(folder) == []
 
 
@@ -177,7 +178,7 @@ def test_after_kill_9_nothing_goes_on_and_the_same_command_finishes_the_rest(rep
     assert "lr-0.2: was done before" in done.stdout and "lr-0.3: done in" in done.stdout
     assert len(pids(log, "0.2")) == 1 and len(pids(log, "0.3")) == 2
     assert copies(repository) == []
-    assert miniature.git(repository, "status", "--porcelain", "--", ":!results/sweep") == ""
+    assert small_repo.git(repository, "status", "--porcelain", "--", ":!results/sweep") == ""
 
 
 @pytest.mark.slow
@@ -207,8 +208,8 @@ def test_trials_have_the_changes_of_the_beginning_and_not_those_made_meanwhile(r
     (repository / "notes.txt").write_text("mine")
     process = begin(repository, "lr=0.3,0.4", TINY_LOG=str(log), TINY_HOLD=str(hold))
     await_(lambda: pids(log, "0.3"), "the trial")
-    miniature.set_params(repository, train__epochs=7)
-    miniature.git(repository, "commit", "-q", "-am", "meanwhile")
+    small_repo.set_params(repository, train__epochs=7)
+    small_repo.git(repository, "commit", "-q", "-am", "meanwhile")
     (hold / "0.3").unlink()
     code, output = process.wait(), (tmp_path / "sweep.log").read_text()
     assert code == 0, output
@@ -217,7 +218,7 @@ def test_trials_have_the_changes_of_the_beginning_and_not_those_made_meanwhile(r
     found = revisions.experiments(repository)
     assert [each.params["lr"] for each in found] == [0.3, 0.4]
     for each in found:
-        assert each.base == miniature.git(repository, "rev-parse", "HEAD~1").strip()
+        assert each.base == small_repo.git(repository, "rev-parse", "HEAD~1").strip()
         assert each.params["train.epochs"] == 3
         assert each.read("src/train.py").endswith(b"# of the beginning\n")
         (code,) = (dep for dep in each.lock["train"]["deps"] if dep["path"] == "src/train.py")
@@ -230,12 +231,12 @@ def test_trials_have_the_changes_of_the_beginning_and_not_those_made_meanwhile(r
 @pytest.mark.full
 def test_a_new_commit_has_its_own_trials_and_a_restored_one_no_minutes(swept, tmp_path):
     folder = shutil.copytree(swept[0], tmp_path / "repository", symlinks=True)
-    miniature.git(folder, "add", "dvc.lock", "results/fetch", "results/cost.json")
-    miniature.git(folder, "commit", "-q", "-m", "later")
+    small_repo.git(folder, "add", "dvc.lock", "results/fetch", "results/cost.json")
+    small_repo.git(folder, "commit", "-q", "-m", "later")
     done = sweep(folder, "lr=0.2")
     assert "lr-0.2: train: the run cache has it" in done.stdout
     assert table(folder)[0]["state"] == "done" and table(folder)[0]["minutes"] == table(folder)[0]["where"] == ""
-    head = miniature.git(folder, "rev-parse", "HEAD").strip()
+    head = small_repo.git(folder, "rev-parse", "HEAD").strip()
     assert [each.name for each in revisions.experiments(folder) if each.base == head] == ["lr-0.2"]
 
 
@@ -251,8 +252,8 @@ def test_a_param_of_fetch_is_run_by_the_trial_itself_and_text_may_hold_any_chara
 
 @pytest.mark.full
 def test_an_experiment_of_that_name_with_other_params_is_not_taken_for_the_trial(repository):
-    head = miniature.git(repository, "rev-parse", "HEAD").strip()
-    miniature.git(repository, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/lr-0.2", head)
+    head = small_repo.git(repository, "rev-parse", "HEAD").strip()
+    small_repo.git(repository, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/lr-0.2", head)
     done = sweep(repository, "lr=0.2")
     assert done.returncode == 1
     assert "the experiment lr-0.2 has the name of a trial, but other params (lr)" in done.stdout
@@ -271,7 +272,7 @@ def test_an_experiment_of_that_name_with_other_params_is_not_taken_for_the_trial
     ],
 )
 def test_what_cannot_be_swept_is_named_before_anything_runs(finished, arguments, message):
-    done = cli.run(finished, "python", "scripts/sweep.py", *arguments, check=False)
+    done = script_runner.run(finished, "python", "scripts/sweep.py", *arguments, check=False)
     assert done.returncode == 1
     assert message in done.stdout and len(done.stdout.splitlines()) == 1
 
@@ -282,7 +283,7 @@ def test_without_git_or_a_commit_or_dvc_the_remedy_is_named(tmp_path, repository
     shutil.copy(repository / "scripts/sweep.py", tmp_path / "bare/scripts")
     shutil.copy(repository / "params.yaml", tmp_path / "bare")
     refuses(tmp_path / "bare", "is not the root of a git repository", "lr=0.1")
-    miniature.git(tmp_path / "bare", "init", "-q")
+    small_repo.git(tmp_path / "bare", "init", "-q")
     refuses(tmp_path / "bare", "has no commit yet: make one", "lr=0.1")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/git").symlink_to(shutil.which("git"))
@@ -290,13 +291,13 @@ def test_without_git_or_a_commit_or_dvc_the_remedy_is_named(tmp_path, repository
 
 
 def test_a_merge_conflict_is_named(repository):
-    miniature.git(repository, "checkout", "-q", "-b", "other")
-    miniature.set_params(repository, lr=0.3)
-    miniature.git(repository, "commit", "-q", "-am", "other")
-    miniature.git(repository, "checkout", "-q", "main")
-    miniature.set_params(repository, lr=0.4)
-    miniature.git(repository, "commit", "-q", "-am", "ours")
-    miniature.run(repository, "git", "merge", "other", check=False)
+    small_repo.git(repository, "checkout", "-q", "-b", "other")
+    small_repo.set_params(repository, lr=0.3)
+    small_repo.git(repository, "commit", "-q", "-am", "other")
+    small_repo.git(repository, "checkout", "-q", "main")
+    small_repo.set_params(repository, lr=0.4)
+    small_repo.git(repository, "commit", "-q", "-am", "ours")
+    small_repo.run(repository, "git", "merge", "other", check=False)
     refuses(repository, "there is a merge conflict in params.yaml", "lr=0.1")
 
 
@@ -310,16 +311,16 @@ def test_when_fetch_fails_no_trial_starts(repository):
 
 
 def test_one_sweep_runs_at_a_time(repository, monkeypatch):
-    spec = importlib.util.spec_from_file_location("sweep", miniature.ROOT / "scripts/sweep.py")
+    spec = importlib.util.spec_from_file_location("sweep", small_repo.ROOT / "scripts/sweep.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     monkeypatch.setattr(script, "PATIENCE", 0)
     monkeypatch.setattr(script.guard, "end_on_terminate", lambda: None)  # it would stay for other tests
     monkeypatch.setattr(sys, "argv", ["sweep.py", "lr=0.2"])
-    monkeypatch.setenv("PATH", miniature.environment()["PATH"])
+    monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
     monkeypatch.chdir(repository)
     refused = pytest.raises(UserError, match=f"a sweep is already under way in process {os.getpid()}")
-    with guard.only_one(repository / ".dvc/tmp/plantdoc/sweep.lock", "a sweep"), refused:
+    with processes.only_one(repository / ".dvc/tmp/plantdoc/sweep.lock", "a sweep"), refused:
         script.main()
 
 
@@ -402,11 +403,11 @@ def test_the_order_is_by_val_and_never_by_test():
     low, high = revision(0.3), revision(0.4)
     low.metrics["evaluate:map50"] = 0.9
     ranking = [
-        standings.Standing("none", {"lr": 3}, None, "failed: x"),
-        standings.Standing("low", {"lr": 1}, low, "done"),
-        standings.Standing("high", {"lr": 2}, high, "done"),
+        results.TrialResult("none", {"lr": 3}, None, "failed: x"),
+        results.TrialResult("low", {"lr": 1}, low, "done"),
+        results.TrialResult("high", {"lr": 2}, high, "done"),
     ]
-    assert [row["experiment"] for row in standings.rows(ranking)] == ["high", "low", "none"]
+    assert [row["experiment"] for row in results.rows(ranking)] == ["high", "low", "none"]
 
 
 @pytest.mark.parametrize(
@@ -423,10 +424,10 @@ def test_the_order_is_by_val_and_never_by_test():
 @pytest.mark.parametrize("failed", [False, True])
 def test_every_kind_of_sweep_has_a_plot(trials, failed, tmp_path):
     ranking = [
-        standings.Standing(str(i), settings, revision(0.4), "done") for i, settings in enumerate(trials[failed:])
+        results.TrialResult(str(i), settings, revision(0.4), "done") for i, settings in enumerate(trials[failed:])
     ]
-    ranking += [standings.Standing("failed", trials[0], None, "failed: x")] * failed
-    standings.plot(tmp_path / "plot.png", ranking)
+    ranking += [results.TrialResult("failed", trials[0], None, "failed: x")] * failed
+    results.plot(tmp_path / "plot.png", ranking)
     with Image.open(tmp_path / "plot.png") as picture:
         assert picture.size == (1200, 750)
         assert len(picture.convert("L").getcolors(256)) > 10
@@ -434,7 +435,7 @@ def test_every_kind_of_sweep_has_a_plot(trials, failed, tmp_path):
 
 @pytest.mark.full
 def test_a_real_training_that_diverges_fails_alone(tmp_path):
-    folder = miniature.make(tmp_path / "repository", train__epochs=1, train__plain_epochs=0, train__batch_size=2)
+    folder = small_repo.make(tmp_path / "repository", train__epochs=1, train__plain_epochs=0, train__batch_size=2)
     done = sweep(folder, "lr=0.2,1e9", "--jobs", "2")
     assert done.returncode == 1, done.stdout
     good, diverged = table(folder)

@@ -16,19 +16,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import miniature
+import fake_repo
 import pytest
-import tiny
+import small_repo
 
-from plantdoc import params, progress, revisions
-from plantdoc.errors import UserError
-from plantdoc.progress import TrainingProgress
-from plantdoc.sweep import board, leash, machines, place, snapshot, trial
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
+from plantdoc.sweep import child_processes, progress_display, remote_trials, runner_options, snapshot, trial
 from plantdoc.sweep.observer import Observer
+from plantdoc.train import progress
+from plantdoc.train.progress import TrainingProgress
 
 pytest_plugins = ["ec2_fixtures"]
 BUCKET = "sweep-leaves"
-BASE = params.read(miniature.ROOT / "params.yaml")
+BASE = params.read(small_repo.ROOT / "params.yaml")
 # What a train stage with an instance writes and records, whichever lr.
 TRAIN = """
 if params["runner"]["kind"] == "ec2":
@@ -47,7 +49,7 @@ COST = (
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory, swift) -> Path:
     """A repository whose training has changed since it ran, with a bucket for a remote."""
-    folder = tiny.finished(tmp_path_factory.mktemp("swept") / "repository")
+    folder = fake_repo.finished(tmp_path_factory.mktemp("swept") / "repository")
     bucket = swift.make_bucket(BUCKET)
     (folder / ".dvc/config.local").write_text(
         f"['remote \"storage\"']\n    url = s3://{bucket}/dvc\n    endpointurl = {swift.url}\n    region = us-east-1\n"
@@ -55,12 +57,12 @@ def repository(tmp_path_factory, swift) -> Path:
     train = folder / "src/train.py"
     text = train.read_text().replace("cost(pictures_per_second=10.0)", COST)
     train.write_text(text.replace("\nwrite(", '\non_ec2 = params["runner"]["kind"] == "ec2"' + TRAIN + "write(", 1))
-    miniature.git(folder, "commit", "-q", "-a", "-m", "another training")
+    small_repo.git(folder, "commit", "-q", "-a", "-m", "another training")
     return folder
 
 
 def sweep(folder: Path, swift, *arguments: str) -> subprocess.CompletedProcess:
-    return miniature.run(
+    return small_repo.run(
         folder, "python", "scripts/sweep.py", *arguments, check=False, **swift.environment(), AWS_REGION="us-east-1"
     )
 
@@ -90,14 +92,14 @@ def test_where_trials_run_is_no_part_of_them_and_money_stops_new_ones(repository
     assert "| 1.50    | g5.xlarge in us-east-1a, spot |" in (repository / "results/sweep/table.md").read_text()
 
     # The same trials, here: what is done is done, the rest is trained here. So, too, when params.yaml is set to ec2.
-    miniature.set_params(repository, runner__kind="ec2")
+    small_repo.set_params(repository, runner__kind="ec2")
     again = sweep(repository, swift, *axes, "runner.kind=local")
     assert again.returncode == 0, again.stdout
     assert again.stdout.count("was done before") == 2 and "lr-0.4: started" in again.stdout
     assert "g5.xlarge in us-east-1a, spot, epoch" not in again.stdout
     found = {each.name: each.params["runner.kind"] for each in revisions.experiments(repository)}
     assert found == {"lr-0.2": "ec2", "lr-0.3": "ec2", "lr-0.4": "local"}
-    miniature.git(repository, "checkout", "-q", "params.yaml")
+    small_repo.git(repository, "checkout", "-q", "params.yaml")
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -108,10 +110,10 @@ def table(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def refused(repository, swift, monkeypatch, capsys):
     """A function that gives the command words that it refuses, in this process; returns what it says."""
-    spec = importlib.util.spec_from_file_location("sweep_script", miniature.ROOT / "scripts/sweep.py")
+    spec = importlib.util.spec_from_file_location("sweep_script", small_repo.ROOT / "scripts/sweep.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    for name, value in miniature.environment(**swift.environment(), AWS_REGION="us-east-1").items():
+    for name, value in small_repo.environment(**swift.environment(), AWS_REGION="us-east-1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(repository)
     before = signal.getsignal(signal.SIGTERM)
@@ -157,24 +159,26 @@ def test_what_makes_no_sense_is_named_before_anything_runs(refused, arguments, m
 
 
 def test_lists_of_the_runner_are_one_value():
-    axes, where = place.apart(["lr=0.1,0.2", "runner.kind=ec2", "runner.instance_types=g5.xlarge,g6.xlarge"], BASE)
+    axes, where = runner_options.apart(
+        ["lr=0.1,0.2", "runner.kind=ec2", "runner.instance_types=g5.xlarge,g6.xlarge"], BASE
+    )
     assert axes == ["lr=0.1,0.2"]
     assert where == {"runner.kind": "ec2", "runner.instance_types": ["g5.xlarge", "g6.xlarge"]}
     assert trial._quoted(where["runner.instance_types"]) == "['g5.xlarge','g6.xlarge']"
-    assert place.on_ec2(where, BASE) and not place.on_ec2({}, BASE)
-    assert place.on_ec2({}, BASE | {"runner": BASE["runner"] | {"kind": "ec2"}})
+    assert runner_options.on_ec2(where, BASE) and not runner_options.on_ec2({}, BASE)
+    assert runner_options.on_ec2({}, BASE | {"runner": BASE["runner"] | {"kind": "ec2"}})
 
 
 def test_an_uncommitted_change_of_runner_or_serve_alone_gives_trials_no_other_name(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", miniature.environment()["PATH"])
-    folder = tiny.make(tmp_path / "repository")
+    monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
+    folder = fake_repo.make(tmp_path / "repository")
     (folder / ".dvc/tmp").mkdir(exist_ok=True)
-    miniature.set_params(folder, runner__kind="ec2", runner__max_dollars=1.0, serve__min_map50=0.9)
+    small_repo.set_params(folder, runner__kind="ec2", runner__max_dollars=1.0, serve__min_map50=0.9)
     assert snapshot.take(folder).state() == ""
-    miniature.set_params(folder, train__epochs=9)
+    small_repo.set_params(folder, train__epochs=9)
     state = snapshot.take(folder).state()
     assert len(state) == 6
-    miniature.set_params(folder, runner__kind="local")
+    small_repo.set_params(folder, runner__kind="local")
     assert snapshot.take(folder).state() == state
 
 
@@ -191,7 +195,7 @@ FIRST = {"id": "i-1", "type": "g5.xlarge", "zone": "us-east-1a", "spot": True, "
 
 def test_an_instance_is_told_as_the_progress_file_tells_of_it():
     clock = Clock()
-    machine = machines.Machine(20, clock)
+    machine = remote_trials.Machine(20, clock)
     clock.now = 1000
     assert not machine.hear(TrainingProgress(state="training", epoch=2, history=ROWS)), "a training here"
     assert not machine.runs
@@ -209,7 +213,7 @@ def test_an_instance_is_told_as_the_progress_file_tells_of_it():
 
 def test_the_next_instance_of_a_trial_adds_to_what_it_costs():
     clock = Clock()
-    machine = machines.Machine(20, clock)
+    machine = remote_trials.Machine(20, clock)
     machine.hear(TrainingProgress(instance=FIRST))
     clock.now = 5000
     assert machine.hear(TrainingProgress(instance=FIRST | {"ended": 1100.0}))
@@ -225,7 +229,7 @@ def test_the_next_instance_of_a_trial_adds_to_what_it_costs():
 
 @pytest.mark.parametrize("state", ["done", "failed", "interrupted"])
 def test_a_run_that_is_over_has_no_instance_left(state):
-    machine = machines.Machine(20, Clock())
+    machine = remote_trials.Machine(20, Clock())
     machine.hear(TrainingProgress(state="training", instance=FIRST))
     assert machine.runs
     assert machine.hear(TrainingProgress(state=state, instance=FIRST)) and not machine.runs
@@ -236,7 +240,7 @@ def observed(tmp_path):
     """An observer of a copy whose lock has two stages, and what it says."""
     said: list[str] = []
     (tmp_path / "dvc.lock").write_text("stages: {augment: {cmd: a}, train: {cmd: b}}\n")
-    machine = machines.Machine(3)
+    machine = remote_trials.Machine(3)
     return Observer(tmp_path, machine, said.append, lambda: said.append(machine.told())), said
 
 
@@ -295,7 +299,7 @@ class Terminal(io.StringIO):
 def test_on_a_terminal_machines_have_a_line_each_below_those_that_stay(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     stream = Terminal()
-    shown = board.Board(stream, redraw=3600)
+    shown = progress_display.ProgressDisplay(stream, redraw=3600)
     told = {"a": "epoch 1", "b": "epoch 1"}
     for name in told:
         shown.show(name, lambda name=name: told[name])
@@ -329,7 +333,7 @@ def screen(written: str) -> list[str]:
 
 def test_elsewhere_every_change_is_a_line():
     stream = io.StringIO()
-    with board.Board(stream) as shown:
+    with progress_display.ProgressDisplay(stream) as shown:
         shown.show("a", lambda: "epoch 1")
         shown.show("a", lambda: "epoch 2")
         shown.drop("a")
@@ -348,15 +352,15 @@ FAREWELL = "lambda *_: (pathlib.Path(sys.argv[1] + '.ended').touch(), sys.exit()
 
 @pytest.mark.parametrize(("handler", "grace", "ended"), [("signal.SIG_IGN", 0.2, False), (FAREWELL, 60.0, True)])
 def test_a_command_gets_the_time_that_it_needs_to_end_its_machine(tmp_path, handler, grace, ended):
-    with open(tmp_path / "lock", "w") as lock, leash.hold(lock.fileno(), grace) as launch:
+    with open(tmp_path / "lock", "w") as lock, child_processes.hold(lock.fileno(), grace) as launch:
         launch([sys.executable, "-c", DEAF.format(handler=handler), str(tmp_path / "begun")])
         while not (tmp_path / "begun").exists():
             os.sched_yield()
     assert (tmp_path / "begun.ended").exists() == ended
-    assert place.GRACE > leash.GRACE
+    assert runner_options.GRACE > child_processes.GRACE
 
 
 def test_refusing_knows_the_place_alone(tmp_path, monkeypatch):
-    monkeypatch.chdir(tiny.make(tmp_path / "repository"))
+    monkeypatch.chdir(fake_repo.make(tmp_path / "repository"))
     with pytest.raises(UserError, match="make aws"):
-        place.refuse_unready({}, BASE)
+        runner_options.refuse_unready({}, BASE)

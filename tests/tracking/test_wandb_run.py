@@ -10,41 +10,43 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import miniature
+import fake_wandb
 import pytest
-import wandb_server
+import small_repo
 from PIL import Image
 
-from plantdoc import tracking
+from plantdoc.tracking import wandb_run
 
 KEY = "k" * 40
 MD5 = {"data/raw": "aa11.dir", "data/tfrecords": "bb22.dir", "models/detector": "cc33.dir"}
 # What train and evaluate do, without the training.
 STAGES = f"""
 import logging, os, sys
-sys.path.insert(0, {str(Path(tracking.__file__).parent.parent)!r})
-from plantdoc import coco, tracking
+sys.path.insert(0, {str(Path(wandb_run.__file__).parents[2])!r})
+from plantdoc.coco import dataset
+from plantdoc.tracking import wandb_run
 
 logging.basicConfig(level="INFO", format="%(name)s: %(message)s", stream=sys.stdout)
 MADE_FROM = {{"seed": 1, "train": {{"epochs": 3}}}}
 
 def train(*epochs):
-    with tracking.run("train", MADE_FROM) as tracker:
+    with wandb_run.run("train", MADE_FROM) as tracker:
         for n in epochs:
             row = {{"box": 3 / n, "class": 2 / n, "lr": 0.01, "val_map": n / 10, "val_map50": n / 5}}
             tracker.epoch(n, row)
 
 def evaluate():
-    boxes = (coco.Box((5.0, 6.0, 20.0, 10.0), 1),)
-    split = coco.Split(
-        ("apple scab", "corn rust"), (coco.Picture(1, "a.jpg", 60, 40, boxes), coco.Picture(2, "b.jpg", 60, 40, ()))
+    boxes = (dataset.Box((5.0, 6.0, 20.0, 10.0), 1),)
+    split = dataset.Split(
+        ("apple scab", "corn rust"),
+        (dataset.Picture(1, "a.jpg", 60, 40, boxes), dataset.Picture(2, "b.jpg", 60, 40, ())),
     )
     found = [
         {{"image_id": 1, "category_id": 1, "bbox": [4.0, 6.0, 20.0, 11.0], "score": 0.9}},
         {{"image_id": 1, "category_id": 0, "bbox": [1.0, 1.0, 9.0, 9.0], "score": 0.3}},
         {{"image_id": 2, "category_id": 0, "bbox": [1.0, 1.0, 9.0, 9.0], "score": 0.001}},
     ]
-    with tracking.run("evaluate", MADE_FROM) as tracker:
+    with wandb_run.run("evaluate", MADE_FROM) as tracker:
         tracker.scores({{"map50": 0.5, "map": 0.25}})
         tracker.pictures(split, ".", found)
         tracker.model("models/detector")
@@ -142,8 +144,8 @@ def make(folder: Path, url: str) -> Path:
     (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": lock}))
     for name in ("a.jpg", "b.jpg"):
         Image.new("RGB", (60, 40), "green").save(folder / name)
-    miniature.git(folder, "init", "-q")
-    miniature.git(folder, "remote", "add", "origin", "https://me:hush-hush@example.org/repository.git")
+    small_repo.git(folder, "init", "-q")
+    small_repo.git(folder, "remote", "add", "origin", "https://me:hush-hush@example.org/repository.git")
     (folder / ".dvc").mkdir()
     (folder / ".dvc/config").write_text(f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {url}\n")
     (folder / ".dvc/config.local").write_text("['remote \"storage\"']\n    secret_access_key = very-secret\n")
@@ -187,17 +189,17 @@ def test_a_netrc_entry_for_the_host_is_a_key_and_one_for_another_is_none(tmp_pat
     monkeypatch.setenv("NETRC", str(path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     path.write_text("machine api.wandb.ai login user password secret\n")
-    assert tracking.has_key("https://api.wandb.ai")
-    assert not tracking.has_key("https://wandb.example.org:8080")
+    assert wandb_run.has_key("https://api.wandb.ai")
+    assert not wandb_run.has_key("https://wandb.example.org:8080")
     path.write_text("machine api.wandb.ai nonsense\n")
-    assert not tracking.has_key("https://api.wandb.ai")
+    assert not wandb_run.has_key("https://api.wandb.ai")
 
 
 @pytest.mark.parametrize(("key", "why"), [(KEY, "connection refused"), ("tooshort", "40+ characters")])
 def test_a_dead_host_and_a_bad_key_cost_one_line_and_the_training_goes_on(here, key, why):
     line, last = tell(
         here,
-        "tracking.SECONDS = 1; train(1, 2, 3); print('trained')",
+        "wandb_run.SECONDS = 1; train(1, 2, 3); print('trained')",
         WANDB_API_KEY=key,
         WANDB_BASE_URL="http://127.0.0.1:9",
     )
@@ -210,7 +212,7 @@ def test_a_dead_host_and_a_bad_key_cost_one_line_and_the_training_goes_on(here, 
 def test_a_service_that_dies_in_the_middle_costs_one_line_and_the_training_goes_on(here):
     code = """
 import psutil
-with tracking.run("train", MADE_FROM) as tracker:
+with wandb_run.run("train", MADE_FROM) as tracker:
     tracker.epoch(1, {"box": 1.0})
     for child in psutil.Process().children(recursive=True):
         child.kill()
@@ -224,7 +226,7 @@ print("trained")
 
 
 def test_a_training_that_fails_is_told_as_failed_and_its_error_stays(here):
-    code = "with tracking.run('train', MADE_FROM): raise RuntimeError('not finite')"
+    code = "with wandb_run.run('train', MADE_FROM): raise RuntimeError('not finite')"
     assert tell(here, code, check=False, WANDB_MODE="offline")[-1] == "RuntimeError: not finite"
     assert Log(here).exit_codes == [1]
 
@@ -292,7 +294,7 @@ def test_no_secret_is_told_and_nothing_lies_in_the_tree(offline):
     for path in files:
         for word in ("hush-hush", "very-secret", KEY):
             assert word.encode() not in path.read_bytes(), f"{word} is in {path}"
-    left = miniature.git(offline.folder, "status", "--short", "--untracked-files=all", "--", ":!.dvc")
+    left = small_repo.git(offline.folder, "status", "--short", "--untracked-files=all", "--", ":!.dvc")
     assert "wandb" not in left
 
 
@@ -314,7 +316,7 @@ def test_another_training_is_another_run_and_random_numbers_go_on_as_without_it(
 @pytest.mark.slow
 def test_online_a_repeated_training_goes_on_in_its_run_and_data_and_model_are_its_lineage(tmp_path):
     folder = make(tmp_path / "here", "s3://bucket/dvc")
-    with wandb_server.running() as told:
+    with fake_wandb.running() as told:
         settings = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": told.url}
         [line] = tell(folder, "train(1, 2)", **settings)
         made, [run] = "tfrecords-bb22.dir", [name for name in told.runs if not name.startswith("tfrecords-")]
@@ -337,11 +339,11 @@ def test_online_a_repeated_training_goes_on_in_its_run_and_data_and_model_are_it
 
 @pytest.mark.full
 def test_a_training_gives_the_same_lock_with_it_and_keeps_out_of_the_tree(tmp_path):
-    locks, folder = [], miniature.make(tmp_path / "small", train__epochs=2, train__batch_size=16, fetch__limit=12)
-    miniature.run(folder, "dvc", "repro", "augment")
+    locks, folder = [], small_repo.make(tmp_path / "small", train__epochs=2, train__batch_size=16, fetch__limit=12)
+    small_repo.run(folder, "dvc", "repro", "augment")
     for mode in ("disabled", "offline"):
-        miniature.run(folder, "dvc", "repro", "-f", "-s", "train", WANDB_MODE=mode)
-        miniature.run(folder, "dvc", "repro", "-f", "-s", "evaluate", WANDB_MODE=mode)
+        small_repo.run(folder, "dvc", "repro", "-f", "-s", "train", WANDB_MODE=mode)
+        small_repo.run(folder, "dvc", "repro", "-f", "-s", "evaluate", WANDB_MODE=mode)
         locks.append((folder / "dvc.lock").read_bytes())
     assert locks[0] == locks[1]
     log = Log(folder)
@@ -350,4 +352,4 @@ def test_a_training_gives_the_same_lock_with_it_and_keeps_out_of_the_tree(tmp_pa
     scores = json.loads((folder / "results/evaluate/metrics.json").read_text())
     assert log.summary["test/map50"] == pytest.approx(scores["map50"], abs=1e-6)
     assert set(log.config["inputs"]) == {"data/raw", "data/tfrecords"}
-    assert "wandb" not in miniature.git(folder, "status", "--short", "--untracked-files=all")
+    assert "wandb" not in small_repo.git(folder, "status", "--short", "--untracked-files=all")

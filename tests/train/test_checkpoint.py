@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plantdoc.checkpoint import Checkpoint, Progress
+from plantdoc.train.checkpoint import Checkpoint, Progress
 
 
 def test_round_trip_of_state_and_best(tmp_path):

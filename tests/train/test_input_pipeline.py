@@ -8,14 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import coloured_pictures
 import numpy as np
-import painted
 import pytest
 from PIL import Image
 
 import augment
-from plantdoc import coco, records
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards
 
 BATCH = 6
 PLAIN = {"seed": 1, "batch_size": BATCH, "flip": 0.0, "mosaic": 0.0}
@@ -24,14 +25,14 @@ PLAIN = {"seed": 1, "batch_size": BATCH, "flip": 0.0, "mosaic": 0.0}
 @pytest.fixture(scope="module")
 def feed(tf):
     """The module, which starts TensorFlow."""
-    from plantdoc import feed
+    from plantdoc.train import input_pipeline
 
-    return feed
+    return input_pipeline
 
 
 @pytest.fixture(scope="module")
 def mosaicked(tf):
-    from plantdoc.mosaic import mosaicked
+    from plantdoc.train.mosaic import mosaicked
 
     return mosaicked
 
@@ -40,18 +41,18 @@ def mosaicked(tf):
 def folder(tmp_path_factory, root) -> Path:
     """Records of 26 training pictures, each seventh a negative, in two copies, and 8 val pictures."""
     work = tmp_path_factory.mktemp("data")
-    painted.data_set(work / "raw", 26, 8)
+    coloured_pictures.data_set(work / "raw", 26, 8)
     (work / "tfrecords").mkdir()
-    config = painted.settings(root, copies=2, rotation=0.0, scale=0.3, quality=95, size=128)
+    config = coloured_pictures.settings(root, copies=2, rotation=0.0, scale=0.3, quality=95, size=128)
     augment.build(work / "raw", work / "tfrecords", config, 0)
     return work / "tfrecords"
 
 
 def digest(folder: Path, epoch: int, **options: float) -> str:
-    from plantdoc import feed
+    from plantdoc.train import input_pipeline
 
     whole = hashlib.sha256()
-    for batch in feed.train(folder, epoch, **PLAIN | options):
+    for batch in input_pipeline.train(folder, epoch, **PLAIN | options):
         for name in ("images", "boxes", "classes"):
             whole.update(batch[name].numpy().tobytes())
     return whole.hexdigest()
@@ -95,7 +96,7 @@ def test_negatives_pass_through(feed, folder):
 def test_an_epoch_shows_each_picture_of_one_copy_at_most_once(feed, folder):
     for epoch in (0, 1, 2):
         files = feed.meta(folder).files["train"][epoch % 2]
-        there = {record.jpeg for file in files for record in records.read(folder / file)}
+        there = {record.jpeg for file in files for record in shards.read(folder / file)}
         shown = [content(batch) for batch in feed.train(folder, epoch, **PLAIN)]
         assert len(set.union(*shown)) == 4 * BATCH <= len(there) == 26
     first, second, third = (next(iter(feed.train(folder, epoch, **PLAIN))) for epoch in (0, 1, 2))
@@ -118,8 +119,8 @@ def test_a_new_process_goes_on_with_the_very_same_epoch(tf, folder, root):
     code = (
         "import sys; sys.path[:0] = ['src', 'tests']\n"
         "from pathlib import Path\n"
-        "from plantdoc import runtime\n"
-        "runtime.configure(1, 99)\n"
+        "from plantdoc.detector import tf_setup\n"
+        "tf_setup.configure(1, 99)\n"
         "import test_feed\n"
         f"print(test_feed.digest(Path({str(folder)!r}), 3, flip=0.5, mosaic=0.5))"
     )
@@ -143,7 +144,7 @@ def assert_on_shapes(batch: dict, at_most: float) -> int:
     ):
         for box, label in zip(boxes, classes, strict=True):
             if label >= 0:
-                np.testing.assert_allclose(painted.found(image, label), box, atol=at_most)
+                np.testing.assert_allclose(coloured_pictures.found(image, label), box, atol=at_most)
                 seen += 1
     return seen
 
@@ -166,8 +167,8 @@ def six() -> tuple:
     random = np.random.default_rng(3)
     images, boxes = [], np.full((6, 5, 4), -1, np.float32)
     for colour in range(6):
-        placed = painted.shapes(random, 120, 120, [colour])
-        images.append(np.asarray(painted.picture(120, 120, placed, "rectangle")))
+        placed = coloured_pictures.shapes(random, 120, 120, [colour])
+        images.append(np.asarray(coloured_pictures.picture(120, 120, placed, "rectangle")))
         boxes[colour, 0] = placed[colour]
     classes = np.full((6, 5), -1, np.int32)
     classes[:, 0] = range(6)
@@ -187,9 +188,9 @@ def test_mosaics_have_boxes_where_the_shapes_are_and_nowhere_else(tf, mosaicked,
         own = [(i + quarter) % 6 for quarter in range(4)]
         assert set(labels[labels >= 0]) <= set(own)
         for colour in set(range(6)) - set(own):
-            assert painted.found(image, colour) is None
+            assert coloured_pictures.found(image, colour) is None
         for colour in set(own) - set(labels):
-            seen, (x1, y1, x2, y2) = painted.found(image, colour), six[1][colour, 0]
+            seen, (x1, y1, x2, y2) = coloured_pictures.found(image, colour), six[1][colour, 0]
             # Shown at full size at most, so that a tenth of the area there is more than a tenth of it here.
             assert (
                 seen is None
@@ -269,15 +270,15 @@ def test_val_is_complete_in_order_and_agrees_with_its_truth(feed, folder):
 
 def test_pixels_are_those_that_pillow_decodes(feed, folder):
     (file,) = feed.meta(folder).files["val"]
-    jpegs = [record.jpeg for record in records.read(folder / file)]
+    jpegs = [record.jpeg for record in shards.read(folder / file)]
     for jpeg, picture in zip(jpegs, next(iter(feed.val(folder, 8)))["images"].numpy(), strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(jpeg))), picture)
 
 
 def test_without_val_pictures_val_is_empty(feed, tmp_path):
-    records.Meta(("leaf",), 128, 1, {"train": 1, "val": 0}, {"train": ((),), "val": ()}).save(tmp_path)
+    shards.Meta(("leaf",), 128, 1, {"train": 1, "val": 0}, {"train": ((),), "val": ()}).save(tmp_path)
     assert list(feed.val(tmp_path, 4)) == []
-    assert feed.val_truth(tmp_path) == coco.Split(("leaf",), ())
+    assert feed.val_truth(tmp_path) == dataset.Split(("leaf",), ())
 
 
 def test_without_records_the_message_says_what_to_do(feed, tmp_path):

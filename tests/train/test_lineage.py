@@ -10,15 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import folder_deps
-import miniature
 import pytest
+import small_repo
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-from plantdoc import cost, deps, hashing, identity, lineage, locks, params, train_checks, train_params
+from plantdoc.core import cost, hashing, identity, locks, params, stage_deps
+from plantdoc.core.errors import UserError
 from plantdoc.ec2 import instance_types
-from plantdoc.errors import UserError
-from plantdoc.machine import inputs
-from plantdoc.versions import origin
+from plantdoc.registry import provenance
+from plantdoc.train import lineage, train_checks, train_params
+from plantdoc.worker import inputs
 
 NVIDIA_SMI = """#!/bin/sh
 test "$*" = "--query-gpu=name --format=csv,noheader" && echo "NVIDIA A10G"
@@ -103,13 +104,13 @@ def test_the_params_in_a_record_are_those_that_the_train_stage_tracks(root):
 def test_code_in_a_folder_that_train_lists_is_part_of_the_run_id(rooms, name):
     before = run_id()
     folder_deps.write(rooms / name, "changed = True\n")
-    miniature.git(rooms, "add", name)
+    small_repo.git(rooms, "add", name)
     assert run_id() != before
 
 
 def test_the_params_and_data_of_train_are_part_of_the_run_id(rooms):
     ids = {run_id()}
-    miniature.set_params(rooms, lr=0.2)
+    small_repo.set_params(rooms, lr=0.2)
     ids.add(run_id())
     folder_deps.write(rooms / "data/tfrecords/train-00000.tfrecord", "other records")
     ids.add(run_id())
@@ -121,7 +122,7 @@ def test_what_train_does_not_read_leaves_the_run_id(rooms):
     folder_deps.write(rooms / "src/serving/app.py", "PORT = 9000\n")
     folder_deps.write(rooms / "src/serving/untracked.py", "")
     folder_deps.write(rooms / "docs/new.md", "# A new page\n")
-    miniature.set_params(rooms, runner__max_hours=3.0, fetch__limit=7, evaluate__pictures=9)
+    small_repo.set_params(rooms, runner__max_hours=3.0, fetch__limit=7, evaluate__pictures=9)
     folder_deps.commit(rooms, "nothing of the training")
     assert run_id() == before
 
@@ -138,7 +139,7 @@ def test_caches_and_editors_files_leave_the_run_id_in_a_clone_and_on_a_machine(r
 def test_a_deleted_file_of_a_folder_is_no_part_of_it(rooms):
     (rooms / "src/room/feed.py").unlink()
     deleted = run_id()
-    miniature.git(rooms, "rm", "-q", "src/room/feed.py")
+    small_repo.git(rooms, "rm", "-q", "src/room/feed.py")
     assert run_id() == deleted
 
 
@@ -147,13 +148,13 @@ def test_a_file_that_git_does_not_track_in_a_folder_of_code_is_refused(rooms, na
     folder_deps.write(rooms / "src/room" / name, "")
     with pytest.raises(UserError, match=rf"^src/room/{name}: not tracked by git.*no clone.*`git add`"):
         record()
-    miniature.git(rooms, "add", "-f", f"src/room/{name}")
+    small_repo.git(rooms, "add", "-f", f"src/room/{name}")
     assert record()
 
 
 def test_code_is_what_lies_below_src():
     listed = ["src/train.py", "src/room", "data/tfrecords", "infra/container/requirements.txt", "srcs/x.py"]
-    assert deps.code(listed) == listed[:2] and deps.data(listed) == listed[2:]
+    assert stage_deps.code(listed) == listed[:2] and stage_deps.data(listed) == listed[2:]
 
 
 def test_dvc_leaves_out_the_files_that_hashes_leave_out(root):
@@ -171,14 +172,14 @@ class Revision:
 def test_records_of_the_old_form_and_the_new_are_held_against_the_locks_that_they_name(repository):
     old = {"environment": hashing.of_file("requirements.txt")}
     both = [("same", "requirements-train.txt"), ("same", "requirements-gpu.txt")]
-    assert list(origin.compare_environment(old, Revision())) == [("same", "requirements.txt")]
-    assert list(origin.compare_environment(record(gpu=True), Revision())) == both
+    assert list(provenance.compare_environment(old, Revision())) == [("same", "requirements.txt")]
+    assert list(provenance.compare_environment(record(gpu=True), Revision())) == both
     new = record(gpu=True)
     append("requirements.txt")
     append(locks.GPU)
     for made_from, expected in ((old, ["note"]), (new, ["same", "note"])):
-        assert [verdict for verdict, _ in origin.compare_environment(made_from, Revision())] == expected
-    *_, (_, about) = origin.compare_environment(new, Revision())
+        assert [verdict for verdict, _ in provenance.compare_environment(made_from, Revision())] == expected
+    *_, (_, about) = provenance.compare_environment(new, Revision())
     assert about.startswith("requirements-gpu.txt is another than the model was trained with")
 
 
@@ -228,7 +229,7 @@ def test_types_with_and_without_a_gpu_are_not_mixed():
 
 
 def test_a_run_on_mixed_types_is_refused_before_aws_is_asked(repository, root, monkeypatch):
-    miniature.set_params(repository, runner__instance_types=["g5.xlarge", "c7i.xlarge"])
+    small_repo.set_params(repository, runner__instance_types=["g5.xlarge", "c7i.xlarge"])
     monkeypatch.syspath_prepend(root / "scripts")
     with pytest.raises(UserError, match=r"mixes types with a GPU \(g5\.xlarge\) and without one \(c7i\.xlarge\)"):
         importlib.import_module("ec2").run(None, None)  # no account to ask

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from plantdoc import params, progress
-from plantdoc.checkpoint import Checkpoint, Progress
-from plantdoc.tracking import Tracker
-from plantdoc.train_loop import Loop, out_of_patience
+from plantdoc.core import params
+from plantdoc.tracking.wandb_run import Tracker
+from plantdoc.train import progress
+from plantdoc.train.checkpoint import Checkpoint, Progress
+from plantdoc.train.loop import Loop, out_of_patience
 
 
 class Recorder:

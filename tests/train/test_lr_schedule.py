@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from plantdoc.schedule import WarmupCosine
+from plantdoc.train.lr_schedule import WarmupCosine
 
 
 def test_peak_follows_the_linear_scaling_rule():

@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from plantdoc import params, train_params
-from plantdoc.errors import UserError
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.train import train_params
 
 LR = 0.01
 
@@ -18,7 +19,7 @@ def stepped(tf, root):
     """Take steps: `stepped(kind, values, gradients, shares=…, **train)` returns the values after one per gradient."""
     import keras
 
-    from plantdoc.optimizer import optimizer
+    from plantdoc.train.optimizer import optimizer
 
     def steps(kind: str, values: list, gradients: list[list], shares: list[float] | None = None, **changes) -> list:
         config = params.load(train_params.Params, root / "params.yaml").train
@@ -95,7 +96,7 @@ def test_on_a_matrix_muon_is_that_of_keras(tf, shape):
     """Which iterates on the matrix itself, in its usual form."""
     import keras
 
-    from plantdoc.optimizer import ConvMuon
+    from plantdoc.train.optimizer import ConvMuon
 
     gradient = tf.constant(drawn(*shape))
     usual = keras.optimizers.Muon().zeropower_via_newtonschulz5(gradient, 5) * 0.2 * max(shape) ** 0.5
@@ -104,7 +105,7 @@ def test_on_a_matrix_muon_is_that_of_keras(tf, shape):
 
 
 def test_another_keras_is_refused_with_what_to_do():
-    from plantdoc import keras_private
+    from plantdoc.detector import keras_private
 
     keras_private.check()
     keras_private.check(f"{keras_private.TESTED}.99")
@@ -113,7 +114,7 @@ def test_another_keras_is_refused_with_what_to_do():
 
 
 def test_the_locked_keras_is_the_tested_one(root):
-    from plantdoc import keras_private
+    from plantdoc.detector import keras_private
 
     pinned = re.findall(r"(?m)^keras==(\S+)", (root / "requirements-train.txt").read_text())
     assert [version.rpartition(".")[0] for version in pinned] == [keras_private.TESTED]
@@ -121,7 +122,7 @@ def test_the_locked_keras_is_the_tested_one(root):
 
 @pytest.mark.parametrize(("kind", "name"), [("muon", "ConvMuon"), ("adamw", "ScaledAdamW"), ("sgd", "ScaledSGD")])
 def test_each_kind_is_a_class_with_a_name(tf, root, kind, name):
-    from plantdoc.optimizer import optimizer
+    from plantdoc.train.optimizer import optimizer
 
     config = params.load(train_params.Params, root / "params.yaml").train.model_copy(update={"optimizer": kind})
     assert type(optimizer(config, [1.0])).__qualname__ == name

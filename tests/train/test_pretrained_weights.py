@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from plantdoc import weights
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.train import pretrained_weights
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_loads_what_fits_and_says_how_many(tmp_path, keras, caplog):
     source.save_weights(tmp_path / "a.weights.h5")
     before = target.layers[1].kernel.numpy()
     with caplog.at_level(logging.INFO):
-        weights.load(tmp_path / "a.weights.h5", target)
+        pretrained_weights.load(tmp_path / "a.weights.h5", target)
     assert "2 of 4 tensors matched" in caplog.text
     assert "random as before: layers/dense_1\n" in caplog.text
     assert (target.layers[0].kernel.numpy() == source.layers[0].kernel.numpy()).all()
@@ -40,7 +40,7 @@ def test_takes_the_model_that_fits_best(tmp_path, keras, caplog):
     backbone.save_weights(tmp_path / "b.weights.h5")
     other, same = small(keras, 7), small(keras, 2)
     with caplog.at_level(logging.INFO):
-        weights.load(tmp_path / "b.weights.h5", other, same)
+        pretrained_weights.load(tmp_path / "b.weights.h5", other, same)
     assert "4 of 4 tensors matched" in caplog.text
     assert "random as before" not in caplog.text
     assert (same.layers[1].kernel.numpy() == backbone.layers[1].kernel.numpy()).all()
@@ -50,25 +50,28 @@ def test_nothing_that_fits_is_an_error(tmp_path, keras):
     small(keras, 2).save_weights(tmp_path / "c.weights.h5")
     stranger = keras.Sequential([keras.Input((9,)), keras.layers.Dense(9)])
     with pytest.raises(UserError, match="none of its 4 tensors fits"):
-        weights.load(tmp_path / "c.weights.h5", stranger)
+        pretrained_weights.load(tmp_path / "c.weights.h5", stranger)
 
 
 def test_a_file_of_another_kind_is_an_error(tmp_path, keras):
     (tmp_path / "d.weights.h5").write_bytes(b"not hdf5")
     with pytest.raises(UserError, match="not a Keras"):
-        weights.load(tmp_path / "d.weights.h5", small(keras, 2))
+        pretrained_weights.load(tmp_path / "d.weights.h5", small(keras, 2))
 
 
 def test_sources_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.weights.h5").write_bytes(b"x")
-    with weights.located("none") as found:
+    with pretrained_weights.located("none") as found:
         assert found == (None, None)
-    with weights.located("imagenet") as found:
+    with pretrained_weights.located("imagenet") as found:
         assert found == ("imagenet", None)
-    with weights.located("w.weights.h5") as found:
+    with pretrained_weights.located("w.weights.h5") as found:
         assert found == (None, tmp_path / "w.weights.h5")
-    with pytest.raises(UserError, match=r"nowhere/w\.h5: there is no such file"), weights.located("nowhere/w.h5"):
+    with (
+        pytest.raises(UserError, match=r"nowhere/w\.h5: there is no such file"),
+        pretrained_weights.located("nowhere/w.h5"),
+    ):
         pass
 
 
@@ -79,6 +82,6 @@ def test_an_s3_object_that_is_not_reachable_is_named(monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with (
         pytest.raises(UserError, match=r"s3://bucket/w\.h5 cannot be read"),
-        weights.located("s3://bucket/w.h5"),
+        pretrained_weights.located("s3://bucket/w.h5"),
     ):
         pass

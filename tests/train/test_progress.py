@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from plantdoc import progress
-from plantdoc.errors import UserError
-from plantdoc.progress import TrainingProgress
+from plantdoc.core.errors import UserError
+from plantdoc.train import progress
+from plantdoc.train.progress import TrainingProgress
 
 ROWS = [
     {"box": 2.0, "class": 1.0, "lr": 0.1},

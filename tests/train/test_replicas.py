@@ -14,16 +14,18 @@ pytestmark = pytest.mark.full
 TRAIN = """
 import json, sys
 sys.path.insert(0, sys.argv[3])
-from plantdoc import params, runtime, train_params
+from plantdoc.core import params
+from plantdoc.detector import tf_setup
+from plantdoc.train import train_params
 runtime_devices, family = int(sys.argv[1]), sys.argv[2]
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * runtime_devices)
-runtime.configure(threads=2, seed=3)
+tf_setup.configure(threads=2, seed=3)
 import numpy as np
-from plantdoc import detector
-from plantdoc.schedule import WarmupCosine
-from plantdoc.trainer import Trainer
+from plantdoc.detector import detector
+from plantdoc.train.lr_schedule import WarmupCosine
+from plantdoc.train.trainer import Trainer
 
 settings = params.load(train_params.Params, sys.argv[4])
 names = [device.name for device in tf.config.list_logical_devices("CPU")]

@@ -10,21 +10,22 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import miniature
 import psutil
 import pytest
+import small_repo
 
-from plantdoc import hashing, progress
-from plantdoc.errors import UserError
+from plantdoc.core import hashing
+from plantdoc.core.errors import UserError
+from plantdoc.train import progress
 
 pytestmark = pytest.mark.slow
-EPOCHS = miniature.SMALL["train.epochs"]  # the first one at half the size
+EPOCHS = small_repo.SMALL["train.epochs"]  # the first one at half the size
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A miniature repository, trained without a break."""
-    return miniature.finished(tmp_path_factory.mktemp("trained") / "repository")
+    return small_repo.finished(tmp_path_factory.mktemp("trained") / "repository")
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def start(folder: Path) -> subprocess.Popen:
     return subprocess.Popen(
         ["dvc", "repro", "-f", "-s", "train"],
         cwd=folder,
-        env=miniature.environment(PYTHONUNBUFFERED="1"),
+        env=small_repo.environment(PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -130,13 +131,13 @@ def test_its_progress_is_in_a_file_that_nothing_depends_on(trained):
     assert (now.state, now.epoch, now.epochs, now.seconds_left) == ("done", EPOCHS, EPOCHS, 0.0)
     assert now.step == now.steps > 0
     assert (now.best_epoch, len(now.history)) == (figures["best_epoch"], EPOCHS)
-    assert miniature.git(trained, "status", "--porcelain") == ""
-    assert "up to date" in miniature.run(trained, "dvc", "status").stdout
+    assert small_repo.git(trained, "status", "--porcelain") == ""
+    assert "up to date" in small_repo.run(trained, "dvc", "status").stdout
 
 
 def test_killed_at_half_size_it_goes_on_and_ends_with_the_same_bits(untrained, trained):
     train_until_ended(untrained, 1, kill_stage)
-    assert f"going on after epoch 1 of {EPOCHS}" in miniature.run(untrained, "python", "src/train.py").stdout
+    assert f"going on after epoch 1 of {EPOCHS}" in small_repo.run(untrained, "python", "src/train.py").stdout
     assert outputs(untrained) == outputs(trained)
 
 
@@ -144,18 +145,18 @@ def test_killed_at_half_size_it_goes_on_and_ends_with_the_same_bits(untrained, t
 def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(tmp_path):
     epochs = 5
     settings = {"train__epochs": epochs, "train__half_size": 0.4}
-    whole = miniature.prepared(tmp_path / "whole", **settings)
-    miniature.run(whole, "dvc", "repro", "train")
-    folder = miniature.prepared(tmp_path / "killed", **settings)
+    whole = small_repo.prepared(tmp_path / "whole", **settings)
+    small_repo.run(whole, "dvc", "repro", "train")
+    folder = small_repo.prepared(tmp_path / "killed", **settings)
     for epoch, end in enumerate((ctrl_c, terminate_stage, kill_stage, kill_dvc), start=1):
         train_until_ended(folder, epoch, end)
     # After the last epoch, too: its outputs cannot be written while there is a file in their folder's place.
     obstacle = folder / "results/train"
     shutil.rmtree(obstacle, ignore_errors=True)
     obstacle.touch()
-    assert miniature.run(folder, "python", "src/train.py", check=False).returncode != 0
+    assert small_repo.run(folder, "python", "src/train.py", check=False).returncode != 0
     obstacle.unlink()
-    assert f"going on after epoch {epochs} of {epochs}" in miniature.run(folder, "dvc", "repro", "train").stdout
+    assert f"going on after epoch {epochs} of {epochs}" in small_repo.run(folder, "dvc", "repro", "train").stdout
     assert outputs(folder) == outputs(whole)
 
 
@@ -165,7 +166,7 @@ def test_a_second_start_of_the_same_training_is_refused(untrained):
     try:
         wait_for(process, "epoch 1:")
         stage_of(process).suspend()  # so that it is not done before the second one asks
-        done = miniature.run(untrained, "python", "src/train.py", check=False)
+        done = small_repo.run(untrained, "python", "src/train.py", check=False)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
@@ -179,7 +180,7 @@ def test_starts_from_the_pretrained_mobilenet(untrained, root):
     weights = root.parent / "shared/weights/mobilenet_v2_1.0_imagenet_notop.weights.h5"
     if not weights.is_file():
         pytest.skip(f"pretrained weights are not at ../shared/weights: save Keras' MobileNetV2 as {weights.name} there")
-    miniature.set_params(
+    small_repo.set_params(
         untrained,
         model__backbone="mobilenet_v2",
         model__weights=str(weights),
@@ -187,7 +188,7 @@ def test_starts_from_the_pretrained_mobilenet(untrained, root):
         train__plain_epochs=0,
         train__backbone_lr=0.3,
     )
-    done = miniature.run(untrained, "python", "src/train.py")
+    done = small_repo.run(untrained, "python", "src/train.py")
     assert "260 of 260 tensors matched" in done.stdout
     config = json.loads((untrained / "models/detector/config.json").read_text())
     assert config["made_from"]["weights"] == hashing.of_file(weights)
@@ -198,16 +199,16 @@ def main(monkeypatch, tf) -> Callable[[], None]:
     """The stage in this process, where signals stay as they are."""
     import train
 
-    for name, value in miniature.environment().items():
+    for name, value in small_repo.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("plantdoc.guard.end_on_terminate", lambda: None)
+    monkeypatch.setattr("plantdoc.core.processes.end_on_terminate", lambda: None)
     return train.main
 
 
 def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model(trained, tmp_path, monkeypatch, main):
     folder = copy(trained, tmp_path / "repository")
     before = outputs(folder)
-    miniature.set_params(folder, lr=1e9, train__half_size=0.0)
+    small_repo.set_params(folder, lr=1e9, train__half_size=0.0)
     monkeypatch.chdir(folder)
     with pytest.raises(UserError, match=r"(?s)the loss is not finite at step.*box = .*class = .*lower lr"):
         main()
@@ -216,7 +217,7 @@ def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model
 
 def test_a_repository_without_a_commit_is_refused_before_the_training(untrained, monkeypatch, main):
     shutil.rmtree(untrained / ".git")
-    miniature.git(untrained, "init", "-q")
+    small_repo.git(untrained, "init", "-q")
     monkeypatch.chdir(untrained)
     with pytest.raises(UserError, match="has no commit yet"):
         main()
@@ -224,7 +225,7 @@ def test_a_repository_without_a_commit_is_refused_before_the_training(untrained,
 
 
 def test_freezing_random_layers_is_refused(untrained, monkeypatch, main):
-    miniature.set_params(untrained, train__frozen=0.5)
+    small_repo.set_params(untrained, train__frozen=0.5)
     monkeypatch.chdir(untrained)
     with pytest.raises(UserError, match="would freeze random layers"):
         main()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plantdoc import drawing
+from plantdoc.visualize import drawing
 
 GREY = (90, 90, 90)
 

@@ -1,12 +1,12 @@
-"""plantdoc.gallery: which pictures are shown, and what is on them."""
+"""plantdoc.visualize.gallery: which pictures are shown, and what is on them."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-from plantdoc import gallery
-from plantdoc.coco import Box, Picture, Split
+from plantdoc.coco.dataset import Box, Picture, Split
+from plantdoc.visualize import gallery
 
 
 def split(count: int) -> Split:

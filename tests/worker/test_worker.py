@@ -9,15 +9,15 @@ import shutil
 import subprocess
 
 import fake_learner
-import machine_run
+import fake_s3_network
 import pytest
-import s3_faults
+import worker_run
 
-from plantdoc.errors import UserError
-from plantdoc.machine import inputs
-from plantdoc.machine.job import Job
+from plantdoc.core.errors import UserError
+from plantdoc.worker import inputs
+from plantdoc.worker.job import Job
 
-pytest_plugins = ["ec2_fixtures", "machine_world"]
+pytest_plugins = ["ec2_fixtures", "worker_fixtures"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_machine_trains_tells_and_ends(run, network, expected):
     result = run.store.read(f"{run.id}/result.json")
     assert (result["attempt"], result["made_from"]["lr"]) == (1, 0.1) and result["cost"]["minutes"] > 0
     outputs = run.outputs()
-    assert outputs.keys() == machine_run.OUTPUTS
+    assert outputs.keys() == worker_run.OUTPUTS
     assert outputs["models/detector/detector.weights.h5"] == expected
     status = run.status()
     assert (status["phase"], status["epoch"], status["epochs"], status["step"], status["steps"]) == (
@@ -70,7 +70,7 @@ def check_order(written: list[str]) -> None:
     assert written[-1] == "1/end.json"
     assert written[-2] == "1/status.json"
     outputs = [i for i, key in enumerate(written) if key.startswith("outputs/")]
-    assert len(outputs) == len(machine_run.OUTPUTS)
+    assert len(outputs) == len(worker_run.OUTPUTS)
     assert max(outputs) < written.index("result.json") < written.index("1/end.json")
     checkpoints = [key for key in written if key.startswith("checkpoint/")]
     assert checkpoints
@@ -155,7 +155,7 @@ def test_a_training_that_the_system_kills_is_told_so(make_run):
 def test_weights_are_brought_and_checked(make_run, tmp_path, tmp_path_factory):
     weights = tmp_path / "pretrained.weights.h5"
     weights.write_bytes(b"w" * 1000)
-    folder = machine_run.repository(tmp_path_factory.mktemp("weights"), train__epochs=4, model__weights=str(weights))
+    folder = worker_run.repository(tmp_path_factory.mktemp("weights"), train__epochs=4, model__weights=str(weights))
     run = make_run(folder=folder, weights=weights)
     assert run.ended(run.launch())["state"] == "done"
     assert run.outputs()["models/detector/detector.weights.h5"] == kept(folder, weights)
@@ -166,7 +166,7 @@ def damage(run, repository, what: str) -> dict[str, str]:
     if what == "data":
         run.put_dvc(b"meta.json" * 1000, body=b"META.json" * 1000)
     elif what == "listing":
-        run.put_dvc(machine_run.listing(repository / "data/tfrecords"), ".dir", body=b"[]")
+        run.put_dvc(worker_run.listing(repository / "data/tfrecords"), ".dir", body=b"[]")
     elif what == "missing":
         for key in run.swift.objects(run.bucket, "dvc/"):
             run.store.client.delete_object(Bucket=run.bucket, Key=key)
@@ -216,12 +216,12 @@ def test_other_code_than_asked_for_is_not_trained(run):
 
 @pytest.mark.full
 def test_s3_that_errs_now_and_then_changes_nothing(run, network, expected):
-    for i, kind in enumerate(s3_faults.KINDS):
+    for i, kind in enumerate(fake_s3_network.KINDS):
         asked = itertools.count()
         network.fail(kind, times=None, where=lambda request, asked=asked, i=i: next(asked) % 15 == 3 * i)
     end = run.ended(run.launch(), 120)
     network.up()
-    assert {kind for kind, _ in network.harmed} == set(s3_faults.KINDS)
+    assert {kind for kind, _ in network.harmed} == set(fake_s3_network.KINDS)
     assert end["state"] == "done", end
     assert run.outputs()["models/detector/detector.weights.h5"] == expected
     assert [int(n) for n in re.findall(r"(?m)^epoch (\d): box", run.log())] == [1, 2, 3, 4]

@@ -1,6 +1,6 @@
 """The training machine always ends: each of what ends it alone, with all else that would end it out of reach.
 
-That the end of a training and its failure end the machine is in test_machine.py: there, no timer is near.
+That the end of a training and its failure end the machine is in test_worker.py: there, no timer is near.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytest_plugins = ["ec2_fixtures", "machine_world"]
+pytest_plugins = ["ec2_fixtures", "worker_fixtures"]
 HANGS = "time.sleep(1000)"
 # Printing is no progress, so it never stops; slower than the log takes it, so that what was said before is kept there.
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: print('still here', flush=True); time.sleep(0.01)"
@@ -88,7 +88,7 @@ def test_a_training_longer_than_that_is_let_alone_while_it_gets_on(make_run):
     ids=["fails", "killed", "no shell script"],
 )
 def test_a_crash_of_the_bootstrap_ends_it(make_run, changed, text, reason):
-    changed("infra/machine/bootstrap.sh", text)
+    changed("infra/worker/bootstrap.sh", text)
     run = make_run()
     machine = run.launch()
     end = run.ended(machine)
@@ -120,7 +120,7 @@ def test_the_death_of_the_agent_ends_it(make_run, tmp_path):
     run = make_run(FAKE_HOLD=str(tmp_path / "hold"))
     machine = run.launch()
     run.until("training", 3)
-    for process in processes(machine, "scripts/machine.py"):
+    for process in processes(machine, "scripts/worker.py"):
         process.kill()
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
@@ -136,7 +136,7 @@ def test_the_watch_ends_it_when_nothing_else_is_left(make_run, tmp_path):
     shells = [p for p in processes(machine, "bash") if p.ppid() == machine.process.pid]
     shells += [child for shell in shells for child in shell.children() if "bootstrap.sh" in " ".join(child.cmdline())]
     assert len(shells) == 2, "user-data and bootstrap"
-    for process in [*shells, *processes(machine, "scripts/machine.py"), *processes(machine, "src/train.py")]:
+    for process in [*shells, *processes(machine, "scripts/worker.py"), *processes(machine, "src/train.py")]:
         process.kill()
     end = run.ended(machine)
     assert (end["reason"], machine.why) == ("no progress for 0.2 minutes (runner.stall_minutes)", "shutdown")
@@ -199,7 +199,7 @@ def test_signals_do_not_kill_user_data_before_it_has_ended_the_machine(make_run,
     machine = run.launch()
     run.until("training", 3)
     shells = processes(machine, "bash")
-    for process in (*shells, *processes(machine, "scripts/machine.py")):
+    for process in (*shells, *processes(machine, "scripts/worker.py")):
         process.send_signal(signal.SIGTERM)
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("interrupted", "shutdown")

@@ -21,14 +21,15 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from plantdoc import checkpoint, progress
-from plantdoc.errors import UserError
-from plantdoc.machine import persistence, terminal, userdata
-from plantdoc.machine.epochs import Epochs
-from plantdoc.machine.heartbeat import Heartbeat
-from plantdoc.machine.job import Interrupted, Job
-from plantdoc.machine.last_line import LastLine
-from plantdoc.machine.terminal import Terminal
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import user_data
+from plantdoc.train import checkpoint, progress
+from plantdoc.worker import pty_process, retry
+from plantdoc.worker.checkpoint_sync import Epochs
+from plantdoc.worker.heartbeat import Heartbeat
+from plantdoc.worker.job import Interrupted, Job
+from plantdoc.worker.last_line import LastLine
+from plantdoc.worker.pty_process import Terminal
 
 OUT = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
 
@@ -137,7 +138,7 @@ def test_no_piece_of_the_log_is_lost_or_out_of_turn_when_s3_errs(job):
             continue
         status = store.objects[job.key("status.json")]
         assert all(store.has(job.key(f"log/{k:06}")) for k in range(status["log"]))
-    persistence.insist(job, heart.send_rest)
+    retry.insist(job, heart.send_rest)
     pieces = [key for key in sorted(store.objects) if "/log/" in key]
     assert b"".join(store.objects[key] for key in pieces) == b"".join(b"line %d\n" % n for n in range(50))
     assert store.objects[job.key("status.json")]["log"] == len(pieces)
@@ -190,10 +191,10 @@ def test_whoever_finds_the_last_epoch_finds_its_best_weights(job, tmp_path):
     thread = threading.Thread(target=train)
     thread.start()
     while not done.is_set():
-        persistence.insist(job, epochs.send)
+        retry.insist(job, epochs.send)
         pace.release()
     thread.join()
-    persistence.insist(job, epochs.send)
+    retry.insist(job, epochs.send)
     assert len(store.log) > 10
     fresh = Epochs(store, job, tmp_path / "there" / job.run_id)
     assert fresh.restore() == 199
@@ -263,7 +264,7 @@ def test_a_program_sees_a_terminal_and_is_heard_to_the_last_byte():
 
 
 def test_a_program_deaf_to_sigterm_is_ended_by_force(monkeypatch):
-    monkeypatch.setattr(terminal, "_GRACE", 0.2)
+    monkeypatch.setattr(pty_process, "_GRACE", 0.2)
     program, heard = run_on_terminal(
         "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
     )
@@ -275,7 +276,7 @@ def test_a_program_deaf_to_sigterm_is_ended_by_force(monkeypatch):
 
 
 def test_a_child_that_keeps_the_terminal_open_holds_nobody_up(monkeypatch):
-    monkeypatch.setattr(terminal, "_REST", 0.2)
+    monkeypatch.setattr(pty_process, "_REST", 0.2)
     program, heard = run_on_terminal(
         "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)']).pid)"
     )
@@ -300,22 +301,22 @@ def test_s3_is_asked_again_while_it_is_out_and_not_when_it_refuses(job):
             raise answer
         return answer
 
-    assert persistence.insist(job, ask) == "there"
+    assert retry.insist(job, ask) == "there"
     answers = iter([refusal(403), "there"])
     with pytest.raises(ClientError):
-        persistence.insist(job, ask)
+        retry.insist(job, ask)
 
 
 def test_s3_is_given_up_after_a_time(job, monkeypatch):
     def out() -> None:
         raise OUT
 
-    monkeypatch.setattr(persistence, "_BEATS", 3)
-    with pytest.raises(persistence.Gone):
-        persistence.insist(job, out)
-    repeated = persistence.Repeated(job, out)
+    monkeypatch.setattr(retry, "_BEATS", 3)
+    with pytest.raises(retry.Gone):
+        retry.insist(job, out)
+    repeated = retry.Repeated(job, out)
     repeated._thread.join(20)
-    assert isinstance(repeated.fault, persistence.Gone)
+    assert isinstance(repeated.fault, retry.Gone)
 
 
 def test_a_job_stopped_while_s3_is_out_has_met_no_fault(job, monkeypatch):
@@ -325,7 +326,7 @@ def test_a_job_stopped_while_s3_is_out_has_met_no_fault(job, monkeypatch):
         asked.set()
         raise OUT
 
-    repeated = persistence.Repeated(job, out)
+    repeated = retry.Repeated(job, out)
     assert asked.wait(20)
     repeated.stop()
     assert repeated.fault is None
@@ -346,7 +347,7 @@ GIVEN = {
 
 
 def test_user_data_is_a_script_that_bash_can_read():
-    script = userdata.render(**GIVEN)
+    script = user_data.render(**GIVEN)
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert script.startswith("#!/bin/bash\n")
     assert "\nshutdown -P +60\n" in script
@@ -354,7 +355,7 @@ def test_user_data_is_a_script_that_bash_can_read():
 
 def test_values_stay_values_whatever_is_in_them():
     hostile = "x'; echo harmed; @code@ $(echo harmed)\n\"`echo harmed`"
-    script = userdata.render(**(GIVEN | {"dvc_prefix": hostile}))
+    script = user_data.render(**(GIVEN | {"dvc_prefix": hostile}))
     exports = "\n".join(script.split("exec >>")[0].split("export HOME")[1].split("\n")[1:])
     done = subprocess.run(
         ["bash", "-c", exports + 'printf %s "$PLANTDOC_DVC_PREFIX"'], capture_output=True, text=True, check=True
@@ -364,19 +365,19 @@ def test_values_stay_values_whatever_is_in_them():
 
 def test_user_data_over_the_limit_is_refused():
     with pytest.raises(UserError, match="EC2 takes 16384"):
-        userdata.render(**(GIVEN | {"dvc_prefix": "x" * 16_000}))
+        user_data.render(**(GIVEN | {"dvc_prefix": "x" * 16_000}))
 
 
 def objects():
-    """infra/machine/objects.py as a module."""
-    spec = importlib.util.spec_from_file_location("objects", userdata.FOLDER / "objects.py")
+    """infra/worker/objects.py as a module."""
+    spec = importlib.util.spec_from_file_location("objects", user_data.FOLDER / "objects.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def test_objects_can_be_read_by_an_old_python_and_needs_nothing_else():
-    tree = ast.parse((userdata.FOLDER / "objects.py").read_text(), feature_version=(3, 8))
+    tree = ast.parse((user_data.FOLDER / "objects.py").read_text(), feature_version=(3, 8))
     nodes = list(ast.walk(tree))
     imported = {name.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}

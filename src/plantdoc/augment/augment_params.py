@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from plantdoc.params import Count, Fraction, Part, Root, Section, Whole
+from plantdoc.core.params import Count, Fraction, Part, Root, Section, Whole
 
 # Until 7b9b9a6.
 MOVED = {"augment.workers": "runner.augment_workers", "augment.engine": "runner.augment_engine"}
@@ -32,7 +32,7 @@ class Augment(Section):
 
 
 class Runner(Part):
-    """How the squares are made, which does not change them; plantdoc.runner_params has the other keys."""
+    """How the squares are made, which does not change them; plantdoc.settings.runner_params has the other keys."""
 
     augment_workers: Whole
     augment_engine: Engine

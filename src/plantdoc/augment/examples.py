@@ -15,9 +15,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from plantdoc import records, tfrecord, transforms
-from plantdoc.augment_params import Augment
-from plantdoc.errors import UserError
+from plantdoc.augment import transforms
+from plantdoc.augment.augment_params import Augment
+from plantdoc.core.errors import UserError
+from plantdoc.records import shards, tfrecord
 
 Image.MAX_IMAGE_PIXELS = None  # what is too large was decided by fetch.max_pixels
 
@@ -97,5 +98,5 @@ def square(
     buffer = io.BytesIO()
     # Full chroma resolution: lesions differ in colour, and half of a square's pixels are few.
     picture.save(buffer, "JPEG", quality=config.quality, subsampling=0)
-    record = records.Record(source.id, buffer.getvalue(), config.size, boxes, labels)
+    record = shards.Record(source.id, buffer.getvalue(), config.size, boxes, labels)
     return tfrecord.frame(record.serialise(classes))

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from plantdoc.augment_params import Augment
+from plantdoc.augment.augment_params import Augment
 
 GREY = 114  # the customary padding of YOLO detectors
 _MIN_SIDE = 2.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 from tqdm import tqdm
 
-from plantdoc.cloud import aws
-from plantdoc.cloud.tags import PROJECT, TAG
-from plantdoc.errors import UserError
+from plantdoc.aws import clients
+from plantdoc.aws.tags import PROJECT, TAG
+from plantdoc.core.errors import UserError
 
 _AT_ONCE = 1000  # versions that S3 deletes in one request
 
@@ -56,9 +56,9 @@ def find(s3, name: str) -> str | None:
     try:
         region = s3.head_bucket(Bucket=name).get("BucketRegion", s3.meta.region_name)
     except ClientError as error:
-        if aws.code(error) in ("404", "NoSuchBucket"):
+        if clients.code(error) in ("404", "NoSuchBucket"):
             return None
-        if aws.code(error) in ("403", "AccessDenied"):
+        if clients.code(error) in ("403", "AccessDenied"):
             raise UserError(
                 f"the bucket {name} belongs to another account, or your credentials may not see it: "
                 "names are shared by everyone on S3, choose another one"
@@ -111,9 +111,9 @@ def delete(s3, name: str) -> None:
     try:
         s3.delete_bucket(Bucket=name)
     except ClientError as error:
-        if aws.code(error) == "BucketNotEmpty":
+        if clients.code(error) == "BucketNotEmpty":
             raise UserError(f"the bucket {name} got new objects meanwhile, so it stays: run it again") from None
-        if aws.code(error) != "NoSuchBucket":
+        if clients.code(error) != "NoSuchBucket":
             raise
 
 
@@ -128,6 +128,6 @@ def _tags(s3, name: str) -> dict[str, str]:
     try:
         return {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=name)["TagSet"]}
     except ClientError as error:
-        if aws.code(error) == "NoSuchTagSet":
+        if clients.code(error) == "NoSuchTagSet":
             return {}
         raise

@@ -12,7 +12,7 @@ import botocore.exceptions as refused
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it found what, in several lines
 _SETTINGS = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})

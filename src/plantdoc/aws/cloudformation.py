@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from plantdoc.cloud import aws
-from plantdoc.errors import UserError
+from plantdoc.aws import clients
+from plantdoc.core.errors import UserError
 
 # Left by a first creation that failed, or by a plan never carried out: such a stack can only be deleted.
 LEFTOVER = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
@@ -35,7 +35,7 @@ def find(client, name: str) -> dict | None:
     try:
         return client.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
-        if aws.code(error) == "ValidationError" and "does not exist" in str(error):
+        if clients.code(error) == "ValidationError" and "does not exist" in str(error):
             return None
         raise
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from plantdoc.cloud import pricelist
-from plantdoc.errors import UserError
-from plantdoc.storage import remote
+from plantdoc.aws import price_list, timeouts
+from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 
@@ -103,7 +102,7 @@ def _spot(session, region: str, instance_type: str, zone: str | None) -> Price |
     now = datetime.datetime.now(datetime.UTC)
     asked = {"AvailabilityZone": zone} if zone else {}
     try:
-        client = session.client("ec2", region_name=region, config=remote.patience())
+        client = session.client("ec2", region_name=region, config=timeouts.patience())
         answer = client.describe_spot_price_history(
             InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=now, MaxResults=100, **asked
         )
@@ -127,7 +126,7 @@ def _dated(entry: dict) -> tuple[datetime.datetime, float]:
 
 def _on_demand(session, region: str, instance_type: str) -> Price | None:
     wanted = _KIND | {"instanceType": instance_type, "regionCode": region}
-    dollars = pricelist.on_demand(session, "AmazonEC2", wanted)
+    dollars = price_list.on_demand(session, "AmazonEC2", wanted)
     return Price(dollars, f"AWS's price list for {region}") if dollars else None
 
 
@@ -135,7 +134,7 @@ def _table(instance_type: str) -> Price:
     if instance_type not in TABLE:
         raise UserError(
             f"the price of {instance_type} is not known: AWS did not say (are pricing:GetProducts and "
-            "ec2:DescribeSpotPriceHistory allowed?), and the table in src/plantdoc/ec2/prices.py does not have it; "
+            "ec2:DescribeSpotPriceHistory allowed?), and the table in src/plantdoc/aws/ec2_prices.py does not have it; "
             f"allow these, or choose other runner.instance_types, like {min(TABLE, key=TABLE.get)}"
         )
     return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")

@@ -7,7 +7,7 @@ import logging
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from plantdoc.storage import remote
+from plantdoc.aws import timeouts
 
 log = logging.getLogger("plantdoc")
 _LISTED_IN = "us-east-1"  # one of the few regions that answer for all
@@ -22,7 +22,7 @@ def on_demand(session, service: str, wanted: dict[str, str]) -> float | None:
         wanted: attributes of the product; where several have them, the dearest counts.
     """
     try:
-        client = session.client("pricing", region_name=_LISTED_IN, config=remote.patience())
+        client = session.client("pricing", region_name=_LISTED_IN, config=timeouts.patience())
         filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()]
         prices = [
             float(dimension["pricePerUnit"]["USD"])

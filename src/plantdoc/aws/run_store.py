@@ -8,7 +8,7 @@ A run is named by its id, the hash of all that determines its result. Below `run
     <id>/<n>/status.json              the machine's heartbeat
     <id>/<n>/log/<k>                  what the training printed, as bytes, in pieces numbered from 0
     <id>/<n>/end.json                 written once, when the machine knows how the attempt ended
-    <id>/checkpoint/                  the last finished epoch (plantdoc.checkpoint)
+    <id>/checkpoint/                  the last finished epoch (plantdoc.train.checkpoint)
     <id>/outputs/<sha256>             files of the outputs
     <id>/result.json                  written once, after the outputs: the run is done
 
@@ -22,8 +22,8 @@ import os
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from plantdoc import hashing, stage
-from plantdoc.errors import UserError
+from plantdoc.core import hashing, stage
+from plantdoc.core.errors import UserError
 
 _TRIES = 10  # of a request, with back-off in between: S3 may be out for about a minute
 _READS = 5  # of an answer that breaks off in its body: botocore repeats requests, but not those

@@ -9,8 +9,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from plantdoc.coco import Split
-from plantdoc.errors import UserError
+from plantdoc.coco.dataset import Split
+from plantdoc.core.errors import UserError
 
 # In the order of COCOeval.stats: precision is averaged over classes and, where no IoU is named, over IoU 0.50:0.95.
 FIGURES = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from plantdoc import hashing, stage
+from plantdoc.core import hashing, stage
 
 PATH = Path("results/cost.json")
 CPUINFO = Path("/proc/cpuinfo")
@@ -36,7 +36,7 @@ def machine() -> str:
 
 
 def gpus() -> list[str]:
-    """The names of the NVIDIA GPUs that the driver has, none without one; infra/machine/bootstrap.sh asks alike."""
+    """The names of the NVIDIA GPUs that the driver has, none without one; infra/worker/bootstrap.sh asks alike."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20

@@ -1,7 +1,7 @@
 """The environment variables of this project, PLANTDOC_…, as one typed object; docs/environment.md has them as a table.
 
-They say how and where something runs, never what it computes: that is in params.yaml. Shell scripts below infra/machine
-and infra/machine/objects.py, which runs before anything is installed, read some of them by themselves.
+They say how and where something runs, never what it computes: that is in params.yaml. Shell scripts below infra/worker
+and infra/worker/objects.py, which runs before anything is installed, read some of them by themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 PREFIX = "PLANTDOC_"
 _KINDS = {"str": str, "int": int, "float": float, "Path": Path}
@@ -29,14 +29,14 @@ class Environment:
     patience: float = 180.0  # seconds without news after which a launcher is taken to be gone
     # Set by make, for `make doctor`.
     left_out: str = ""
-    # Set on an instance by infra/machine/user-data.sh and bootstrap.sh.
+    # Set on an instance by infra/worker/user-data.sh and bootstrap.sh.
     bucket: str = ""
     run_id: str = ""
     attempt: int = 0
     dvc_prefix: str = ""
     weights_sha256: str = ""
     progress: Path = Path()
-    # Set for the training on an instance by plantdoc.machine.agent.
+    # Set for the training on an instance by plantdoc.worker.agent.
     runner: str = ""
     weights: str = ""
 
@@ -54,7 +54,7 @@ class Environment:
         for name in names:
             if not self.is_set(name):
                 raise UserError(
-                    f"{variable(name)} is not set: this runs on an instance, where infra/machine/user-data.sh sets it"
+                    f"{variable(name)} is not set: this runs on an instance, where infra/worker/user-data.sh sets it"
                 )
 
     @staticmethod

@@ -7,9 +7,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
+_ROOT = Path(__file__).resolve().parents[3]
 _SUFFIXES = (".py", ".so")
 
 
@@ -20,7 +20,7 @@ def foreign() -> dict[str, str]:
     # Python's own library, and the folders of this repository.
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     passed = {os.path.realpath(path) for path in (*library, f"{library[1]}/lib-dynload", _ROOT)}
-    passed |= {os.path.realpath(_ROOT / name) for name in ("benchmarks", "scripts", "src", "tests")}
+    passed |= {os.path.realpath(_ROOT / name) for name in ("benchmarks", "scripts", "src", "tests/support")}
     found: dict[str, str] = {}
     for path in map(os.path.realpath, sys.path):
         if path in ours:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 # No question in the middle of a script: git and ssh fail instead.
 SILENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}

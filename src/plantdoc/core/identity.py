@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from plantdoc import hashing
+from plantdoc.core import hashing
 
 
 def run_id(made_from: dict) -> str:
-    """16 hex digits of a record of plantdoc.lineage: equal inputs, one run, wherever it is trained."""
+    """16 hex digits of a record of plantdoc.train.lineage: equal inputs, one run, wherever it is trained."""
     return hashing.of_value(made_from)[:16]

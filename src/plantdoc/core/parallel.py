@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,8 +1,9 @@
 """params.yaml, read and checked: a wrong key, type or range stops with the key's name, its value and what is allowed.
 
 Each section has a typed, frozen model in a module of its own, which stands with the code that reads it: `fetch` in
-plantdoc.fetch_params, and so on. The class `Params` there names the sections and keys that this code reads. Of other
-sections the name alone is checked, so that a new key of theirs is no change of this code. plantdoc.all_params has all.
+plantdoc.fetch.fetch_params, and so on. The class `Params` there names the sections and keys that this code reads. Of
+other sections the name alone is checked, so that a new key of theirs is no change of this code.
+plantdoc.settings.all_params has all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 # What may stand at the top of params.yaml, in this order.
 SECTIONS = ("seed", "lr", "fetch", "augment", "model", "train", "evaluate", "deploy", "serve", "runner")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 _SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh", "busybox")
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 _CONNECTIONS = 16
 

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from plantdoc import entry, guard, imports, workspace
-from plantdoc.errors import UserError
+from plantdoc.core import entry, foreign_packages, processes, workspace
+from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 RESTORE = "`git checkout -- dvc.lock results && dvc checkout`"
@@ -31,11 +31,11 @@ def run(main: Callable[[], None]) -> None:
     name = Path(sys.argv[0]).stem
     started = time.monotonic()
     folder = entry.start(sys.modules[main.__module__].__file__)
-    guard.die_with_dvc()
+    processes.die_with_dvc()
     try:
         with entry.whole_output():
             if folder == "src":
-                imports.refuse_foreign()
+                foreign_packages.refuse_foreign()
             main()
     except UserError as error:
         sys.exit(f"{name}: {error}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from plantdoc import git, hashing, params
-from plantdoc.errors import UserError
+from plantdoc.core import git, hashing, params
+from plantdoc.core.errors import UserError
 
 CODE = "src"
 

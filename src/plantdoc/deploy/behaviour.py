@@ -14,8 +14,10 @@ from pathlib import Path
 from PIL import Image
 from pycocotools import mask
 
-from plantdoc import predictions, probes, scores
-from plantdoc.coco import Picture, Split
+from plantdoc.coco import metrics
+from plantdoc.coco.dataset import Picture, Split
+from plantdoc.deploy import perturbations
+from plantdoc.serving import predictions
 
 PAIRS = 16  # at most
 CONFIDENT = 0.5  # score from which nobody would doubt a box
@@ -28,7 +30,7 @@ def examine(
     """Try all of it, on the pictures of `split` in `folder`.
 
     Args:
-        serve: plantdoc.serving.Server.serve.
+        serve: plantdoc.serving.served_model.Server.serve.
         folder: where the pictures lie.
         split: those to try it on, with boxes.
         threshold: the operating threshold.
@@ -42,22 +44,22 @@ def examine(
         could not be measured, as where nothing was found to begin with, is None and passes. `passed`: all did.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        ask = _Asker(serve, Path(scratch), split.classes)
+        ask = _Predictor(serve, Path(scratch), split.classes)
         plain = predictions.predict(serve, folder, split.pictures, split.classes)
-        map50 = scores.coco_map(split, plain)["map50"]
+        map50 = metrics.coco_map(split, plain)["map50"]
         result: dict = {"pictures": len(split.pictures), "map50": round(map50, 4)}
-        for change in probes.CHANGES:
-            changed = scores.coco_map(split, list(_carried_back(change, ask, folder, split)))["map50"]
+        for change in perturbations.CHANGES:
+            changed = metrics.coco_map(split, list(_carried_back(change, ask, folder, split)))["map50"]
             kept = changed / map50 if map50 else None
             result[change.name] = {"map50": round(changed, 4), **_verdict("kept", kept, least[change.bound])}
-        quiet = [not found for found in ask.about("no_leaf", list(probes.without_leaf(seed)), CONFIDENT)]
+        quiet = [not found for found in ask.about("no_leaf", list(perturbations.without_leaf(seed)), CONFIDENT)]
         result["no_leaf"] = {"of": len(quiet), **_verdict("share", _mean(quiet), least["no_leaf"])}
         both = list(_two_leaves(ask, folder, split, plain, threshold))
         result["two_leaves"] = {"of": len(both), **_verdict("share", _mean(both), least["two_leaves"])}
     return result | {"passed": all(test["passed"] for test in result.values() if isinstance(test, dict))}
 
 
-class _Asker:
+class _Predictor:
     """Asks the detector about pictures that are not on disk yet."""
 
     def __init__(self, serve: Callable, folder: Path, classes: tuple[str, ...]):
@@ -81,7 +83,7 @@ class _Asker:
         return found
 
 
-def _carried_back(change: probes.Change, ask: _Asker, folder: Path | str, split: Split) -> Iterator[dict]:
+def _carried_back(change: perturbations.Change, ask: _Predictor, folder: Path | str, split: Split) -> Iterator[dict]:
     changed = [change.change(_open(folder, picture)) for picture in split.pictures]
     for picture, rows in zip(split.pictures, ask.about(change.name, changed, quality=change.quality), strict=True):
         for row in rows:
@@ -89,22 +91,24 @@ def _carried_back(change: probes.Change, ask: _Asker, folder: Path | str, split:
             yield row | {"image_id": picture.id, "bbox": list(box)}
 
 
-def _two_leaves(ask: _Asker, folder: Path | str, split: Split, plain: list[dict], threshold: float) -> Iterator[bool]:
+def _two_leaves(
+    ask: _Predictor, folder: Path | str, split: Split, plain: list[dict], threshold: float
+) -> Iterator[bool]:
     """Whether both were found, for leaves that are found alone, cut out and set side by side in pairs."""
     crops = []
     for picture in split.pictures:
         rows = [row["bbox"] for row in plain if row["image_id"] == picture.id and row["score"] >= threshold]
         if len(picture.boxes) == 1 and _covered(picture.boxes[0].xywh, rows):
-            crops.append(probes.cut_out(_open(folder, picture), picture.boxes[0].xywh))
+            crops.append(perturbations.cut_out(_open(folder, picture), picture.boxes[0].xywh))
     pairs = list(zip(crops[::2], crops[1::2], strict=False))[:PAIRS]
-    scenes = [probes.side_by_side(*pair) for pair in pairs]
+    scenes = [perturbations.side_by_side(*pair) for pair in pairs]
     for (_, boxes), rows in zip(
         scenes, ask.about("two_leaves", [scene for scene, _ in scenes], threshold), strict=True
     ):
         yield all(_covered(box, [row["bbox"] for row in rows]) for box in boxes)
 
 
-def _covered(box: probes.XYWH, found: list[probes.XYWH]) -> bool:
+def _covered(box: perturbations.XYWH, found: list[perturbations.XYWH]) -> bool:
     return bool(found) and float(mask.iou([list(box)], [list(each) for each in found], [0] * len(found)).max()) >= IOU
 
 

@@ -17,17 +17,16 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 MODEL = "1"  # TensorFlow Serving wants a number, the version
 SERVING = "serving.json"
-SOURCE = Path(__file__).resolve().parent
-# What plantdoc.inference imports, besides Pillow.
-MODULES = ("answer.py", "errors.py", "exif.py", "photo.py", "request.py")
+SRC = Path(__file__).resolve().parents[2]
+HANDLER = "plantdoc/serving/handler"  # below src/ here, below code/ there
 
 
 def export(server, folder: Path | str) -> None:
-    """Write plantdoc.serving.Server as a SavedModel into `folder`; equal servers give equal bytes."""
+    """Write plantdoc.serving.served_model.Server as a SavedModel into `folder`; equal servers give equal bytes."""
     import tensorflow as tf
 
     folder = Path(folder)
@@ -39,18 +38,17 @@ def export(server, folder: Path | str) -> None:
 
 
 def add_code(folder: Path | str, lock: Path | str) -> None:
-    """Write `code/` into `folder`: the handler, the modules that it imports, and what the container is to install.
+    """Write `code/` into `folder`: the handler's folder as a package, and what the container is to install.
 
     Args:
         folder: the bundle's.
         lock: requirements with hashes for the container's Python.
     """
     code = Path(folder) / "code"
-    (code / "plantdoc").mkdir(parents=True)
-    (code / "plantdoc/__init__.py").touch()
-    for name in MODULES:
-        shutil.copyfile(SOURCE / name, code / "plantdoc" / name)
-    shutil.copyfile(SOURCE / "inference.py", code / "inference.py")
+    shutil.copytree(SRC / HANDLER, code / HANDLER, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in Path(HANDLER).parents[:-1]:
+        (code / package / "__init__.py").touch()
+    (code / HANDLER / "inference.py").rename(code / "inference.py")  # where the container looks for it
     shutil.copyfile(lock, code / "requirements.txt")
 
 
@@ -92,8 +90,8 @@ def ask(model: Path | str, folder: Path | str, ids: list[int], threads: int) -> 
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "predictions.json"
         done = subprocess.run(
-            [sys.executable, "-m", "plantdoc.predictions", model, folder, out, str(threads), *map(str, ids)],
-            env={**os.environ, "PYTHONPATH": str(SOURCE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            [sys.executable, "-m", "plantdoc.serving.predictions", model, folder, out, str(threads), *map(str, ids)],
+            env={**os.environ, "PYTHONPATH": str(SRC), "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from plantdoc.params import Count, Fraction, Root, Section, Threads, Whole
+from plantdoc.core.params import Count, Fraction, Root, Section, Threads, Whole
 
 # Until 7b9b9a6 these stood in `deploy`.
 _SERVE = (

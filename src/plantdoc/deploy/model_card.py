@@ -30,7 +30,7 @@ def model_card(config: dict, source: dict, metrics: dict, classes: list[dict], b
         source: data/raw/source.json.
         metrics: results/evaluate/metrics.json.
         classes: as `read_classes` gives them.
-        behaves: as plantdoc.behaviour.examine gives it; {} where it was not tried.
+        behaves: as plantdoc.deploy.behaviour.examine gives it; {} where it was not tried.
     """
     sections = [_what(config, source), _call(config, metrics), _data(source), _scores(metrics)]
     sections += [_behaviour(behaves)] if behaves else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycocotools import mask
 
-from plantdoc.coco import Split
+from plantdoc.coco.dataset import Split
 
 BOX_WITHIN, SCORE_WITHIN = 0.1, 1e-4  # px; and of a score 0..1
 TIE_WITHIN = 0.01  # IoU

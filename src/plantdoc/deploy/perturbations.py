@@ -1,4 +1,4 @@
-"""Pictures made from others, or drawn, to try how a detector behaves (plantdoc.behaviour)."""
+"""Pictures made from others, or drawn, to try how a detector behaves (plantdoc.deploy.behaviour)."""
 
 from __future__ import annotations
 

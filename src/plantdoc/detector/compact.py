@@ -13,7 +13,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from plantdoc.network import TaskAligned, rare
+from plantdoc.detector.network import TaskAligned, prior_class_logits
 
 # Channels of the maps at 1/4 to 1/32 of the picture, and blocks in the last three.
 SIZES = {
@@ -46,7 +46,7 @@ class Compact(TaskAligned):
         x = _stack(keras.layers.Concatenate(name="neck_levels")([far, near]), width, 1, "neck")
         boxes = _conv(_conv(x, 64, 3, "box_1"), 64, 3, "box_2")
         marks = _conv(_conv(x, width * 3 // 4, 3, "class_1"), width * 3 // 4, 3, "class_2")
-        (logit,) = rare(image_size, (STRIDE,), classes)
+        (logit,) = prior_class_logits(image_size, (STRIDE,), classes)
         sides = keras.layers.Conv2D(4 * BINS, 1, bias_initializer="ones", name="box_out")(boxes)
         kinds = keras.layers.Conv2D(classes, 1, bias_initializer=keras.initializers.Constant(logit), name="class_out")(
             marks

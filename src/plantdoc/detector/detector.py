@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from plantdoc import kerascv
-from plantdoc.errors import UserError
-from plantdoc.model_params import Model
+from plantdoc.core.errors import UserError
+from plantdoc.detector import kerascv
+from plantdoc.detector.model_params import Model
 
 CONFIG, WEIGHTS = "config.json", "detector.weights.h5"
 

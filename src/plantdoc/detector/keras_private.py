@@ -1,15 +1,16 @@
 """Check that Keras is the version whose private parts this project uses, and list those parts.
 
 Keras promises nothing about names that begin with an underscore. Ours are `Optimizer._get_variable_index` and
-`Muon._should_use_adamw` (plantdoc.optimizer) and `Layer._flatten_layers` (plantdoc.kerascv). A new minor version may
-rename them, and a renamed hook that is overridden is never called: the training would go wrong without an error.
+`Muon._should_use_adamw` (plantdoc.train.optimizer) and `Layer._flatten_layers` (plantdoc.detector.kerascv). A new minor
+version may rename them, and a renamed hook that is overridden is never called: the training would go wrong without an
+error.
 """
 
 from __future__ import annotations
 
 import keras
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 TESTED = "3.15"  # major and minor version
 
@@ -25,5 +26,5 @@ def check(version: str | None = None) -> None:
         raise UserError(
             f"Keras {version} is installed, and training uses private parts of Keras that are tested with {TESTED}: "
             "`make setup` installs the locked version. To move to another one, compare these parts (listed in "
-            "src/plantdoc/keras_private.py) and change TESTED there"
+            "src/plantdoc/detector/keras_private.py) and change TESTED there"
         )

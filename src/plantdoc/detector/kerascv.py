@@ -10,9 +10,9 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
-from plantdoc import compact, keras_private
-from plantdoc.errors import UserError
-from plantdoc.network import Network, TaskAligned, per_replica, rare
+from plantdoc.core.errors import UserError
+from plantdoc.detector import compact, keras_private
+from plantdoc.detector.network import Network, TaskAligned, per_replica, prior_class_logits
 
 log = logging.getLogger("plantdoc")
 
@@ -57,7 +57,8 @@ class YoloV8(_KerasCV, TaskAligned):
 
     Three things differ from KerasCV's own training. It averages the cross-entropy over the classes, which with 30 of
     them makes the class loss 30 times weaker than its weight was tuned for: here it is summed. It starts every class
-    at probability 0.5: here it starts low. And its assignment lets bad boxes win (see plantdoc/assign.py).
+    at probability 0.5: here it starts low. And its assignment lets bad boxes win (see
+    plantdoc/detector/label_assignment.py).
     """
 
     def __init__(self, pyramid: keras.Model, backbone: keras.Model, depth: int, image_size: int, classes: int):
@@ -69,7 +70,7 @@ class YoloV8(_KerasCV, TaskAligned):
             prediction_decoder=_Raw(from_logits=False),
         )
         super().__init__(model, backbone, image_size, classes, STRIDES, overlap_loss())
-        for level, logit in enumerate(rare(image_size, STRIDES, classes), start=1):
+        for level, logit in enumerate(prior_class_logits(image_size, STRIDES, classes), start=1):
             bias = model.get_layer(f"yolo_v8_head_{level}_class_3_conv").bias
             bias.assign(np.full(bias.shape, logit, np.float32))
 

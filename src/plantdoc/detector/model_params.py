@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plantdoc.params import Fraction, Section
+from plantdoc.core.params import Fraction, Section
 
 
 class Model(Section):

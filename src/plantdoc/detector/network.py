@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from plantdoc.assign import task_aligned
+from plantdoc.detector.label_assignment import task_aligned
 
 
 class Network:
@@ -95,7 +95,7 @@ def centres(image_size: int, strides: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(levels)
 
 
-def rare(image_size: int, strides: tuple[int, ...], classes: int) -> list[float]:
+def prior_class_logits(image_size: int, strides: tuple[int, ...], classes: int) -> list[float]:
     """Per level, the class logit to begin with: five objects a picture, as YOLOv8's authors have it.
 
     At the usual probability of 0.5 the first epochs would be spent on unlearning.

@@ -3,7 +3,7 @@
 Another project's settings must not give other weights without a word. So all that begins as one of STEERING is removed
 before TensorFlow starts, but for what PASSED names, and Keras is told what else it would read from ~/.keras/keras.json.
 Variables that NumPy and the C library read when a process starts (NPY_DISABLE_CPU_FEATURES, OPENBLAS_CORETYPE,
-GLIBC_TUNABLES) cannot be removed so late; tests/test_tf_environment.py shows that they change no weight.
+GLIBC_TUNABLES) cannot be removed so late; tests/detector/test_tf_environment.py shows that they change no weight.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ import resource
 import sys
 from collections.abc import Iterator
 
-from plantdoc import tf_environment
-from plantdoc.errors import UserError
-from plantdoc.tf_environment import HAS_NVIDIA
+from plantdoc.core.errors import UserError
+from plantdoc.detector import tf_environment
+from plantdoc.detector.tf_environment import HAS_NVIDIA
 
 LEAST_MEMORY = 2.2e9  # bytes of address space: with 2.0e9 serve breaks off, with 2.2e9 it does not
 
@@ -60,12 +60,12 @@ def starting() -> Iterator[None]:
             f"this shell lets a process have {limit / 1e9:.1f} GB of memory, and TensorFlow does not start in less "
             f"than {LEAST_MEMORY / 1e9:.1f} GB: raise the limit with `ulimit -v unlimited`, or in what has set it"
         )
-    with _muted():
+    with muted():
         yield
 
 
 @contextlib.contextmanager
-def _muted() -> Iterator[None]:
+def muted() -> Iterator[None]:
     """Keep TensorFlow's C++ from writing to stderr while it starts, on machines without an NVIDIA driver.
 
     It reports there, whatever its log level is, that it looked for CUDA and found none. Where there is a driver, what

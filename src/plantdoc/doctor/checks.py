@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 BASE = "requirements.txt"
 DISK = 6e9  # bytes: the pictures of PlantDoc, their records, models and DVC's cache of all of these, with room to spare
@@ -28,7 +28,7 @@ def python(job: str) -> str:
 
 def environment(job: str) -> str:
     """What is installed is what the locks say: requirements.txt, and what make has installed on top of it."""
-    from plantdoc import locks
+    from plantdoc.core import locks
 
     if not Path(BASE).is_file():
         raise UserError(f"{BASE} is not there: restore it with `git checkout {BASE}`")
@@ -46,8 +46,8 @@ def environment(job: str) -> str:
 
 def git(job: str) -> str:
     """This is a git repository with a commit; what is unusual about it is told."""
-    from plantdoc import commands
-    from plantdoc.git import text
+    from plantdoc.core.git import text
+    from plantdoc.repo import commands
 
     commands.repository()
     commands.identity()
@@ -72,17 +72,18 @@ def git(job: str) -> str:
 
 def code(job: str) -> str:
     """Folders that stages depend on hold no file that git does not track: DVC would count it, and no clone has it."""
-    from plantdoc import deps
-    from plantdoc.params import read
+    from plantdoc.core import stage_deps
+    from plantdoc.core.params import read
 
     listed = {dep for stage in read("dvc.yaml")["stages"].values() for dep in stage["deps"]}
-    deps.refuse_untracked(listed)
-    return f"{len(deps.files(listed))} files that stages depend on, none of them unknown to git"
+    stage_deps.refuse_untracked(listed)
+    return f"{len(stage_deps.files(listed))} files that stages depend on, none of them unknown to git"
 
 
 def params(job: str) -> str:
     """params.yaml is valid."""
-    from plantdoc import all_params, params
+    from plantdoc.core import params
+    from plantdoc.settings import all_params
 
     values = params.load(all_params.Params)
     return f"params.yaml is valid: {values.model.family} on {values.fetch.source}, lr {values.lr:g}"
@@ -121,14 +122,14 @@ def gpu(job: str) -> str:
 
 def wandb(job: str) -> str:
     """Whether train logs to Weights & Biases; not to is no fault."""
-    from plantdoc import tracking
+    from plantdoc.tracking import wandb_run
 
     mode = os.environ.get("WANDB_MODE", "online")
-    host = os.environ.get("WANDB_BASE_URL", tracking.HOST)
+    host = os.environ.get("WANDB_BASE_URL", wandb_run.HOST)
     if mode == "offline":
         return "offline: `wandb sync` sends it later"
     if mode == "disabled":
         return "off: WANDB_MODE is disabled"
-    if not tracking.has_key(host):
+    if not wandb_run.has_key(host):
         return "off: no key; WANDB_API_KEY or `wandb login` turns it on"
     return f"online, to {host}"

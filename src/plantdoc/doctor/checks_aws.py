@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import os
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 
 def storage(job: str) -> str:
     """DVC's remote answers and can be written; what runs elsewhere needs one that is not a folder here."""
-    from plantdoc.storage import remote
+    from plantdoc.remote import dvc_remote
 
     there = _default()
     if job in ("ec2", "deploy") and not there.on_s3:
         raise UserError(f"{there.url} is a folder of this machine: `make aws BUCKET=name REGION=region EMAIL=address`")
-    with remote.opened(there) as opened:
+    with dvc_remote.opened(there) as opened:
         if there.on_s3:
             opened.reach()
         opened.try_to_write()
@@ -24,21 +24,21 @@ def storage(job: str) -> str:
 
 def credentials(job: str) -> str:
     """Whose credentials these are; never what they are."""
-    from plantdoc.cloud import aws
-    from plantdoc.storage import remote
+    from plantdoc.aws import clients, timeouts
+    from plantdoc.remote import dvc_remote
 
     there = _default()
     if not there.on_s3:
         there = None
         if job == "push":
             return "none needed: the remote is a folder"
-    with aws.explained():
-        session = remote.session(there)
+    with clients.explained():
+        session = dvc_remote.session(there)
         found = session.get_credentials()
         if not found:
             raise UserError("no AWS credentials were found: `aws configure` or `aws sso login`, or set AWS_PROFILE")
-        sts = session.client("sts", config=remote.patience())
-        if job == "push" and _is_aws(sts) and not _is_aws(server := remote.Bucket(there).client):
+        sts = session.client("sts", config=timeouts.patience())
+        if job == "push" and _is_aws(sts) and not _is_aws(server := dvc_remote.Bucket(there).client):
             return f"found ({found.method}); only AWS could say whose, and {server.meta.endpoint_url} is not AWS"
         who = sts.get_caller_identity()
     return f"account {who['Account']}, {who['Arn']} ({found.method})"
@@ -46,31 +46,34 @@ def credentials(job: str) -> str:
 
 def machines(job: str) -> str:
     """What `make aws` has made for machines is there, and so is the image that they start from."""
-    from plantdoc import params, runner_params
-    from plantdoc.cloud import aws
-    from plantdoc.ec2 import ground, place
+    from plantdoc.aws import clients
+    from plantdoc.core import params
+    from plantdoc.ec2 import launch_config
+    from plantdoc.remote import aws_context
+    from plantdoc.settings import runner_params
 
     runner = params.load(runner_params.Params).runner
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
-    with aws.explained():
-        there = place.find(runner.region)
-        found = ground.find(there, runner)
+    with clients.explained():
+        there = aws_context.find(runner.region)
+        found = launch_config.find(there, runner)
     return f"{found.image} with {found.profile} and {found.group} in {', '.join(found.subnets)}"
 
 
 def quota(job: str) -> str:
     """The account may start one of the wanted instance types on one of the wanted markets."""
-    from plantdoc import params, runner_params
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients, timeouts
+    from plantdoc.core import params
     from plantdoc.ec2 import instance_types
     from plantdoc.ec2.quotas import codes as quota_codes
-    from plantdoc.storage import remote
+    from plantdoc.remote import dvc_remote
+    from plantdoc.settings import runner_params
 
     runner, there = params.load(runner_params.Params).runner, _default()
     instance_types.have_gpu(runner.instance_types)
-    with aws.explained():
-        session = remote.session(there if there.on_s3 else None)
-        where = {"region_name": runner.region or session.region_name, "config": remote.patience()}
+    with clients.explained():
+        session = dvc_remote.session(there if there.on_s3 else None)
+        where = {"region_name": runner.region or session.region_name, "config": timeouts.patience()}
         ec2 = session.client("ec2", **where)
         quotas = session.client("service-quotas", **where)
         about = ec2.describe_instance_types(InstanceTypes=runner.instance_types)["InstanceTypes"]
@@ -94,20 +97,21 @@ def quota(job: str) -> str:
 
 def sagemaker(job: str) -> str:
     """SageMaker answers, these credentials may ask it, and what `make aws` has made for it is there."""
-    from plantdoc import params, serve_params
-    from plantdoc.cloud import aws
-    from plantdoc.endpoint import ground, live
-    from plantdoc.storage import remote
+    from plantdoc.aws import clients, timeouts
+    from plantdoc.core import params
+    from plantdoc.remote import dvc_remote
+    from plantdoc.sagemaker import context, live_endpoint
+    from plantdoc.settings import serve_params
 
     name = params.load(serve_params.Params).serve.endpoint
-    with aws.explained():
+    with clients.explained():
         if not _default().on_s3:
-            client = remote.session().client("sagemaker", config=remote.patience())
+            client = dvc_remote.session().client("sagemaker", config=timeouts.patience())
             client.list_endpoints(MaxResults=1)
             return f"answers in {client.meta.region_name}"
         os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
-        there = ground.find()
-        state = live.look(there, name)
+        there = context.find()
+        state = live_endpoint.look(there, name)
         role = there.role.rpartition("/")[2]
     now = f"{name} is {state.status}" if state else f"no endpoint {name} yet"
     return f"{now} in {there.region}, to be served by {role}"
@@ -115,9 +119,9 @@ def sagemaker(job: str) -> str:
 
 @functools.cache
 def _default():
-    from plantdoc.storage import remote
+    from plantdoc.remote import dvc_remote
 
-    return remote.default()
+    return dvc_remote.default()
 
 
 def _is_aws(client) -> bool:
@@ -128,11 +132,11 @@ def _limit(quotas, code: str) -> float:
     """vCPUs that may run at once; where the account has no value of its own, AWS's default."""
     from botocore.exceptions import ClientError
 
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
     try:
         return quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
     except ClientError as error:
-        if aws.code(error) != "NoSuchResourceException":
+        if clients.code(error) != "NoSuchResourceException":
             raise
     return quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from plantdoc import environment
-from plantdoc.errors import UserError
+from plantdoc.core import environment
+from plantdoc.core.errors import UserError
 
 # What a run writes to.
 WRITTEN = (".", ".git", ".dvc", ".dvc/tmp", ".dvc/cache", "data", "models", "results")
@@ -18,10 +18,10 @@ PATIENCE = 10.0  # seconds
 
 def imports(job: str) -> str:
     """What Python imports is this environment's own."""
-    from plantdoc import imports
+    from plantdoc.core import foreign_packages
 
-    if found := imports.foreign():
-        raise UserError(imports.explained(found))
+    if found := foreign_packages.foreign():
+        raise UserError(foreign_packages.explained(found))
     strangers = {}
     for name in IMPORTED:
         found = importlib.util.find_spec(name)
@@ -38,7 +38,8 @@ def imports(job: str) -> str:
 
 def shell(job: str) -> str:
     """Which variables and files of other projects are ignored; they are no fault."""
-    from plantdoc import entry, tf_environment
+    from plantdoc.core import entry
+    from plantdoc.detector import tf_environment
 
     found = []
     # Set by the Makefile, which has taken them away.
@@ -76,7 +77,7 @@ def checkout(job: str) -> str:
 
 def _with_crlf() -> list[str]:
     """Tracked files that git holds with LF and that lie on the disk with CRLF."""
-    from plantdoc import git
+    from plantdoc.core import git
 
     done = git.run("ls-files", "--eol", timeout=PATIENCE)  # nothing where there is no repository
     lines = (line.split("\t", 1) for line in done.stdout.decode(errors="replace").splitlines())

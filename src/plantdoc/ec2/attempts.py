@@ -11,9 +11,9 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from plantdoc import environment
-from plantdoc.ec2.machines import Machine
-from plantdoc.runs import Store
+from plantdoc.aws.run_store import Store
+from plantdoc.core import environment
+from plantdoc.ec2.instances import Machine
 
 _BILLED = 60.0  # seconds; AWS bills each second after the first of these
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from plantdoc import deps, git, locks
-from plantdoc.errors import UserError
+from plantdoc.core import git, locks, stage_deps
+from plantdoc.core.errors import UserError
 
 LIMIT = 20_000_000  # bytes, unpacked
 # What a training does not need; results change with every run, and would make every archive another.
@@ -81,9 +81,9 @@ def make(root: Path | str = ".") -> Archive:
 
 def _needed(root: Path) -> set[str]:
     """The code that train depends on, and what describes the run."""
-    listed = deps.of("train", root)
-    deps.refuse_untracked(listed, root)
-    return {name for name in (*deps.files(listed, root), *_ALWAYS) if (root / name).is_file()}
+    listed = stage_deps.of("train", root)
+    stage_deps.refuse_untracked(listed, root)
+    return {name for name in (*stage_deps.files(listed, root), *_ALWAYS) if (root / name).is_file()}
 
 
 def _names(root: Path, needed: set[str]) -> list[str]:

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 
-from plantdoc.progress import TrainingProgress
+from plantdoc.train.progress import TrainingProgress
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -28,7 +28,7 @@ class Log:
         return [shown for line in lines if (shown := _last(line))]
 
 
-class Screen:
+class Console:
     """Lines on stderr; on a terminal, also a bar below them that is drawn again and again."""
 
     def __init__(self, terminal: bool | None = None, stream=None):

@@ -7,10 +7,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from plantdoc import stage
+from plantdoc.aws.run_store import Store
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
 from plantdoc.ec2.attempts import Attempt
-from plantdoc.errors import UserError
-from plantdoc.runs import Store
 
 MODEL = "models/detector"
 # What the stage makes, each moved as one: whether it is a folder.

@@ -1,7 +1,7 @@
 """Which EC2 instance types have an NVIDIA GPU, by their names: a run's id depends on it, before AWS is asked.
 
 The families with GPUs are named G, GR and P; those of them with "ad" (g4ad) have AMD's, which nothing here uses.
-plantdoc.ec2.ground holds the answer against what AWS says of each type, before a machine is started.
+plantdoc.ec2.launch_config holds the answer against what AWS says of each type, before a machine is started.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 _FAMILY = re.compile(r"(g|gr|p)\d+(?!ad)[a-z0-9-]*\.")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plantdoc.cloud.tags import PROJECT
+from plantdoc.aws.tags import PROJECT
 
 _GONE = ("InvalidInstanceID.NotFound",)
 

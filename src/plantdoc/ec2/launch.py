@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from plantdoc import hashing
-from plantdoc.cloud.tags import TAG
-from plantdoc.ec2 import attempts, ground, instance_types, machines, prices, quotas
-from plantdoc.ec2.place import Place
-from plantdoc.errors import UserError
-from plantdoc.machine import userdata
-from plantdoc.runner_params import Runner
+from plantdoc.aws import ec2_prices
+from plantdoc.aws.tags import TAG
+from plantdoc.core import hashing
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import attempts, instance_types, instances, launch_config, quotas, user_data
+from plantdoc.remote.aws_context import AwsContext
+from plantdoc.settings.runner_params import Runner
 
 log = logging.getLogger("plantdoc")
 _LEAST = 5 / 60  # hours; a machine that may live for less than this is not worth its start
@@ -42,7 +42,7 @@ class Offer:
     type: str
     zone: str
     spot: bool
-    price: prices.Price
+    price: ec2_prices.Price
     hours: float
 
     def __str__(self) -> str:
@@ -54,13 +54,13 @@ class Offer:
 
 
 def launch(
-    place: Place,
+    place: AwsContext,
     runner: Runner,
-    base: ground.Ground,
+    base: launch_config.LaunchConfig,
     order: Order,
     attempt: attempts.Attempt,
     alive: Callable[[], bool],
-    record: Callable[[machines.Machine, float], None],
+    record: Callable[[instances.Machine, float], None],
     held: Callable[[], AbstractContextManager],
 ) -> None:
     """Start a machine and `record` it with its price an hour.
@@ -81,7 +81,7 @@ def launch(
         log.info("ec2: %s", offer)
         with held():
             answer = _ask(place, runner, order, attempt, base, offer)
-            if isinstance(answer, machines.Machine):
+            if isinstance(answer, instances.Machine):
                 record(answer, offer.price.dollars)
                 return
         log.info("ec2: %s in %s: %s", offer.type, offer.zone, _why(answer))
@@ -89,12 +89,12 @@ def launch(
     raise UserError(_nothing(place, runner, refused))
 
 
-def _offers(place: Place, runner: Runner, base: ground.Ground, spent: float) -> Iterator[Offer]:
+def _offers(place: AwsContext, runner: Runner, base: launch_config.LaunchConfig, spent: float) -> Iterator[Offer]:
     markets = [True, *([False] if runner.on_demand_fallback else [])] if runner.spot else [False]
     for spot in markets:
         for kind in runner.instance_types:
             for zone in base.subnets:
-                price = prices.of(place.session, place.region, kind, zone, spot)
+                price = ec2_prices.of(place.session, place.region, kind, zone, spot)
                 hours = min(runner.max_hours, (runner.max_dollars - spent) / price.dollars)
                 if hours < min(_LEAST, runner.max_hours):
                     raise UserError(
@@ -106,14 +106,19 @@ def _offers(place: Place, runner: Runner, base: ground.Ground, spent: float) -> 
 
 
 def _ask(
-    place: Place, runner: Runner, order: Order, attempt: attempts.Attempt, base: ground.Ground, offer: Offer
-) -> machines.Machine | str:
+    place: AwsContext,
+    runner: Runner,
+    order: Order,
+    attempt: attempts.Attempt,
+    base: launch_config.LaunchConfig,
+    offer: Offer,
+) -> instances.Machine | str:
     """The machine, or the name of the refusal after which another place is to be tried."""
     from botocore.exceptions import ClientError, HTTPClientError
 
     now = time.time()
     deadline = int(now + offer.hours * 3600)
-    text = userdata.render(
+    text = user_data.render(
         bucket=place.bucket,
         region=place.store.client.meta.region_name,
         run_id=order.run,
@@ -169,7 +174,7 @@ def _ask(
                 raise
         else:
             about = answer["Instances"][0] | {"Tags": tagged}
-            return replace(machines.of(about), type=offer.type, zone=offer.zone, spot=offer.spot)
+            return replace(instances.of(about), type=offer.type, zone=offer.zone, spot=offer.spot)
         time.sleep(min(2 ** (_TRIES - left), 10) * attempts.beat() / 5)
     raise AssertionError
 
@@ -182,7 +187,7 @@ def _why(name: str) -> str:
     return {"Unsupported": "not offered there (Unsupported)"}.get(name, f"AWS says no ({name})")
 
 
-def _nothing(place: Place, runner: Runner, refused: list[tuple[str, Offer]]) -> str:
+def _nothing(place: AwsContext, runner: Runner, refused: list[tuple[str, Offer]]) -> str:
     exhausted = {quotas.code(o.type, o.spot): o.type for name, o in refused if name in quotas.REFUSALS}
     text = [quotas.remedy(place, quota, kind) for quota, kind in exhausted.items()]
     if any(name not in quotas.REFUSALS for name, _ in refused):

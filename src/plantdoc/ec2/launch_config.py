@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plantdoc.core.errors import UserError
 from plantdoc.ec2 import instance_types
-from plantdoc.ec2.place import Place
-from plantdoc.errors import UserError
-from plantdoc.runner_params import Runner
+from plantdoc.remote.aws_context import AwsContext
+from plantdoc.settings.runner_params import Runner
 
 _NO_IMAGE = ("ParameterNotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
 # AWS's own parameters that name the newest of its Deep Learning AMIs.
@@ -16,7 +16,7 @@ _DEFAULT_DISK = "/dev/sda1"
 
 
 @dataclass(frozen=True)
-class Ground:
+class LaunchConfig:
     """An image's id and root disk, the stack's instance profile and security group, and a subnet for each zone."""
 
     image: str
@@ -26,7 +26,7 @@ class Ground:
     subnets: dict[str, str]
 
 
-def find(place: Place, runner: Runner) -> Ground:
+def find(place: AwsContext, runner: Runner) -> LaunchConfig:
     """Look everything up.
 
     Raises:
@@ -35,10 +35,10 @@ def find(place: Place, runner: Runner) -> Ground:
     _check_types(place, runner.instance_types)
     profile, group = _stack(place)
     image, disk = _image(place, runner)
-    return Ground(image, disk, profile, group, _subnets(place, group, runner.zones))
+    return LaunchConfig(image, disk, profile, group, _subnets(place, group, runner.zones))
 
 
-def _check_types(place: Place, types: list[str]) -> None:
+def _check_types(place: AwsContext, types: list[str]) -> None:
     from botocore.exceptions import ClientError
 
     for name in types:
@@ -56,9 +56,9 @@ def _check_types(place: Place, types: list[str]) -> None:
             )
 
 
-def _stack(place: Place) -> tuple[str, str]:
+def _stack(place: AwsContext) -> tuple[str, str]:
     """Instance profile and security group that `make aws` has made."""
-    from plantdoc.cloud import cloudformation
+    from plantdoc.aws import cloudformation
 
     name = f"plant-disease-{place.bucket}"
     remedy = f"run `make aws BUCKET={place.bucket} REGION={place.region} EMAIL=address`"
@@ -75,7 +75,7 @@ def _stack(place: Place) -> tuple[str, str]:
         raise UserError(f"the stack {name} is older than this code, it has no {error.args[0]}: {remedy}") from None
 
 
-def _image(place: Place, runner: Runner) -> tuple[str, str]:
+def _image(place: AwsContext, runner: Runner) -> tuple[str, str]:
     from botocore.exceptions import ClientError
 
     image = runner.image
@@ -101,7 +101,7 @@ def _image(place: Place, runner: Runner) -> tuple[str, str]:
     return image, root
 
 
-def _subnets(place: Place, group: str, zones: list[str]) -> dict[str, str]:
+def _subnets(place: AwsContext, group: str, zones: list[str]) -> dict[str, str]:
     """The group's network by zone, in the order asked for: AWS's own subnets first, then those with most room."""
     network = place.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["VpcId"]
     filters = [{"Name": "vpc-id", "Values": [network]}, {"Name": "state", "Values": ["available"]}]

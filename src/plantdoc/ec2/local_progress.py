@@ -1,4 +1,4 @@
-"""Keep the progress file of this computer's tree (plantdoc.progress) up to date while an instance on EC2 trains."""
+"""Keep the progress file of this computer's tree (train.progress) up to date while an instance on EC2 trains."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from plantdoc import progress
 from plantdoc.ec2.attempts import Attempt
+from plantdoc.train import progress
 
 log = logging.getLogger("plantdoc")
 

@@ -9,15 +9,15 @@ import logging
 import time
 from pathlib import Path
 
-from plantdoc.ec2 import collect, ground, handover, launch, ledger, local_progress, machines, stopping
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import download_outputs, instances, launch, launch_config, local_progress, reconcile, stop, uploads
 from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
-from plantdoc.ec2.follow import AT_DEADLINE, LAG, Follower
+from plantdoc.ec2.console import Console
 from plantdoc.ec2.interrupts import Interrupts
-from plantdoc.ec2.place import Place
-from plantdoc.ec2.screen import Screen
-from plantdoc.ec2.trouble import Adrift
-from plantdoc.errors import UserError
-from plantdoc.runner_params import Runner
+from plantdoc.ec2.outages import Unreachable
+from plantdoc.ec2.watcher import AT_DEADLINE, LAG, Follower
+from plantdoc.remote.aws_context import AwsContext
+from plantdoc.settings.runner_params import Runner
 
 log = logging.getLogger("plantdoc")
 _CLOSE = 60  # seconds before its deadline at which a machine that has gone is taken to have reached it
@@ -30,12 +30,12 @@ class Left(Exception):
 class Run:
     """One run, and the attempt at it that this process answers for: the one it started or watches."""
 
-    def __init__(self, place: Place, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
+    def __init__(self, place: AwsContext, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
         self.place, self.runner, self.run, self.interrupts = place, runner, run, interrupts
-        self.attempts, self.screen = Attempts(place.store, run), Screen()
-        self.goods = handover.Goods(place, weights)
+        self.attempts, self.screen = Attempts(place.store, run), Console()
+        self.goods = uploads.Uploads(place, weights)
         self.local: local_progress.LocalProgress | None = None  # while `finish` runs
-        self.base: ground.Ground | None = None
+        self.base: launch_config.LaunchConfig | None = None
         self.ours: Attempt | None = None
         self.launches = 0
         self.waiting = False
@@ -54,11 +54,11 @@ class Run:
                 self._go_on()
         except KeyboardInterrupt:
             if self.ours and self.ours.instance and self.interrupts.leave_it():
-                raise Left(ledger.how_to_attach(self.ours)) from None
-            self._end(stopped=stopping.person())
+                raise Left(reconcile.how_to_attach(self.ours)) from None
+            self._end(stopped=stop.person())
             raise
-        except Adrift as error:
-            raise UserError(f"{error}. {ledger.how_to_attach(self.ours)}") from None
+        except Unreachable as error:
+            raise UserError(f"{error}. {reconcile.how_to_attach(self.ours)}") from None
         except Exception:
             self._end()
             raise
@@ -77,9 +77,9 @@ class Run:
 
     def _take_up(self, attempt: Attempt) -> None:
         """Do with an attempt that is not over what its state wants."""
-        found = [each for each in machines.find(self.place.ec2, self.run) if each.attempt == attempt.n]
+        found = [each for each in instances.find(self.place.ec2, self.run) if each.attempt == attempt.n]
         machine = next((each for each in found if each.id == attempt.instance), found[-1] if found else None)
-        attempt = ledger.adopted(self.place, self.attempts, attempt, machine)
+        attempt = reconcile.adopted(self.place, self.attempts, attempt, machine)
         if end := self.attempts.end(attempt):
             self._close(attempt, machine, end)
         elif machine and machine.alive:
@@ -111,7 +111,7 @@ class Run:
                 f"runner.max_attempts = {self.launches}: as many machines were taken away, one after another; the same "
                 "command goes on from the last epoch, with runner.spot=false nobody takes the machine away"
             )
-        self.base = self.base or ground.find(self.place, self.runner)
+        self.base = self.base or launch_config.find(self.place, self.runner)
         code, weights = self.goods.send()
         spent = sum(each.dollars() for each in self.attempts.all())
         if not (attempt := self.attempts.claim(n, code)):
@@ -131,18 +131,18 @@ class Run:
         if self.ours and not self.ours.instance:
             self.ours = None  # another has taken over
 
-    def _record(self, machine: machines.Machine, price: float) -> None:
+    def _record(self, machine: instances.Machine, price: float) -> None:
         """Write down a machine that was just started; where another took over meanwhile, end it."""
         attempt, self.launches = self.ours, self.launches + 1
         # What S3 may refuse to take, this process knows.
         self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.place.region, price))
         if self.attempts.lost(attempt):
-            machines.end(self.place.ec2, [machine.id])
+            instances.end(self.place.ec2, [machine.id])
             self.ours = None
         else:
             self.attempts.write(attempt, **facts(machine, self.place.region, price))
 
-    def _follow(self, attempt: Attempt, machine: machines.Machine) -> None:
+    def _follow(self, attempt: Attempt, machine: instances.Machine) -> None:
         """Watch the attempt until there is news, and act on what only a watcher is told."""
         about, self.ours = attempt.claim, attempt
         log.info(
@@ -153,7 +153,7 @@ class Run:
         self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
         follower = Follower(self.place, self.attempts, attempt, self.screen, self.local.status)
         follower.until_news()
-        now = ledger.word_on(self.attempts, attempt, follower.machine)
+        now = reconcile.final_state(self.attempts, attempt, follower.machine)
         if now.claim.get("stopped"):
             self.ours = None
             raise UserError(
@@ -163,10 +163,10 @@ class Run:
         if now.over and (end := self.attempts.end(attempt)):
             self._close(now, None, end)
 
-    def _close(self, attempt: Attempt, machine: machines.Machine | None, end: dict) -> None:
+    def _close(self, attempt: Attempt, machine: instances.Machine | None, end: dict) -> None:
         """The machine said how it ended: see to it that it does."""
         if machine and machine.costs:
-            machines.end(self.place.ec2, [machine.id])
+            instances.end(self.place.ec2, [machine.id])
         self.local.ended(self.attempts.settle(attempt, machine))
         self.ours = None
         if end["state"] == "failed":
@@ -178,10 +178,10 @@ class Run:
             self._refuse_at_deadline(attempt, end["time"])
             log.info("ec2: the machine was taken away: %s", end.get("reason") or "no reason given")
 
-    def _lost(self, attempt: Attempt, machine: machines.Machine | None) -> None:
+    def _lost(self, attempt: Attempt, machine: instances.Machine | None) -> None:
         """The machine has gone without a last word."""
         if machine and machine.costs:
-            machines.end(self.place.ec2, [machine.id])
+            instances.end(self.place.ec2, [machine.id])
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None
@@ -197,11 +197,11 @@ class Run:
 
     def _take(self, result: dict) -> None:
         """Bring the outputs; then see to it that no machine is left and that the bill is complete."""
-        size = collect.outputs(self.place.store, self.run, result)
-        attempts = ledger.closed(self.place, self.attempts)
+        size = download_outputs.outputs(self.place.store, self.run, result)
+        attempts = reconcile.closed(self.place, self.attempts)
         for attempt in attempts:
             self.local.ended(attempt)
-        entry = collect.cost(result, attempts)
+        entry = download_outputs.cost(result, attempts)
         log.info(
             "ec2: outputs in place, %.1f MB; %s; machines: %d, %.1f min, $%.2f",
             *(size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"]),
@@ -212,4 +212,4 @@ class Run:
         attempt, self.ours = self.ours, None
         if attempt:
             self.screen.clear()
-            ledger.give_up(self.place, self.attempts, attempt, self.interrupts, stopped)
+            reconcile.give_up(self.place, self.attempts, attempt, self.interrupts, stopped)

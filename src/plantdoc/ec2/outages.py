@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 _S3_ROUNDS = 3  # in which S3 alone has given no answer; a round is a request with its retries, about a minute
 _NETWORK_ROUNDS = 20  # in which nothing has
@@ -12,11 +12,11 @@ _SIGNED_OUT = {
 }
 
 
-class Adrift(UserError):
+class Unreachable(UserError):
     """Nothing can be seen or done from here; the machine goes on."""
 
 
-class Trouble:
+class Outages:
     """Counts rounds without an answer, and says when to give up."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Trouble:
         Returns a line to show, at the first of several rounds.
 
         Raises:
-            Adrift: neither will answer: the network here is gone, or the credentials are.
+            Unreachable: neither will answer: the network here is gone, or the credentials are.
             UserError: S3 alone does not answer.
         """
         if ec2_error is None:
@@ -41,9 +41,9 @@ class Trouble:
             return f"ec2: S3 gives no answer, trying again ({error})" if self.s3_alone == 1 else None
         self.s3_alone, self.all = 0, self.all + 1
         if _signed_out(error):
-            raise Adrift(f"AWS does not take these credentials any more ({error}): `aws sso login`, or new keys")
+            raise Unreachable(f"AWS does not take these credentials any more ({error}): `aws sso login`, or new keys")
         if self.all >= _NETWORK_ROUNDS:
-            raise Adrift(f"the network here is lost, neither S3 nor EC2 answers ({error})")
+            raise Unreachable(f"the network here is lost, neither S3 nor EC2 answers ({error})")
         if self.all > 1:
             return None
         return f"ec2: neither S3 nor EC2 answers; the machine goes on, trying again ({error})"

@@ -5,25 +5,26 @@ from __future__ import annotations
 import logging
 import time
 
-from plantdoc.ec2 import machines, prices
+from plantdoc.aws import ec2_prices
+from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
 from plantdoc.ec2.interrupts import Interrupts
-from plantdoc.ec2.place import Place
+from plantdoc.remote.aws_context import AwsContext
 
 log = logging.getLogger("plantdoc")
 _LOOKS = 4  # at the claim of a machine that a person has ended
 
 
-def adopted(place: Place, attempts: Attempts, attempt: Attempt, machine: machines.Machine | None) -> Attempt:
+def adopted(place: AwsContext, attempts: Attempts, attempt: Attempt, machine: instances.Machine | None) -> Attempt:
     """The attempt with its machine, where a launcher had started one and did not come to write it down."""
     if attempt.instance or not machine:
         return attempt
     log.info("ec2: attempt %d has a machine that nobody wrote down: %s", attempt.n, machine.id)
-    price = prices.of(place.session, place.region, machine.type, machine.zone, machine.spot)
+    price = ec2_prices.of(place.session, place.region, machine.type, machine.zone, machine.spot)
     return attempts.write(attempt, **facts(machine, place.region, price.dollars))
 
 
-def word_on(attempts: Attempts, attempt: Attempt, machine: machines.Machine | None) -> Attempt:
+def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Machine | None) -> Attempt:
     """The attempt as it stands; where a person has ended its machine, with time for them to write that down."""
     for _ in range(_LOOKS):
         now = attempts.read(attempt)
@@ -33,14 +34,14 @@ def word_on(attempts: Attempts, attempt: Attempt, machine: machines.Machine | No
     return now
 
 
-def closed(place: Place, attempts: Attempts) -> list[Attempt]:
+def closed(place: AwsContext, attempts: Attempts) -> list[Attempt]:
     """All attempts at a run that is done, each over and with its bill; machines that are left are ended."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     found = []
     try:
-        found = machines.find(place.ec2, attempts.run)
-        machines.end(place.ec2, [each.id for each in found if each.costs])
+        found = instances.find(place.ec2, attempts.run)
+        instances.end(place.ec2, [each.id for each in found if each.costs])
     except (ClientError, BotoCoreError) as error:
         log.warning("ec2: EC2 does not answer (%s); a machine that is left ends by itself", error)
     settled = []
@@ -51,16 +52,18 @@ def closed(place: Place, attempts: Attempts) -> list[Attempt]:
     return settled
 
 
-def give_up(place: Place, attempts: Attempts, attempt: Attempt, interrupts: Interrupts, stopped: str | None) -> None:
+def give_up(
+    place: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: Interrupts, stopped: str | None
+) -> None:
     """End the attempt's machine, whatever is known of it, and write that down; says so where it cannot."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     found = []
     try:
         with interrupts.held():
-            found = [each for each in machines.find(place.ec2, attempt.run) if each.attempt == attempt.n]
+            found = [each for each in instances.find(place.ec2, attempt.run) if each.attempt == attempt.n]
             ids = {each.id for each in found if each.costs} | ({attempt.instance} - {None})
-            machines.end(place.ec2, ids)
+            instances.end(place.ec2, ids)
             for id in sorted(ids):
                 log.info("ec2: ended the machine %s", id)
     except KeyboardInterrupt:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from plantdoc.ec2 import machines
+from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempts, beat
-from plantdoc.ec2.place import Place
+from plantdoc.remote.aws_context import AwsContext
 
 _LIMIT = 300  # seconds in which a terminated machine is gone
 _AT_ONCE = 1000  # objects that S3 deletes in one request
 
 
-def remove(place: Place, run: str | None, prefix: str) -> list[str]:
+def remove(place: AwsContext, run: str | None, prefix: str) -> list[str]:
     """End the run's machines and wait for that, then delete its files, its code, and what is below `prefix`.
 
     All versions go. Without a `run` there is only the prefix. Returns a line for each thing that stays, and why.
@@ -35,17 +35,17 @@ def remove(place: Place, run: str | None, prefix: str) -> list[str]:
     return left
 
 
-def _end(place: Place, run: str) -> list[str]:
+def _end(place: AwsContext, run: str) -> list[str]:
     until = time.monotonic() + _LIMIT
-    while alive := [each for each in machines.find(place.ec2, run) if each.state != "terminated"]:
-        machines.end(place.ec2, [each.id for each in alive if each.costs])
+    while alive := [each for each in instances.find(place.ec2, run) if each.state != "terminated"]:
+        instances.end(place.ec2, [each.id for each in alive if each.costs])
         if time.monotonic() > until:
             return [f"machine {each.id} is still {each.state} in {place.region}" for each in alive]
         time.sleep(beat())
     return []
 
 
-def _delete(place: Place, below: str) -> list[str]:
+def _delete(place: AwsContext, below: str) -> list[str]:
     client, left = place.store.client, []
     for found in _batches(place, below):
         answer = client.delete_objects(Bucket=place.bucket, Delete={"Objects": found, "Quiet": True})
@@ -58,7 +58,7 @@ def _delete(place: Place, below: str) -> list[str]:
     return left
 
 
-def _batches(place: Place, below: str) -> Iterator[list[dict[str, str]]]:
+def _batches(place: AwsContext, below: str) -> Iterator[list[dict[str, str]]]:
     """Versions and delete marks whose keys begin with `below`, as many as S3 deletes at once."""
     pages = place.store.client.get_paginator("list_object_versions").paginate(
         Bucket=place.bucket, Prefix=below, PaginationConfig={"PageSize": _AT_ONCE}

@@ -5,23 +5,23 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from plantdoc.ec2 import machines
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempts
-from plantdoc.ec2.place import Place
-from plantdoc.errors import UserError
+from plantdoc.remote.aws_context import AwsContext
 
 _AT_ONCE = 16
 _NO_RUNS = ("code", "weights")
 
 
-def machines_now(place: Place) -> list[dict]:
+def machines_now(place: AwsContext) -> list[dict]:
     """A row per machine that may cost something, or is just ending."""
-    found = [each for each in machines.find(place.ec2) if each.state != "terminated"]
+    found = [each for each in instances.find(place.ec2) if each.state != "terminated"]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda each: _row(place, each), found))
 
 
-def runs(place: Place) -> list[dict]:
+def runs(place: AwsContext) -> list[dict]:
     """A row per run, those of the newest machines last."""
     names = [name for name in place.store.folders() if name not in _NO_RUNS]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -29,7 +29,7 @@ def runs(place: Place) -> list[dict]:
     return sorted(rows, key=lambda row: row["began"] or 0)
 
 
-def run(place: Place, name: str) -> dict:
+def run(place: AwsContext, name: str) -> dict:
     """What a run's attempts have cost together, and how it stands."""
     attempts = Attempts(place.store, name)
     every = attempts.all()
@@ -54,7 +54,7 @@ def run(place: Place, name: str) -> dict:
     }
 
 
-def resolve(place: Place, name: str | None) -> str:
+def resolve(place: AwsContext, name: str | None) -> str:
     """The run whose id begins with `name`; without one, that of the only machine there is.
 
     Raises:
@@ -64,14 +64,14 @@ def resolve(place: Place, name: str | None) -> str:
         found = [each for each in place.store.folders() if each.startswith(name) and each not in _NO_RUNS]
         missing = f"no run begins with {name}: `python scripts/ec2.py cost` lists them"
     else:
-        found = sorted({each.run for each in machines.find(place.ec2) if each.alive})
+        found = sorted({each.run for each in instances.find(place.ec2) if each.alive})
         missing = "no machine is running: say which run, `python scripts/ec2.py cost` lists them"
     if len(found) != 1:
         raise UserError(f"say which run: {', '.join(found)}" if found else missing)
     return found[0]
 
 
-def _row(place: Place, machine: machines.Machine) -> dict:
+def _row(place: AwsContext, machine: instances.Machine) -> dict:
     claim = place.store.read(f"{machine.run}/attempts/{machine.attempt}.json") or {}
     status = place.store.read(f"{machine.run}/{machine.attempt}/status.json") or {}
     seconds = time.time() - machine.launched

@@ -7,9 +7,9 @@ import platform
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from plantdoc.ec2 import machines
+from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempts
-from plantdoc.ec2.place import Place
+from plantdoc.remote.aws_context import AwsContext
 
 _PATIENCE = 10  # seconds
 
@@ -19,24 +19,24 @@ def person() -> str:
     return f"{os.environ.get('USER', 'somebody')} on {platform.node()}, {time.strftime('%Y-%m-%d %H:%M')}"
 
 
-def stop(place: Place, runs: set[str] | None) -> list[machines.Machine]:
+def stop(place: AwsContext, runs: set[str] | None) -> list[instances.Machine]:
     """End the machines of these runs, None for all, and mark the runs as stopped; returns what was ended.
 
     Marked first: who watches a run whose machine is gone without a mark starts another. But a bucket that does not
     answer keeps no machine alive for longer than _PATIENCE.
     """
-    found = [each for each in machines.find(place.ec2) if each.costs and (runs is None or each.run in runs)]
+    found = [each for each in instances.find(place.ec2) if each.costs and (runs is None or each.run in runs)]
     with ThreadPoolExecutor(1) as pool:
         marked = pool.submit(
             _mark, place, runs if runs is not None else {each.run for each in found if each.run}, found
         )
         wait([marked], timeout=_PATIENCE)
-        machines.end(place.ec2, [each.id for each in found])
+        instances.end(place.ec2, [each.id for each in found])
         marked.result()
     return found
 
 
-def _mark(place: Place, runs: set[str], found: list[machines.Machine]) -> None:
+def _mark(place: AwsContext, runs: set[str], found: list[instances.Machine]) -> None:
     for run in sorted(runs):
         attempts = Attempts(place.store, run)
         every = attempts.all()

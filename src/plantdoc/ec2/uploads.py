@@ -7,18 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc import commands, deps, hashing
-from plantdoc.ec2 import archive
-from plantdoc.ec2.place import Place
-from plantdoc.errors import UserError
+from plantdoc.core import hashing, stage_deps
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import code_archive
+from plantdoc.remote.aws_context import AwsContext
+from plantdoc.repo import commands
 
 log = logging.getLogger("plantdoc")
 
 
-class Goods:
+class Uploads:
     """Data, code and weights of the run in the current directory."""
 
-    def __init__(self, place: Place, weights: Path | None):
+    def __init__(self, place: AwsContext, weights: Path | None):
         self.place, self.weights = place, weights
         self._sent: tuple[str, str] | None = None
 
@@ -30,7 +31,7 @@ class Goods:
         return self._sent
 
     def _code(self) -> str:
-        packed = archive.make()
+        packed = code_archive.make()
         if packed.left_out:
             log.info("ec2: left out of the code, as they look like secrets: %s", ", ".join(packed.left_out))
         key = f"code/{packed.sha256}.tar.gz"
@@ -51,7 +52,7 @@ class Goods:
 
 def _push() -> None:
     """Send the stage's data as DVC's objects; with DVC's own progress bar where there is a terminal."""
-    data = deps.data(deps.of("train"))
+    data = stage_deps.data(stage_deps.of("train"))
     log.info("ec2: sending %s, as far as the remote lacks it", ", ".join(data))
     if not sys.stderr.isatty():
         commands.dvc("push", *data)

@@ -1,4 +1,4 @@
-"""The script that a training machine starts with, made from infra/machine/user-data.sh. It holds no secret."""
+"""The script that a training machine starts with, made from infra/worker/user-data.sh. It holds no secret."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 LIMIT = 16 * 1024  # bytes, EC2's
-FOLDER = Path(__file__).resolve().parents[3] / "infra/machine"
+FOLDER = Path(__file__).resolve().parents[3] / "infra/worker"
 
 
 def render(

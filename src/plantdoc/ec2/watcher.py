@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from plantdoc import progress
-from plantdoc.ec2 import machines
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
-from plantdoc.ec2.place import Place
-from plantdoc.ec2.screen import Log, Screen, bar
-from plantdoc.ec2.trouble import Trouble
-from plantdoc.errors import UserError
+from plantdoc.ec2.console import Console, Log, bar
+from plantdoc.ec2.outages import Outages
+from plantdoc.remote.aws_context import AwsContext
+from plantdoc.train import progress
 
 PHASES = {
     "environment": "setting up the environment",
@@ -58,16 +58,16 @@ class Follower:
 
     def __init__(
         self,
-        place: Place,
+        place: AwsContext,
         attempts: Attempts,
         attempt: Attempt,
-        screen: Screen,
+        screen: Console,
         report: Callable[[dict], None] = lambda status: None,
     ):
         self.place, self.attempts, self.attempt, self.screen = place, attempts, attempt, screen
-        self.tail, self.log, self.trouble = Tail(attempts, attempt), Log(), Trouble()
+        self.tail, self.log, self.trouble = Tail(attempts, attempt), Log(), Outages()
         self.report, self.phase, self.bar = report, "", ""
-        self.machine: machines.Machine | None = None
+        self.machine: instances.Machine | None = None
         self.began = time.monotonic()
 
     def until_news(self) -> None:
@@ -75,7 +75,7 @@ class Follower:
 
         Raises:
             UserError: S3 does not answer for good, or the deadline has passed and the machine did not end by itself.
-            Adrift: nothing answers for good.
+            Unreachable: nothing answers for good.
         """
         while not self._round():
             self._pause()
@@ -112,8 +112,8 @@ class Follower:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            found = machines.find(self.place.ec2, self.attempt.run)
-            machines.end(self.place.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
+            found = instances.find(self.place.ec2, self.attempt.run)
+            instances.end(self.place.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
         except (ClientError, BotoCoreError):
             return False  # S3 still tells how it is
         ours = next((each for each in found if each.id == self.attempt.instance), None)
@@ -129,7 +129,7 @@ class Follower:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            machines.find(self.place.ec2, self.attempt.run)
+            instances.find(self.place.ec2, self.attempt.run)
         except (ClientError, BotoCoreError) as error:
             return error
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from plantdoc import hashing
+from plantdoc.core import hashing
 
 
 def intervals(result: COCOeval, samples: int, seed: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask
 from pycocotools.cocoeval import COCOeval
 
-from plantdoc.coco import Box, Split
+from plantdoc.coco.dataset import Box, Split
 
 IOU = 0.5  # from here on a box counts as found
 BACKGROUND = "background"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plantdoc.params import Root, Section, Threads, Whole
+from plantdoc.core.params import Root, Section, Threads, Whole
 
 
 class Evaluate(Section):

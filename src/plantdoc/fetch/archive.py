@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 MAX_BYTES = 20 * 10**9
 MAX_FILES = 500_000

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from plantdoc import boxes, parallel, perceptual, picture
-from plantdoc.formats.raw import Lost, RawPicture
+from plantdoc.core import parallel
+from plantdoc.fetch import boxes, decode, phash
+from plantdoc.fetch.formats.raw_data import Lost, RawPicture
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,18 @@ def _audit_one(job: tuple[RawPicture, Path], min_box: int, max_pixels: int) -> A
     except OSError as error:
         return Lost(raw.split, raw.name, f"cannot be read: {error.strerror}")
     try:
-        decoded = picture.decode(data, max_pixels)
-    except picture.PictureError as error:
+        decoded = decode.decode(data, max_pixels)
+    except decode.PictureError as error:
         return Lost(raw.split, raw.name, str(error))
     kept, repairs, dropped = boxes.clean(raw, decoded.stored_size, decoded.orientation, min_box)
     if raw.boxes and not kept:
         # Not a negative: somebody saw a leaf here.
         return Lost(raw.split, raw.name, f"none of its boxes can be used: {dropped[0]}")
-    keep, kind = picture.stored(decoded, data)
+    keep, kind = decode.stored(decoded, data)
     to.write_bytes(keep)
     image = decoded.image
     repairs = (*decoded.repairs, *repairs)
-    if picture.right_name(raw.name, kind) != raw.name and decoded.format == kind:
+    if decode.right_name(raw.name, kind) != raw.name and decoded.format == kind:
         repairs += (f"name does not say {kind}",)
     return Audited(
         split=raw.split,
@@ -83,7 +84,7 @@ def _audit_one(job: tuple[RawPicture, Path], min_box: int, max_pixels: int) -> A
         boxes=tuple(kept),
         content=hashlib.sha256(data).hexdigest(),
         pixels=hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(),
-        looks=perceptual.of_image(image),
+        looks=phash.of_image(image),
         repairs=repairs,
         dropped_boxes=tuple(dropped),
     )

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from plantdoc import coco
-from plantdoc.audit import Audited
-from plantdoc.duplicates import Pair
-from plantdoc.formats.raw import Lost
-from plantdoc.source import Origin
+from plantdoc.coco import dataset
+from plantdoc.fetch.audit import Audited
+from plantdoc.fetch.duplicates import Pair
+from plantdoc.fetch.formats.raw_data import Lost
+from plantdoc.fetch.sources import Origin
 
 SPLITS = ("train", "val", "test")
 
@@ -21,7 +21,7 @@ class Findings:
 
     origin: Origin
     format: str
-    splits: dict[str, coco.Split]
+    splits: dict[str, dataset.Split]
     pictures: Sequence[Audited]
     pairs: Sequence[Pair]
     lost: Sequence[Lost]
@@ -100,7 +100,7 @@ def notes_on_cut(pictures: list[Audited], sides: list[str]) -> list[str]:
     ]
 
 
-def notes_on_rare(splits: dict[str, coco.Split]) -> list[str]:
+def notes_on_rare(splits: dict[str, dataset.Split]) -> list[str]:
     """Classes that cannot be learned or scored."""
     notes = []
     for i, name in enumerate(splits["train"].classes):
@@ -113,7 +113,7 @@ def notes_on_rare(splits: dict[str, coco.Split]) -> list[str]:
     return notes
 
 
-def _per_class(splits: dict[str, coco.Split]) -> list[dict]:
+def _per_class(splits: dict[str, dataset.Split]) -> list[dict]:
     rows = [{"name": name} for name in splits["train"].classes]
     for name in SPLITS:
         boxes = Counter(box.category for p in splits[name].pictures for box in p.boxes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from plantdoc.formats.raw import RawPicture
+from plantdoc.fetch.formats.raw_data import RawPicture
 
 Corners = tuple[float, float, float, float]
 Labelled = tuple[tuple[float, float, float, float], str]

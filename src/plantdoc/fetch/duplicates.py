@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plantdoc import perceptual
-from plantdoc.audit import Audited
+from plantdoc.fetch import phash
+from plantdoc.fetch.audit import Audited
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ def find(pictures: Sequence[Audited], bits: int) -> list[Pair]:
     Flipped, rotated or cropped copies are not found. Class names must be in their final spelling.
     """
     pairs = []
-    for i, j, distance in perceptual.close_pairs([p.looks for p in pictures], bits):
+    for i, j, distance in phash.close_pairs([p.looks for p in pictures], bits):
         a, b = pictures[i], pictures[j]
         if a.content == b.content:
             kind = "same bytes"
         elif a.pixels == b.pixels:
             kind = "same pixels"
         else:
-            kind = f"near, {distance} of {perceptual.BITS} bits"
+            kind = f"near, {distance} of {phash.BITS} bits"
         pairs.append(Pair(i, j, kind, {name for _, name in a.boxes} != {name for _, name in b.boxes}))
     return pairs
 

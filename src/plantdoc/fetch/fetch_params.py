@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from plantdoc.params import Count, Fraction, Root, Section, Whole
+from plantdoc.core.params import Count, Fraction, Root, Section, Whole
 
 
 class Fetch(Section):

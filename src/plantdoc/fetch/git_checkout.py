@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 _NETWORK = ("could not resolve", "unable to access", "connection", "timed out", "unreachable", "rpc failed", "too slow")
 _COMMIT = ("not our ref", "couldn't find remote ref", "unadvertised object", "bad object")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from plantdoc.picture import right_name
+from plantdoc.fetch.decode import right_name
 
 _LONGEST = 200  # bytes; file systems allow 255, and DVC and editors add suffixes of their own
 

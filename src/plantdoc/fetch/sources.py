@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import archive, repository, s3, sample
-from plantdoc.errors import UserError
-from plantdoc.fetch_params import Fetch
-from plantdoc.workspace import main_root
+from plantdoc.core import s3_download
+from plantdoc.core.errors import UserError
+from plantdoc.core.workspace import main_root
+from plantdoc.fetch import archive, git_checkout
+from plantdoc.fetch.fetch_params import Fetch
+from plantdoc.fetch.sample import generator
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,14 @@ def bring(fetch: Fetch, seed: int, scratch: Path) -> tuple[Path, Origin]:
     to = scratch / "source"
     to.mkdir()
     if fetch.source == "sample":
-        sample.write(to, seed)
+        generator.write(to, seed)
         return to, Origin("sample", "the sample", "Apache-2.0", "drawn by this project", "", "drawn, not photographed")
     if fetch.source == "plantdoc":
-        repository.checkout(fetch.repository, fetch.commit, to)
+        git_checkout.checkout(fetch.repository, fetch.commit, to)
         return to, Origin("plantdoc", "PlantDoc", "CC BY 4.0", _PLANTDOC, f"{fetch.repository}@{fetch.commit}")
     if fetch.source.startswith("s3://"):
         name, url = fetch.source.rstrip("/").rpartition("/")[2], fetch.source
-        folder = s3.download(fetch.source, scratch / "download")
+        folder = s3_download.download(fetch.source, scratch / "download")
         if folder.is_file():
             archive.unpack(folder, to)
             folder = to

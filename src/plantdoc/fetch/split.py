@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from plantdoc.audit import Audited
-from plantdoc.duplicates import Pair, groups
+from plantdoc.fetch.audit import Audited
+from plantdoc.fetch.duplicates import Pair, groups
 
 
 def strata(names: Sequence[Iterable[str]]) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
-from plantdoc.ec2.place import Place
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.remote.aws_context import AwsContext
 
 # What DescribeEndpoint says of one that answers nobody, and will not by itself.
 _DEAD = ("Deleting", "Failed", "OutOfService")
 
 
-def endpoint_status(place: Place, name: str) -> str:
+def endpoint_status(place: AwsContext, name: str) -> str:
     """What SageMaker says of the endpoint, like InService.
 
     Raises:

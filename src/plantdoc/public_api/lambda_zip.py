@@ -9,10 +9,10 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from plantdoc.cloud import aws
-from plantdoc.ec2.place import Place
+from plantdoc.aws import clients
+from plantdoc.remote.aws_context import AwsContext
 
-FUNCTION = Path(__file__).with_name("function.py")
+FUNCTION = Path(__file__).with_name("lambda_function.py")
 PREFIX = "bundles/api/"  # in the bucket
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
@@ -33,20 +33,20 @@ def key(data: bytes) -> str:
     return f"{PREFIX}{hashlib.sha256(data).hexdigest()}.zip"
 
 
-def send(place: Place, data: bytes) -> bool:
+def send(place: AwsContext, data: bytes) -> bool:
     """Bring the zip to the bucket; returns whether it was not there yet."""
     s3 = place.store.client
     try:
         s3.head_object(Bucket=place.bucket, Key=key(data))
     except ClientError as error:
-        if aws.code(error) not in ("404", "NoSuchKey"):
+        if clients.code(error) not in ("404", "NoSuchKey"):
             raise
         s3.put_object(Bucket=place.bucket, Key=key(data), Body=data)
         return True
     return False
 
 
-def sent(place: Place) -> list[str]:
+def sent(place: AwsContext) -> list[str]:
     """Keys of what was ever sent and is still there."""
     pages = place.store.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=PREFIX)
     return [item["Key"] for page in pages for item in page.get("Contents", ())]

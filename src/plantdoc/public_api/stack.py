@@ -7,11 +7,11 @@ import re
 import secrets
 from pathlib import Path
 
-from plantdoc.cloud import cloudformation
-from plantdoc.cloud.tags import TAG
-from plantdoc.ec2.place import Place
-from plantdoc.errors import UserError
-from plantdoc.serve_params import Serve
+from plantdoc.aws import cloudformation
+from plantdoc.aws.tags import TAG
+from plantdoc.core.errors import UserError
+from plantdoc.remote.aws_context import AwsContext
+from plantdoc.settings.serve_params import Serve
 
 NAME = "plant-disease-api"
 TEMPLATE = Path(__file__).resolve().parents[3] / "infra/api.yaml"
@@ -29,7 +29,7 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def parameters(place: Place, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
+def parameters(place: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
     """The parameters of the template.
 
     Args:
@@ -93,7 +93,7 @@ def url(stack: dict) -> str:
     return next(each["OutputValue"] for each in stack["Outputs"] if each["OutputKey"] == "Url")
 
 
-def remove(place: Place) -> bool:
+def remove(place: AwsContext) -> bool:
     """Delete the stack; returns whether there was one. Nothing of the API runs or costs after that."""
     client = place.client("cloudformation")
     stack = cloudformation.find(client, NAME)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import example, tfrecord
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.records import tf_example, tfrecord
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -68,23 +68,26 @@ class Record:
     def serialise(self, names: tuple[str, ...]) -> bytes:
         """The record as a tf.train.Example; `names` are the classes' names."""
         relative = np.asarray(self.boxes, np.float64).reshape(-1, 4) / self.size
-        return example.serialise(
+        return tf_example.serialise(
             {
-                "image/encoded": (example.BYTES, [self.jpeg]),
-                "image/format": (example.BYTES, [b"jpeg"]),
-                "image/height": (example.INTEGERS, [self.size]),
-                "image/width": (example.INTEGERS, [self.size]),
-                "image/source_id": (example.BYTES, [self.source_id.encode()]),
-                "image/object/class/label": (example.INTEGERS, [int(c) for c in self.classes]),
-                "image/object/class/text": (example.BYTES, [names[c].encode() for c in self.classes]),
+                "image/encoded": (tf_example.BYTES, [self.jpeg]),
+                "image/format": (tf_example.BYTES, [b"jpeg"]),
+                "image/height": (tf_example.INTEGERS, [self.size]),
+                "image/width": (tf_example.INTEGERS, [self.size]),
+                "image/source_id": (tf_example.BYTES, [self.source_id.encode()]),
+                "image/object/class/label": (tf_example.INTEGERS, [int(c) for c in self.classes]),
+                "image/object/class/text": (tf_example.BYTES, [names[c].encode() for c in self.classes]),
             }
-            | {f"image/object/bbox/{side}": (example.FLOATS, relative[:, i].tolist()) for i, side in enumerate(_SIDES)}
+            | {
+                f"image/object/bbox/{side}": (tf_example.FLOATS, relative[:, i].tolist())
+                for i, side in enumerate(_SIDES)
+            }
         )
 
     @classmethod
     def parse(cls, serialised: bytes) -> Record:
         """The record in a tf.train.Example written by `serialise`."""
-        features = example.parse(serialised)
+        features = tf_example.parse(serialised)
         size = features["image/width"][0]
         return cls(
             source_id=features["image/source_id"][0].decode(),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 _BLOCK = 1024
 

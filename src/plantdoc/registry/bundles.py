@@ -9,10 +9,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import bundle, hashing, workspace
-from plantdoc.commands import dvc
-from plantdoc.errors import UserError
-from plantdoc.versions import dvc_hash, registry, shipped
+from plantdoc.core import hashing, workspace
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import bundle
+from plantdoc.registry import shipped, version_tags
+from plantdoc.repo import dvc_hash
+from plantdoc.repo.commands import dvc
 
 _MAKE = "`dvc repro deploy` makes it, `make pull` brings the stored one"
 
@@ -81,11 +83,11 @@ def _read(folder: Path, version: str, source: Path) -> Bundle:
 
 def _brought(name: str) -> Path:
     """The archive of a registered version."""
-    if registry.number(name) is None:
-        raise UserError(f"{name} is no version: they are called like {registry.ARTIFACT}@v1.2.0, see `make models`")
-    version = next((each for each in registry.versions() if each.name == name), None)
+    if version_tags.number(name) is None:
+        raise UserError(f"{name} is no version: they are called like {version_tags.ARTIFACT}@v1.2.0, see `make models`")
+    version = next((each for each in version_tags.versions() if each.name == name), None)
     if version is None:
-        known = ", ".join(each.name for each in registry.versions())
+        known = ", ".join(each.name for each in version_tags.versions())
         raise UserError(f"there is no {name}; there is: {known or 'none yet'}. `git fetch --tags` brings newer ones")
     md5 = version.revision.md5(shipped.BUNDLE)
     if md5 is None:
@@ -111,7 +113,7 @@ def _version(archive: Path) -> str:
     """The version that registered these bytes, or a name made of them."""
     md5 = dvc_hash.of_listing({shipped.ARCHIVE: dvc_hash.of_file(archive)})
     with contextlib.suppress(UserError, FileNotFoundError):  # no git here
-        for each in reversed(registry.versions()):
+        for each in reversed(version_tags.versions()):
             if each.revision.md5(shipped.BUNDLE) == md5:
                 return each.name
     return f"bundle-{hashing.of_file(archive)[:12]}"

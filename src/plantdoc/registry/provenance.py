@@ -10,13 +10,13 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc import deps, git, hashing, revisions, workspace
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
-from plantdoc.lineage import PARAMS
-from plantdoc.revisions import Revision
-from plantdoc.versions import dvc_hash
-from plantdoc.versions.shipped import Model
+from plantdoc.core import git, hashing, stage_deps, workspace
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
+from plantdoc.registry.shipped import Model
+from plantdoc.repo import dvc_hash, revisions
+from plantdoc.repo.revisions import Revision
+from plantdoc.train.lineage import PARAMS
 
 _WHOLE = "requirements.txt"  # the one lock that there was until 7b9b9a6; records of then have its hash alone
 _AT_ONCE = 5000  # commits in one command line
@@ -126,7 +126,7 @@ def other_params(made_from: dict, revision: Revision) -> list[str]:
 
 
 def code(revision: Revision, stage: str) -> str | None:
-    """The hash that plantdoc.lineage gives a stage's code, of a revision's files; None where a dep is not there.
+    """The hash that plantdoc.train.lineage gives a stage's code, of a revision's files; None where a dep is not there.
 
     The deps are those of the revision's own dvc.yaml, files until the code was put into folders: a record holds the
     hash over the same files in both cases.
@@ -135,7 +135,7 @@ def code(revision: Revision, stage: str) -> str | None:
         pipeline = YAML(typ="safe").load(revision.read("dvc.yaml") or b"") or {}
     except YAMLError:
         return None
-    listed = deps.code(pipeline.get("stages", {}).get(stage, {}).get("deps", ()))
+    listed = stage_deps.code(pipeline.get("stages", {}).get(stage, {}).get("deps", ()))
     files = revision.files(listed)
     if any(dep not in files and not any(name.startswith(f"{dep}/") for name in files) for dep in listed):
         return None

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from ruamel.yaml import YAML
 
-from plantdoc import git, revisions
-from plantdoc.errors import UserError
-from plantdoc.versions import registry
+from plantdoc.core import git
+from plantdoc.core.errors import UserError
+from plantdoc.registry import version_tags
+from plantdoc.repo import revisions
 
 log = logging.getLogger("plantdoc")
 
@@ -63,7 +64,7 @@ def candidates(head: revisions.Revision) -> list[revisions.Revision]:
     others = [experiment for experiment in found if _tree(experiment) != _tree(head)]
     if base == head.commit or len(others) < len(found):
         return [head, *others]
-    if head.commit not in [version.revision.commit for version in registry.versions(head.root)]:
+    if head.commit not in [version.revision.commit for version in version_tags.versions(head.root)]:
         elsewhere = f" ({len(everything)} started from other commits)" if everything else ""
         raise UserError(
             f"no finished experiment started from HEAD, {head.commit[:7]}{elsewhere}. Make some: "
@@ -140,7 +141,7 @@ def _is_number(value: object) -> bool:
 
 def _model_size(revision: revisions.Revision) -> int:
     outs = [out for stage in revision.lock.values() for out in stage.get("outs", ())]
-    return next((out["size"] for out in outs if out["path"] == registry.MODEL), 0)
+    return next((out["size"] for out in outs if out["path"] == version_tags.MODEL), 0)
 
 
 def _tree(revision: revisions.Revision) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from plantdoc import bundle
-from plantdoc.errors import UserError
-from plantdoc.versions import dvc_hash
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import bundle
+from plantdoc.repo import dvc_hash
 
 DETECTOR, BUNDLE = "models/detector", "models/bundle"
 CONFIG, WEIGHTS, ARCHIVE = "config.json", "detector.weights.h5", "model.tar.gz"
@@ -38,7 +38,7 @@ class Model:
 
     @cached_property
     def made_from(self) -> dict:
-        """The model's own record of its inputs (plantdoc.lineage).
+        """The model's own record of its inputs (plantdoc.train.lineage).
 
         Raises:
             UserError: there is none that can be read.

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import git, revisions
+from plantdoc.core import git
+from plantdoc.repo import revisions
 
 # The key under `artifacts:` in dvc.yaml, and what it stands for.
 ARTIFACT, MODEL = "detector", "models/detector"

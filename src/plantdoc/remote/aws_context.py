@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from plantdoc.errors import UserError
-from plantdoc.runs import Store
-from plantdoc.storage import remote
+from plantdoc.aws.run_store import Store
+from plantdoc.core.errors import UserError
+from plantdoc.remote import dvc_remote
 
 _TRIES = 5  # of a request to EC2, with back-off in between
 
 
 @dataclass(frozen=True)
-class Place:
+class AwsContext:
     """The bucket that DVC's remote is in, the prefix of the remote, and the region that machines start in."""
 
-    where: remote.Remote
+    where: dvc_remote.Remote
     bucket: str
     prefix: str
     session: object
@@ -50,28 +50,28 @@ class Place:
         return self.session.client(service, region_name=self.region, config=settings)
 
 
-def find(region: str = "") -> Place:
+def find(region: str = "") -> AwsContext:
     """The place that the repository in the current directory says; `region` is runner.region, '' for the default.
 
     Raises:
         UserError: the DVC remote is no bucket, or there is no region.
     """
-    there = _quick() or remote.default()
+    there = _quick() or dvc_remote.default()
     if not there.on_s3:
         raise UserError(
             f"AWS reaches code, data and models through S3 alone, and the DVC remote is the folder {there.url}: "
             "`make aws BUCKET=name REGION=region EMAIL=address` makes a bucket and sets the remote"
         )
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
-    with aws.explained():
-        session = remote.session(there)
-        found = aws.region(region or session.region_name)
+    with clients.explained():
+        session = dvc_remote.session(there)
+        found = clients.region(region or session.region_name)
     bucket, _, prefix = there.url.removeprefix("s3://").rstrip("/").partition("/")
-    return Place(there, bucket, prefix, session, found)
+    return AwsContext(there, bucket, prefix, session, found)
 
 
-def _quick() -> remote.Remote | None:
+def _quick() -> dvc_remote.Remote | None:
     """What `remote.default` says, in a hundredth of the time: from DVC's files of settings, lowest level first.
 
     None where the remote is no bucket, or the files do not tell.
@@ -96,4 +96,4 @@ def _quick() -> remote.Remote | None:
     settings = merged.get(f'remote "{name}"', {})
     if not str(settings.get("url", "")).startswith("s3://"):
         return None
-    return remote.Remote(name, settings.pop("url"), {key: str(value) for key, value in settings.items()})
+    return dvc_remote.Remote(name, settings.pop("url"), {key: str(value) for key, value in settings.items()})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plantdoc.errors import UserError
-from plantdoc.revisions import Revision
-from plantdoc.storage import remote
+from plantdoc.core.errors import UserError
+from plantdoc.remote import dvc_remote
+from plantdoc.repo.revisions import Revision
 
 
 def cache(root: Path | str = ".") -> Path:
@@ -41,7 +41,7 @@ def in_remote(revisions: list[Revision]) -> set[str]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with remote.opened(remote.default()) as place:
+    with dvc_remote.opened(dvc_remote.default()) as place:
         place.reach()
     wanted = sorted({md5 for revision in revisions for md5 in cached(revision).values()})
     try:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plantdoc import commands, stage
-from plantdoc.errors import UserError
+from plantdoc.aws import timeouts
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.repo import commands
 
 _CHUNK = 1 << 20
 _PROBE = "probe"  # beside the folders that DVC makes there
@@ -63,13 +65,6 @@ def session(remote: Remote | None = None):
     )
 
 
-def patience():
-    """How long boto3 waits when one only wants to know whether something answers: seconds, and one retry."""
-    from botocore.config import Config
-
-    return Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 2, "mode": "standard"})
-
-
 class Bucket:
     """Objects below an `s3://bucket/prefix`. Every method may raise what boto3 does."""
 
@@ -80,7 +75,7 @@ class Bucket:
             "s3",
             endpoint_url=remote.settings.get("endpointurl"),
             verify=False if str(verify).lower() == "false" else verify,
-            config=patience(),
+            config=timeouts.patience(),
         )
 
     def reach(self) -> None:
@@ -148,14 +143,14 @@ def opened(remote: Remote) -> Iterator[Bucket | Folder]:
         return
     from botocore.exceptions import ClientError
 
-    from plantdoc.cloud import aws
+    from plantdoc.aws import clients
 
     try:
-        with aws.explained():
+        with clients.explained():
             try:
                 yield Bucket(remote)
             except ClientError as error:
-                if aws.code(error) != "NoSuchBucket":
+                if clients.code(error) != "NoSuchBucket":
                     raise
                 raise UserError(
                     "there is no such bucket: check the url in .dvc/config, or make it with `make aws BUCKET=name "

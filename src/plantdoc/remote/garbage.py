@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from plantdoc import git, gitremote, guard, workspace
-from plantdoc.errors import UserError
-from plantdoc.storage import remote
+from plantdoc.core import git, processes, workspace
+from plantdoc.core.errors import UserError
+from plantdoc.remote import dvc_remote
+from plantdoc.repo import git_remotes
 
 
 def keepers(root: Path | str = ".") -> list[str]:
@@ -26,13 +27,13 @@ def keepers_elsewhere(root: Path | str = ".") -> list[str]:
     Raises:
         UserError: there is no git remote, one gives no answer, or has what this clone does not know.
     """
-    remotes = gitremote.names(root)
+    remotes = git_remotes.names(root)
     if not remotes:
         raise UserError("there is no git remote to ask what other clones need: the remote storage stays as it is")
     found = []
     for name in remotes:
         unknown = []
-        for ref, commit in gitremote.refs(name, "refs/heads/*", "refs/tags/*", "refs/exps/*", root=root).items():
+        for ref, commit in git_remotes.refs(name, "refs/heads/*", "refs/tags/*", "refs/exps/*", root=root).items():
             try:
                 found += _commits([commit], root)
             except UserError:
@@ -60,7 +61,7 @@ def objects(keep: list[str], *, in_remote: bool, remove: bool) -> dict[str, list
     from dvc_data.hashfile.gc import gc
 
     if in_remote:
-        with remote.opened(remote.default()) as place:
+        with dvc_remote.opened(dvc_remote.default()) as place:
             place.reach()
     try:
         # `dvc gc` itself keeps no more than one named commit, and tells no sizes.
@@ -106,7 +107,7 @@ def checkpoints(root: Path | str = ".") -> list[Path]:
 def remove_checkpoint(folder: Path) -> bool:
     """Remove a training's checkpoint; False, and all stays, where the training is under way."""
     try:
-        with guard.only_one(folder.with_suffix(".lock"), "this training", patience=0):
+        with processes.only_one(folder.with_suffix(".lock"), "this training", patience=0):
             shutil.rmtree(folder)
     except UserError:
         return False

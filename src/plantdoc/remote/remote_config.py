@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from plantdoc import stage
-from plantdoc.commands import dvc
-from plantdoc.errors import UserError
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.repo.commands import dvc
 
 CONFIG = Path(".dvc/config")
 FOLDER = "../plant-disease-storage"  # where it points without AWS: beside the clone, seen from the clone

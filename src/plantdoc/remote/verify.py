@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from plantdoc import params
-from plantdoc.storage.remote import Bucket, Folder
+from plantdoc.core import params
+from plantdoc.remote.dvc_remote import Bucket, Folder
 
 MISSING, CORRUPTED = "missing", "corrupted"
 _AT_ONCE = 8

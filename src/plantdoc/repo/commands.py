@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc import git
-from plantdoc.errors import UserError
+from plantdoc.core import git
+from plantdoc.core.errors import UserError
 
 
 def dvc(*words: str, root: Path | str = ".") -> str:

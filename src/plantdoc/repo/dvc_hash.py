@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from plantdoc import hashing
+from plantdoc.core import hashing
 
 
 def of_file(path: Path | str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plantdoc import git
+from plantdoc.core import git
 
 PATIENCE = 30.0  # seconds
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc import deps, git, hashing
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
+from plantdoc.core import git, hashing, stage_deps
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
 
 WORKSPACE = "workspace"
 # The files under a stage's `metrics:` that a person compares, by the name before the colon: `train:val_map50`.
@@ -58,7 +58,7 @@ class Revision:
         if not self.commit:
             folders = [path for path in paths if (self.root / path).is_dir()]
             names = [path for path in paths if (self.root / path).is_file()]
-            names += [name for folder in folders for name in deps.tracked(folder, self.root)]
+            names += [name for folder in folders for name in stage_deps.tracked(folder, self.root)]
             return {name: (self.root / name).read_bytes() for name in names}
         listed = git.text("ls-tree", "-r", "-z", self.commit, "--", *paths, root=self.root)
         entries = [entry.split("\t", 1) for entry in listed.split("\0") if entry]
@@ -72,7 +72,7 @@ class Revision:
     @cached_property
     def params(self) -> dict[str, object]:
         """params.yaml, flat: `train.epochs`; keys of earlier versions by their names now."""
-        from plantdoc.all_params import Params  # takes longer to import than the rest
+        from plantdoc.settings.all_params import Params  # takes longer to import than the rest
 
         return {Params.MOVED.get(key, key): value for key, value in flat(self.parsed("params.yaml")).items()}
 

@@ -1,10 +1,10 @@
-"""How the detectors of two revisions answer to changed pictures (plantdoc.behaviour), beside each other."""
+"""How the detectors of two revisions answer to changed pictures (plantdoc.deploy.behaviour), beside each other."""
 
 from __future__ import annotations
 
-from plantdoc.report import markup, tracked
-from plantdoc.report.markup import score
-from plantdoc.revisions import Revision
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import git_files, markdown
+from plantdoc.report.markdown import score
 
 PATH = "results/deploy/behaviour.json"
 
@@ -20,11 +20,11 @@ def rows(before: Revision, after: Revision) -> list[str]:
     if not found:
         return []
     head = ("test", "before", "after", "at least", "passed")
-    return ["### Behaviour on changed pictures", *markup.table(head, found, numbers=(1, 2, 3))]
+    return ["### Behaviour on changed pictures", *markdown.table(head, found, numbers=(1, 2, 3))]
 
 
 def _tests(revision: Revision) -> dict[str, dict]:
-    content = tracked.read_json(revision, PATH)
+    content = git_files.read_json(revision, PATH)
     named = content.items() if isinstance(content, dict) else ()
     return {name: test for name, test in named if isinstance(test, dict)}
 

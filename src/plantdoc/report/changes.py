@@ -8,12 +8,12 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from plantdoc import deps, hashing, revisions
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
-from plantdoc.report import dvc_files, markup, tracked
-from plantdoc.revisions import Revision
-from plantdoc.versions import dvc_hash
+from plantdoc.core import hashing, stage_deps
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
+from plantdoc.repo import dvc_hash, revisions
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import dvc_files, git_files, markdown
 
 log = logging.getLogger("plantdoc")
 RAW = "data/raw"
@@ -36,10 +36,10 @@ def params(before: Revision, after: Revision, most: int) -> list[str]:
         return ["", "No params changed.", ""]
 
     def cell(revision: Revision, name: str) -> str:
-        return markup.code(revision.params[name]) if name in revision.params else "–"
+        return markdown.code(revision.params[name]) if name in revision.params else "–"
 
-    rows = [(markup.code(name), cell(before, name), cell(after, name)) for name in changed[:most]]
-    lines = markup.table(("param", "before", "after"), rows)
+    rows = [(markdown.code(name), cell(before, name), cell(after, name)) for name in changed[:most]]
+    lines = markdown.table(("param", "before", "after"), rows)
     if len(changed) > most:
         lines += [f"{len(changed) - most} more params changed; the table was cut to fit.", ""]
     return lines
@@ -58,13 +58,15 @@ def code(before: Revision, after: Revision) -> list[str]:
         return []
     files = revisions.changed_files(before, after, differing)
     changed = sorted({name for names in files.values() for name in names})
-    shown = ", ".join(map(markup.code, changed[:12])) + (f" and {len(changed) - 12} more" if len(changed) > 12 else "")
+    shown = ", ".join(map(markdown.code, changed[:12])) + (
+        f" and {len(changed) - 12} more" if len(changed) > 12 else ""
+    )
     return [f"Code of the pipeline that changed: {shown}.", ""]
 
 
 def _code(revision: Revision) -> dict[str, str]:
     read = {dep["path"]: dep["md5"] for stage in revision.lock.values() for dep in stage.get("deps", ())}
-    return {path: read[path] for path in deps.code(read)}
+    return {path: read[path] for path in stage_deps.code(read)}
 
 
 def _hashes(revision: Revision, paths: Iterable[str]) -> dict[str, str]:
@@ -113,8 +115,8 @@ def test_difference(before: Revision, after: Revision, scratch: Path) -> str:
 
 def audit(before: Revision, after: Revision) -> list[str]:
     """What fetch found, in one line, with the earlier number where it was another."""
-    new = tracked.read_json(after, "results/fetch/report.json")
-    old = tracked.read_json(before, "results/fetch/report.json") or new
+    new = git_files.read_json(after, "results/fetch/report.json")
+    old = git_files.read_json(before, "results/fetch/report.json") or new
     if not new:
         return ["**Data:** no audit; `dvc repro fetch` makes one.", ""]
 
@@ -159,5 +161,5 @@ def stale(revision: Revision) -> list[str]:
                 found.append(out["path"])
         if found:
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            reasons.append(f"{name} ({', '.join(map(markup.code, found[:5]))}{more})")
+            reasons.append(f"{name} ({', '.join(map(markdown.code, found[:5]))}{more})")
     return reasons

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from plantdoc.report import tracked
-from plantdoc.revisions import Revision
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import git_files
 
 _CURVES = (
     ("train/box", "training loss: place"),
@@ -33,7 +33,7 @@ _DPI = 160
 def learning(before: Revision, after: Revision, folder: Path) -> bool:
     """Write learning-light.png and learning-dark.png; returns whether there was anything to draw."""
     lines = {
-        title: [_points(tracked.read_rows(revision, f"results/train/live/plots/metrics/{name}.tsv", "\t"))
+        title: [_points(git_files.read_rows(revision, f"results/train/live/plots/metrics/{name}.tsv", "\t"))
                 for revision in (before, after)]
         for name, title in _CURVES
     }  # fmt: skip
@@ -56,7 +56,7 @@ def precision_recall(before: Revision, after: Revision, folder: Path) -> bool:
     """Write precision-recall-light.png and -dark.png; returns whether there was anything to draw."""
     both = []
     for revision in (before, after):
-        rows = tracked.read_json(revision, "results/evaluate/plots/precision_recall.json") or []
+        rows = git_files.read_json(revision, "results/evaluate/plots/precision_recall.json") or []
         both.append(([row["recall"] for row in rows], [row["precision"] for row in rows]))
     if not any(x for x, _ in both):
         return False

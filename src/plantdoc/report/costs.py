@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from plantdoc import hashing
-from plantdoc.report import dvc_files, markup, tracked
-from plantdoc.revisions import Revision
+from plantdoc.core import hashing
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import dvc_files, git_files, markdown
 
 # The output that each stage's figures belong to, in the order of the pipeline.
 OUTPUTS = {
@@ -32,13 +32,13 @@ def table(before: Revision, after: Revision) -> list[str]:
 
     def machine(name: str) -> str:
         names = dict.fromkeys(costs[name].get("machine", "unknown") for costs in (old, new) if name in costs)
-        return " → ".join(map(markup.code, names))
+        return " → ".join(map(markdown.code, names))
 
     rows = [(name, minutes(old, name), minutes(new, name), machine(name)) for name in stages]
     rows.append(("**all**", _sum(old, "minutes", "{:.1f}"), _sum(new, "minutes", "{:.1f}"), ""))
     if any("dollars" in figures for costs in (old, new) for figures in costs.values()):
         rows.append(("**dollars**", _sum(old, "dollars", "${:.2f}"), _sum(new, "dollars", "${:.2f}"), ""))
-    lines = markup.table(("stage", "minutes before", "minutes after", "machine"), rows, numbers=(1, 2))
+    lines = markdown.table(("stage", "minutes before", "minutes after", "machine"), rows, numbers=(1, 2))
     shown = {mark for costs in (old, new) for mark in marks[id(costs)].values()}
     if _EARLIER in shown:
         lines += [f"{_EARLIER} measured on another run, which made another output; this one came from DVC's cache.", ""]
@@ -48,7 +48,7 @@ def table(before: Revision, after: Revision) -> list[str]:
 
 
 def _costs(revision: Revision) -> dict[str, dict]:
-    return tracked.read_json(revision, "results/cost.json") or {}
+    return git_files.read_json(revision, "results/cost.json") or {}
 
 
 def _sum(costs: dict[str, dict], key: str, form: str) -> str:

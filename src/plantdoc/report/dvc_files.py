@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc import commands
-from plantdoc.errors import UserError
-from plantdoc.revisions import Revision
+from plantdoc.core.errors import UserError
+from plantdoc.repo import commands
+from plantdoc.repo.revisions import Revision
 
 log = logging.getLogger("plantdoc")
 _PATIENCE = 900  # s for what is brought from the remote

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plantdoc.report import markup, tracked
-from plantdoc.report.markup import score
-from plantdoc.revisions import Revision
+from plantdoc.repo.revisions import Revision
+from plantdoc.report import git_files, markdown
+from plantdoc.report.markdown import score
 
 MAIN = "evaluate:map50"
 # Name, key; those with an interval have its ends under key_low and key_high.
@@ -33,14 +33,14 @@ def verdict(before: Revision, after: Revision, difference: str) -> str:
     """The one line that a reviewer must read; `difference` says why test scores are not comparable, if they are not."""
     old, new = before.metrics.get(MAIN), after.metrics.get(MAIN)
     if new is None:
-        return f"**{markup.code(after.name)} has no test scores yet**: run `dvc repro` there."
+        return f"**{markdown.code(after.name)} has no test scores yet**: run `dvc repro` there."
     if old is None:
         where = f", 95 % interval {_interval(after, MAIN)}" if _interval(after, MAIN) else ""
-        return f"**test mAP@50 {score(new)}**{where}; {markup.code(before.name)} has no results to compare with."
+        return f"**test mAP@50 {score(new)}**{where}; {markdown.code(before.name)} has no results to compare with."
     line = f"**test mAP@50 {score(old)} → {score(new)}**"
     if difference:
         return f"{line}; **not comparable: {difference}.**"
-    moved = markup.change(old, new)
+    moved = markdown.change(old, new)
     return f"{line} ({moved}{_chance(before, old, new)})"
 
 
@@ -51,7 +51,7 @@ def _chance(before: Revision, old: float, new: float) -> str:
     inside = before.metrics[f"{MAIN}_low"] <= new <= before.metrics[f"{MAIN}_high"]
     side = "inside" if inside else "outside"
     chance = ": may be chance" if inside else ""
-    return f", {side} the 95 % interval {interval} of {markup.code(before.name)}{chance}"
+    return f", {side} the 95 % interval {interval} of {markdown.code(before.name)}{chance}"
 
 
 def _interval(revision: Revision, key: str) -> str:
@@ -73,14 +73,14 @@ def metrics(before: Revision, after: Revision, difference: str) -> list[str]:
         moved = (
             "not comparable"
             if difference and name.startswith("test") and None not in (old, new)
-            else markup.change(old, new)
+            else markdown.change(old, new)
         )
         rows.append((name, cell(before, key, score), cell(after, key, score), moved))
     for name, key, form in _FACTS:
         rows.append((name, cell(before, key, form), cell(after, key, form), ""))
     rows = [row for row in rows if row[1:3] != ("–", "–")]
     head = ("metric (95 % interval)", "before", "after", "change")
-    return markup.table(head, rows, numbers=(1, 2))
+    return markdown.table(head, rows, numbers=(1, 2))
 
 
 def classes(before: Revision, after: Revision, difference: str, most: int) -> list[str]:
@@ -92,16 +92,16 @@ def classes(before: Revision, after: Revision, difference: str, most: int) -> li
     rows = [_class_row(name, old.get(name), new.get(name), bool(old), difference) for name in names[:most]]
     head = ("class", "boxes", "AP@50 before", "AP@50 after", "change", "AP@50:95")
     right = (1, 2, 3, 5)
-    lines = markup.table(head, rows[:_OPEN], right)
+    lines = markdown.table(head, rows[:_OPEN], right)
     if rows[_OPEN:]:
-        lines += markup.fold(f"{len(rows) - _OPEN} more classes", markup.table(head, rows[_OPEN:], right))
+        lines += markdown.fold(f"{len(rows) - _OPEN} more classes", markdown.table(head, rows[_OPEN:], right))
     if len(names) > most:
         lines += [f"{len(names) - most} classes with smaller changes are left out; the table was cut to fit.", ""]
     return lines
 
 
 def _per_class(revision: Revision) -> dict[str, dict[str, str]]:
-    return {row["class"]: row for row in tracked.read_rows(revision, "results/evaluate/plots/per_class.csv")}
+    return {row["class"]: row for row in git_files.read_rows(revision, "results/evaluate/plots/per_class.csv")}
 
 
 def _ap(row: dict | None, key: str = "ap50") -> float | None:
@@ -125,6 +125,6 @@ def _class_row(name: str, old: dict | None, new: dict | None, compared: bool, di
     elif _ap(new) is None:
         moved = "no box in test"
     else:
-        moved = markup.change(_ap(old), _ap(new))
+        moved = markdown.change(_ap(old), _ap(new))
     scores = (score(_ap(old)), score(_ap(new)), moved, f"{score(_ap(old, 'ap'))} → {score(_ap(new, 'ap'))}")
-    return (markup.code(name), (new or old)["boxes"], *scores)
+    return (markdown.code(name), (new or old)["boxes"], *scores)

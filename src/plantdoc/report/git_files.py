@@ -6,8 +6,8 @@ import csv
 import io
 import json
 
-from plantdoc.errors import UserError
-from plantdoc.revisions import Revision
+from plantdoc.core.errors import UserError
+from plantdoc.repo.revisions import Revision
 
 
 def read_json(revision: Revision, path: str) -> object:

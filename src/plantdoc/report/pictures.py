@@ -9,12 +9,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from plantdoc import coco, curves, drawing, hashing, scores
-from plantdoc.coco import Picture, Split
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset, metrics
+from plantdoc.coco.dataset import Picture, Split
+from plantdoc.core import hashing
+from plantdoc.core.errors import UserError
+from plantdoc.evaluate import curves
+from plantdoc.repo.revisions import Revision
 from plantdoc.report import dvc_files
 from plantdoc.report.changes import RAW
-from plantdoc.revisions import Revision
+from plantdoc.visualize import drawing
 
 PREDICTIONS = "results/evaluate/predictions.json"
 _EACH = 2  # pictures of the largest gain, of the largest loss, and random ones
@@ -46,7 +49,7 @@ def load(revision: Revision, scratch: Path) -> tuple[Split, dict[str, Path], dic
     folder.mkdir(exist_ok=True)
     (folder / "annotations.json").write_text(text, encoding="utf-8")
     (source,) = dvc_files.files(revision, RAW, scratch, "source.json").values()
-    return coco.load(folder), found, json.loads(source.read_bytes())
+    return dataset.load(folder), found, json.loads(source.read_bytes())
 
 
 def answers(revision: Revision, split: Split, scratch: Path) -> Answers:
@@ -60,7 +63,7 @@ def answers(revision: Revision, split: Split, scratch: Path) -> Answers:
     (path,) = dvc_files.files(revision, PREDICTIONS, scratch).values()
     rows = json.loads(path.read_bytes())
     threshold = revision.metrics["evaluate:threshold"]
-    return Answers(rows, threshold, curves.f1_of_pictures(scores.evaluate(split, rows), threshold))
+    return Answers(rows, threshold, curves.f1_of_pictures(metrics.evaluate(split, rows), threshold))
 
 
 def choose(split: Split, old: Answers | None, new: Answers, seed: int) -> list[tuple[str, Picture]]:

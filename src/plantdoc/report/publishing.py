@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from plantdoc import git
-from plantdoc.errors import UserError
+from plantdoc.core import git
+from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 BRANCH = "report-pictures"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plantdoc import deps, revisions
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
-from plantdoc.revisions import Revision
+from plantdoc.core import stage_deps
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
+from plantdoc.repo import revisions
+from plantdoc.repo.revisions import Revision
 
 SCORE = "evaluate:map50"
 
@@ -36,7 +37,7 @@ def with_head(workspace: Revision) -> Comparison | None:
         return None
     old, new = head.lock, workspace.lock
     changed = [word for name in new for word in _changed(old.get(name, {}), new[name], old | new)]
-    files = revisions.changed_files(head, workspace, deps.code(changed))
+    files = revisions.changed_files(head, workspace, stage_deps.code(changed))
     changed = [name for word in changed for name in files.get(word, [word])]
     equal = [name for name in new if _outs(new[name]) == _outs(old.get(name, {}))]
     other = [name for name in new if name not in equal]

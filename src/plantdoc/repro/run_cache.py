@@ -10,11 +10,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from plantdoc.dotted import flat
-from plantdoc.revisions import Revision
-from plantdoc.stage import replacing
-from plantdoc.storage import outputs
-from plantdoc.versions import dvc_hash
+from plantdoc.core.flatten import flat
+from plantdoc.core.stage import replacing
+from plantdoc.remote import cached_outputs
+from plantdoc.repo import dvc_hash
+from plantdoc.repo.revisions import Revision
 
 
 def restore(workspace: Revision) -> list[str]:
@@ -25,7 +25,7 @@ def restore(workspace: Revision) -> list[str]:
     """
     if not workspace.lock:
         return []
-    objects = outputs.cache(workspace.root)
+    objects = cached_outputs.cache(workspace.root)
     lock = dict(workspace.lock)
     found: dict[str, dict] = {}
     for name, stage in workspace.parsed("dvc.yaml")["stages"].items():
@@ -41,7 +41,7 @@ def _missing(workspace: Revision, objects: Path, stage: dict, entry: dict) -> bo
     """Whether an output that DVC keeps is neither whole in the cache nor, as dvc.lock names it, in the workspace."""
     kept = {out for out in stage.get("outs", ()) if isinstance(out, str)}
     for out in entry.get("outs", ()):
-        if out["path"] in kept and not outputs.is_whole(out["md5"], objects):
+        if out["path"] in kept and not cached_outputs.is_whole(out["md5"], objects):
             path = workspace.root / out["path"]
             if not path.exists() or dvc_hash.of(path) != out["md5"]:
                 return True
@@ -74,7 +74,7 @@ def _earlier_run(objects: Path, entry: dict) -> dict | None:
     folder = objects.parents[1] / "runs" / key[:2] / key
     for file in sorted(folder.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
         run = load_yaml(str(file))
-        if all(outputs.is_whole(out["md5"], objects) for out in run["outs"]):
+        if all(cached_outputs.is_whole(out["md5"], objects) for out in run["outs"]):
             return run
     return None
 

@@ -6,13 +6,13 @@ import json
 import textwrap
 from collections.abc import Iterable
 
-from plantdoc import cost, git, hashing
+from plantdoc.core import cost, git, hashing
+from plantdoc.repo.revisions import Revision
 from plantdoc.report import changes
 from plantdoc.report.costs import OUTPUTS
-from plantdoc.report.markup import score
+from plantdoc.report.markdown import score
 from plantdoc.repro import comparison
 from plantdoc.repro.comparison import SCORE, Comparison
-from plantdoc.revisions import Revision
 
 WIDTH = 100
 INDENT = 14

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from plantdoc import bundle, coco, hashing, parity
-from plantdoc.commands import dvc
-from plantdoc.errors import UserError
-from plantdoc.versions import dvc_hash, registry, shipped
+from plantdoc.coco import dataset
+from plantdoc.core import hashing
+from plantdoc.core.errors import UserError
+from plantdoc.deploy import bundle, parity
+from plantdoc.registry import shipped, version_tags
+from plantdoc.repo import dvc_hash
+from plantdoc.repo.commands import dvc
 
 TEST, PREDICTIONS, RAW = "data/raw/test", "results/evaluate/predictions.json", "data/raw"
 
@@ -39,7 +42,7 @@ class Expected:
     whom they are known."""
 
     folder: Path
-    split: coco.Split
+    split: dataset.Split
     ids: list[int]
     rows: list[dict]
     config: SimpleNamespace
@@ -53,7 +56,7 @@ def opened(name: str | None) -> Iterator[Shipped]:
     Raises:
         UserError: it is not there, or no bundle.
     """
-    from plantdoc.server import bundles
+    from plantdoc.registry import bundles
 
     name = str(name or shipped.BUNDLE)
     found = bundles.find(name)
@@ -84,7 +87,7 @@ def expected(given: Shipped, count: int, largest: int, threads: int) -> Iterator
         folder, predictions = _evaluated(given, Path(scratch))
         if not folder:
             folder = Path(TEST) if Path(TEST, "annotations.json").is_file() else _examples(given, Path(scratch))
-        split = coco.load(folder)
+        split = dataset.load(folder)
         fitting = [each.id for each in split.pictures if _is_plain(folder / each.file_name, largest)]
         if not fitting:
             raise UserError(f"{folder} has no picture of less than {largest / 1e6:g} MB to ask the endpoint about")
@@ -103,14 +106,14 @@ def any_picture(largest: int) -> Path | None:
     """A test picture of the workspace that an endpoint can be asked about; None where there is none."""
     if not Path(TEST, "annotations.json").is_file():
         return None
-    files = (Path(TEST) / each.file_name for each in coco.load(TEST).pictures)
+    files = (Path(TEST) / each.file_name for each in dataset.load(TEST).pictures)
     return next((file for file in files if file.is_file() and _is_plain(file, largest)), None)
 
 
 def _check_registered(name: str, archive: Path) -> None:
-    if registry.number(name) is None:
+    if version_tags.number(name) is None:
         return
-    wanted = next(each.revision.md5(shipped.BUNDLE) for each in registry.versions() if each.name == name)
+    wanted = next(each.revision.md5(shipped.BUNDLE) for each in version_tags.versions() if each.name == name)
     if dvc_hash.of_listing({shipped.ARCHIVE: dvc_hash.of_file(archive)}) != wanted:
         raise UserError(f"{name} as it lies below .dvc/tmp/plantdoc is damaged: delete that folder and run this again")
 
@@ -119,7 +122,7 @@ def _evaluated(given: Shipped, scratch: Path) -> tuple[Path | None, Path | None]
     """Folder of the test pictures and file of evaluate's predictions; None, None where they cannot be had."""
     if given.here and Path(PREDICTIONS).is_file() and Path(TEST, "annotations.json").is_file():
         return Path(TEST), Path(PREDICTIONS)
-    if registry.number(given.version) is None:
+    if version_tags.number(given.version) is None:
         return None, None
     try:
         predictions = scratch / "predictions.json"
@@ -135,7 +138,7 @@ def _evaluated(given: Shipped, scratch: Path) -> tuple[Path | None, Path | None]
 
 def _same_pictures(version: str) -> bool:
     """Whether the workspace has the version's test pictures."""
-    from plantdoc import revisions
+    from plantdoc.repo import revisions
 
     there, here = (revisions.find(name).md5(RAW) for name in (version, revisions.WORKSPACE))
     return there == here is not None and Path(TEST, "annotations.json").is_file()
@@ -156,8 +159,8 @@ def _examples(given: Shipped, scratch: Path) -> Path:
     for number, file in enumerate(files, start=1):
         shutil.copyfile(file, folder / file.name)
         with Image.open(file) as picture:
-            pictures.append(coco.Picture(number, file.name, *picture.size))
-    coco.save(coco.Split(tuple(given.config["classes"]), tuple(pictures)), folder)
+            pictures.append(dataset.Picture(number, file.name, *picture.size))
+    dataset.save(dataset.Split(tuple(given.config["classes"]), tuple(pictures)), folder)
     return folder
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from plantdoc.endpoint.ground import Ground
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.sagemaker.context import Context
 
 _AT_ONCE = 5 * 10**9  # bytes that S3 takes in one request
 
 
-def bring(ground: Ground, archive: Path, sha256: str) -> str:
+def bring(ground: Context, archive: Path, sha256: str) -> str:
     """Upload the bundle, unless it is there; returns its S3 address. What is there was checked by S3 on its way in.
 
     Raises:

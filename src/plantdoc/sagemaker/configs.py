@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plantdoc.cloud.tags import PROJECT
-from plantdoc.endpoint.gate import Score
-from plantdoc.endpoint.ground import Ground, as_tags, missing, tags_of
-from plantdoc.endpoint.plan import Plan
+from plantdoc.aws.tags import PROJECT
+from plantdoc.sagemaker.context import Context, as_tags, missing, tags_of
+from plantdoc.sagemaker.quality_gate import Score
+from plantdoc.sagemaker.spec import Plan
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Standing:
             return None
 
 
-def ensure(ground: Ground, wanted: Plan) -> None:
+def ensure(ground: Context, wanted: Plan) -> None:
     """Make the model and the config, unless they are there: names tell their content."""
     if not _there(ground.sagemaker.describe_model, ModelName=wanted.model["ModelName"]):
         _create_model(ground, wanted)
@@ -56,7 +56,7 @@ def ensure(ground: Ground, wanted: Plan) -> None:
         )
 
 
-def all_of(ground: Ground, endpoint: str) -> list[Standing]:
+def all_of(ground: Context, endpoint: str) -> list[Standing]:
     """Our configs for this endpoint, those with the highest order first, untried ones last."""
     found = []
     for page in ground.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=endpoint):
@@ -69,20 +69,20 @@ def all_of(ground: Ground, endpoint: str) -> list[Standing]:
     return sorted(found, key=lambda each: (each.order or 0, each.name), reverse=True)
 
 
-def models_of(ground: Ground, endpoint: str) -> list[str]:
+def models_of(ground: Context, endpoint: str) -> list[str]:
     """The names of our models for this endpoint."""
     pages = ground.sagemaker.get_paginator("list_models").paginate(NameContains=endpoint)
     listed = [each for page in pages for each in page["Models"] if each["ModelName"].startswith(endpoint)]
     return [each["ModelName"] for each in listed if _is_ours(tags_of(ground, each["ModelArn"]), endpoint)]
 
 
-def mark(ground: Ground, standing: Standing, **tags: str) -> None:
+def mark(ground: Context, standing: Standing, **tags: str) -> None:
     """Write `plantdoc:` tags onto a config."""
     values = {f"plantdoc:{key}": value for key, value in tags.items()}
     ground.sagemaker.add_tags(ResourceArn=standing.arn, Tags=[{"Key": k, "Value": v} for k, v in values.items()])
 
 
-def keep_only(ground: Ground, endpoint: str, kept: set[str]) -> list[str]:
+def keep_only(ground: Context, endpoint: str, kept: set[str]) -> list[str]:
     """Delete our configs of this endpoint but those named, and the models that none of these uses; names what went."""
     gone, used = [], set()
     for standing in all_of(ground, endpoint):
@@ -98,7 +98,7 @@ def keep_only(ground: Ground, endpoint: str, kept: set[str]) -> list[str]:
     return gone
 
 
-def _create_model(ground: Ground, wanted: Plan) -> None:
+def _create_model(ground: Context, wanted: Plan) -> None:
     from sagemaker.core.resources import Model
     from sagemaker.core.shapes import ContainerDefinition, Tag
 
@@ -117,7 +117,7 @@ def _create_model(ground: Ground, wanted: Plan) -> None:
     )
 
 
-def _standing(ground: Ground, name: str, arn: str, endpoint: str) -> Standing | None:
+def _standing(ground: Context, name: str, arn: str, endpoint: str) -> Standing | None:
     from botocore.exceptions import ClientError
 
     tags = tags_of(ground, arn)

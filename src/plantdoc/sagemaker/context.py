@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from plantdoc.cloud.tags import TAG
-from plantdoc.ec2 import place
-from plantdoc.errors import UserError
+from plantdoc.aws.tags import TAG
+from plantdoc.core.errors import UserError
+from plantdoc.remote import aws_context
 
 NAMES = "plant-disease-"  # all that is made here begins so, and the roles' rights are limited to it
 _ANSWER = 70  # seconds for an answer: SageMaker itself gives up after 60
 
 
 @dataclass(frozen=True)
-class Ground:
+class Context:
     """The place, as trainings on EC2 have it too."""
 
-    place: place.Place
+    place: aws_context.AwsContext
 
     @property
     def region(self) -> str:
@@ -54,7 +54,7 @@ class Ground:
         Raises:
             UserError: there is no stack of `make aws`, or it is older than this code.
         """
-        from plantdoc.cloud import cloudformation
+        from plantdoc.aws import cloudformation
 
         name = f"plant-disease-{self.bucket}"
         remedy = f"run `make aws BUCKET={self.bucket} REGION={self.region} EMAIL=address`"
@@ -69,16 +69,16 @@ class Ground:
         return outputs["ServingRole"]
 
 
-def find() -> Ground:
+def find() -> Context:
     """The ground that the repository in the current directory stands on, in the region of its bucket.
 
     Raises:
         UserError: the DVC remote is no bucket, or there is no region.
     """
-    return Ground(place.find())
+    return Context(aws_context.find())
 
 
-def tags_of(ground: Ground, arn: str) -> dict[str, str]:
+def tags_of(ground: Context, arn: str) -> dict[str, str]:
     """A SageMaker resource's tags; none where it is gone by now."""
     from botocore.exceptions import ClientError
 

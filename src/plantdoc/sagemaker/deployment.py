@@ -11,14 +11,24 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from plantdoc import stage
-from plantdoc.endpoint import configs, gate, live, plan, scaling, smoke, source, switch, upload
-from plantdoc.endpoint.configs import Standing
-from plantdoc.endpoint.ground import Ground
-from plantdoc.endpoint.plan import Plan
-from plantdoc.endpoint.source import Shipped
-from plantdoc.errors import UserError
-from plantdoc.serve_params import Params, Serve
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.sagemaker import (
+    bundle_source,
+    bundle_upload,
+    configs,
+    live_endpoint,
+    quality_gate,
+    rollout,
+    scaling,
+    smoke_test,
+    spec,
+)
+from plantdoc.sagemaker.bundle_source import Shipped
+from plantdoc.sagemaker.configs import Standing
+from plantdoc.sagemaker.context import Context
+from plantdoc.sagemaker.spec import Plan
+from plantdoc.settings.serve_params import Params, Serve
 
 RECORD = Path("results/deploy/endpoint.json")
 # Bytes that SageMaker takes in a request.
@@ -26,7 +36,7 @@ LARGEST = {True: 4_000_000, False: 25_000_000}
 
 
 def deploy(
-    ground: Ground,
+    ground: Context,
     settings: Params,
     name: str | None,
     *,
@@ -54,28 +64,28 @@ def deploy(
             f"serve.capture_percent = {wanted.capture_percent}: SageMaker captures nothing of a serverless endpoint; "
             "set it to 0, or serve.serverless to false"
         )
-    with source.opened(name) as shipped:
-        before = live.settled(ground, wanted.endpoint)
+    with bundle_source.opened(name) as shipped:
+        before = live_endpoint.settled(ground, wanted.endpoint)
         history = configs.all_of(ground, wanted.endpoint)
         served = serving(before, history)
         if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
-            gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
+            quality_gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
         now = _version_of(before, history)
-        switch.check(wanted.endpoint, wanted.serverless, now.serverless if now else None, replace)
-        with source.expected(
+        rollout.check(wanted.endpoint, wanted.serverless, now.serverless if now else None, replace)
+        with bundle_source.expected(
             shipped, settings.deploy.check_pictures, LARGEST[wanted.serverless], settings.train.threads
         ) as expected:
-            uri = upload.bring(ground, shipped.archive, shipped.sha256)
-            chosen = plan.of(ground, wanted, shipped, uri)
+            uri = bundle_upload.bring(ground, shipped.archive, shipped.sha256)
+            chosen = spec.of(ground, wanted, shipped, uri)
             configs.ensure(ground, chosen)
-            changed = switch.bring_up(ground, wanted, before, chosen, now, replace)
-            faults, figures = smoke.test(ground, wanted.endpoint, shipped.version, expected)
+            changed = rollout.bring_up(ground, wanted, before, chosen, now, replace)
+            faults, figures = smoke_test.test(ground, wanted.endpoint, shipped.version, expected)
         standing = next(each for each in configs.all_of(ground, wanted.endpoint) if each.name == chosen.name)
         if faults:
             _fail(ground, wanted, standing, history, faults, proved=standing.order is not None and not changed)
         if standing.order is None or standing.withdrawn or changed:
             _mark(ground, standing, history)
-        switch.tidy(ground, wanted)
+        rollout.tidy(ground, wanted)
         made = _described(ground, wanted, shipped, chosen, uri, figures)
     if record:
         with stage.replacing(record, folder=False) as path:
@@ -83,14 +93,14 @@ def deploy(
     return made
 
 
-def rollback(ground: Ground, settings: Params, *, replace: bool = False) -> Standing:
+def rollback(ground: Context, settings: Params, *, replace: bool = False) -> Standing:
     """Serve the version that was served before the one that is served now; returns it.
 
     Raises:
         UserError: there is no endpoint or no earlier version, or it does not answer.
     """
     wanted = settings.serve
-    before, state = live.look(ground, wanted.endpoint), live.settled(ground, wanted.endpoint)
+    before, state = live_endpoint.look(ground, wanted.endpoint), live_endpoint.settled(ground, wanted.endpoint)
     if not before or not state:
         raise UserError(f"there is no endpoint {wanted.endpoint} in {ground.region}: `make deploy` makes it")
     history = configs.all_of(ground, wanted.endpoint)
@@ -106,15 +116,15 @@ def rollback(ground: Ground, settings: Params, *, replace: bool = False) -> Stan
             f"{now.version if now else state.config} is served, and no earlier version is kept: "
             "`make deploy VERSION=detector@v1.0.0` serves any registered one"
         )
-    switch.check(wanted.endpoint, earlier.serverless, now.serverless if now else None, replace)
+    rollout.check(wanted.endpoint, earlier.serverless, now.serverless if now else None, replace)
     if now and now.order is not None:
         configs.mark(ground, now, withdrawn="yes")
     if state.config != earlier.name:
-        switch.to(ground, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
-    if picture := source.any_picture(LARGEST[earlier.serverless]):
+        rollout.to(ground, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
+    if picture := bundle_source.any_picture(LARGEST[earlier.serverless]):
         try:
-            answered = smoke.ask(ground, wanted.endpoint, picture).get("model")
-        except smoke.Broken as broken:
+            answered = smoke_test.ask(ground, wanted.endpoint, picture).get("model")
+        except smoke_test.Broken as broken:
             raise UserError(f"{earlier.version} is back, but gives no answer: {broken}") from None
         if answered != earlier.version:
             raise UserError(f"{earlier.version} is back, but {answered} answers: run it again")
@@ -122,7 +132,7 @@ def rollback(ground: Ground, settings: Params, *, replace: bool = False) -> Stan
     return earlier
 
 
-def serving(state: live.State | None, history: list[Standing]) -> Standing | None:
+def serving(state: live_endpoint.State | None, history: list[Standing]) -> Standing | None:
     """The version that a new one is held against: the one that is served or, while that is untried, the last tried."""
     now = _version_of(state, history)
     if now and now.order is not None:
@@ -146,12 +156,12 @@ def previous(history: list[Standing], now: Standing | None) -> Standing | None:
     )
 
 
-def _version_of(state: live.State | None, history: list[Standing]) -> Standing | None:
+def _version_of(state: live_endpoint.State | None, history: list[Standing]) -> Standing | None:
     return next((each for each in history if state and each.name == state.config), None)
 
 
 def _fail(
-    ground: Ground, wanted: Serve, standing: Standing, history: list[Standing], faults: list[str], *, proved: bool
+    ground: Context, wanted: Serve, standing: Standing, history: list[Standing], faults: list[str], *, proved: bool
 ) -> None:
     """Undo a deployment that failed its smoke test, and raise what was wrong."""
     more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -163,26 +173,26 @@ def _fail(
         configs.mark(ground, standing, withdrawn="yes")
     if earlier:
         print(f"deploy: smoke test failed, going back to {earlier.version}", flush=True)
-        state = live.settled(ground, wanted.endpoint)
+        state = live_endpoint.settled(ground, wanted.endpoint)
         # It does not answer as it should, so a gap does no harm.
-        switch.to(ground, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
+        rollout.to(ground, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
         end = f"{earlier.version} serves again"
     else:
         print("deploy: smoke test failed, and nothing was served before", flush=True)
         scaling.remove(ground, wanted.endpoint)
-        live.delete(ground, wanted.endpoint)
+        live_endpoint.delete(ground, wanted.endpoint)
         end = "nothing was served before, so the endpoint was deleted"
-    switch.tidy(ground, wanted)
+    rollout.tidy(ground, wanted)
     raise UserError(said + end)
 
 
-def _mark(ground: Ground, standing: Standing, history: list[Standing]) -> None:
+def _mark(ground: Context, standing: Standing, history: list[Standing]) -> None:
     last = max((each.order or 0 for each in history), default=0)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     configs.mark(ground, standing, order=str(last + 1), deployed=now, withdrawn="no")
 
 
-def _described(ground: Ground, wanted: Serve, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
+def _described(ground: Context, wanted: Serve, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
     host = f"runtime.sagemaker.{ground.region}.amazonaws.com"
     return {
         "name": wanted.endpoint,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from plantdoc.cloud.tags import TAG
-from plantdoc.endpoint import configs, live, names, prices, scaling
-from plantdoc.endpoint.ground import NAMES, Ground, tags_of
+from plantdoc.aws.tags import TAG
+from plantdoc.sagemaker import configs, live_endpoint, resource_names, sagemaker_prices, scaling
+from plantdoc.sagemaker.context import NAMES, Context, tags_of
 
 
-def endpoints(ground: Ground) -> list[dict]:
+def endpoints(ground: Context) -> list[dict]:
     """Our endpoints, oldest first: name, version, status, age in hours, kind, mAP@50, dollars a day, and where the
     price is known from."""
     rows = []
     for name in named(ground):
-        if not (state := live.look(ground, name)):
+        if not (state := live_endpoint.look(ground, name)):
             continue
         now = next((each for each in configs.all_of(ground, name) if each.name == state.config), None)
         kind, dollars, source = _cost(ground, state)
@@ -35,7 +35,7 @@ def endpoints(ground: Ground) -> list[dict]:
     return sorted(rows, key=lambda row: -(row["hours"] or 0))
 
 
-def named(ground: Ground) -> list[str]:
+def named(ground: Context) -> list[str]:
     """The names of our endpoints."""
     pages = ground.sagemaker.get_paginator("list_endpoints").paginate(NameContains=NAMES)
     listed = [each for page in pages for each in page["Endpoints"] if each["EndpointName"].startswith(NAMES)]
@@ -44,7 +44,7 @@ def named(ground: Ground) -> list[str]:
     )
 
 
-def left(ground: Ground, endpoint: str) -> list[str]:
+def left(ground: Context, endpoint: str) -> list[str]:
     """All that is there for this endpoint, a line each."""
     found = [f"endpoint {endpoint}"] if endpoint in named(ground) else []
     found += [f"endpoint config {each.name}" for each in configs.all_of(ground, endpoint)]
@@ -54,19 +54,19 @@ def left(ground: Ground, endpoint: str) -> list[str]:
     return found
 
 
-def _cost(ground: Ground, state: live.State) -> tuple[str, float | None, str]:
+def _cost(ground: Context, state: live_endpoint.State) -> tuple[str, float | None, str]:
     """What answers, its dollars a day as it is now, and where that is known from."""
     if about := state.variant.get("CurrentServerlessConfig"):
         return f"serverless, {about.get('MemorySizeInMB')} MB", 0.0, "serverless costs nothing while nobody asks"
     kind = _instance_type(ground, state.config)
     count = state.variant.get("CurrentInstanceCount", 1)
-    price = prices.of(ground, kind) if kind else None
+    price = sagemaker_prices.of(ground, kind) if kind else None
     if not price:
         return f"{count} × {kind or '?'}", None, "no price is known"
     return f"{count} × {kind}", 24 * count * price.dollars, price.source
 
 
-def _instance_type(ground: Ground, config: str) -> str | None:
+def _instance_type(ground: Context, config: str) -> str | None:
     from botocore.exceptions import ClientError
 
     try:
@@ -74,5 +74,10 @@ def _instance_type(ground: Ground, config: str) -> str | None:
     except ClientError:
         return None
     return next(
-        (each.get("InstanceType") for each in found["ProductionVariants"] if each["VariantName"] == names.VARIANT), None
+        (
+            each.get("InstanceType")
+            for each in found["ProductionVariants"]
+            if each["VariantName"] == resource_names.VARIANT
+        ),
+        None,
     )

@@ -6,10 +6,10 @@ import sys
 import time
 from dataclasses import dataclass
 
-from plantdoc.cloud.tags import TAG
-from plantdoc.endpoint import names, scaling
-from plantdoc.endpoint.ground import Ground, as_tags, missing, tags_of
-from plantdoc.errors import UserError
+from plantdoc.aws.tags import TAG
+from plantdoc.core.errors import UserError
+from plantdoc.sagemaker import resource_names, scaling
+from plantdoc.sagemaker.context import Context, as_tags, missing, tags_of
 
 IN_SERVICE, FAILED = "InService", "Failed"
 _FINAL = (IN_SERVICE, FAILED, "OutOfService", "UpdateRollbackFailed")
@@ -37,7 +37,7 @@ class State:
         return self.status not in _FINAL
 
 
-def look(ground: Ground, endpoint: str) -> State | None:
+def look(ground: Context, endpoint: str) -> State | None:
     """The endpoint of this name; None where there is none.
 
     Raises:
@@ -67,7 +67,7 @@ def look(ground: Ground, endpoint: str) -> State | None:
     )
 
 
-def create(ground: Ground, endpoint: str, config: str) -> None:
+def create(ground: Context, endpoint: str, config: str) -> None:
     """Have AWS make the endpoint; it goes on by itself."""
     from sagemaker.core.resources import Endpoint
     from sagemaker.core.shapes import Tag
@@ -81,7 +81,7 @@ def create(ground: Ground, endpoint: str, config: str) -> None:
     )
 
 
-def update(ground: Ground, endpoint: str, config: str, serverless: bool) -> None:
+def update(ground: Context, endpoint: str, config: str, serverless: bool) -> None:
     """Have AWS put the config in the place of the one that is served, which serves on meanwhile.
 
     With machines the update is blue/green, and an alarm brings back what was there. They keep their number, which
@@ -108,13 +108,13 @@ def update(ground: Ground, endpoint: str, config: str, serverless: bool) -> None
             )
         else:
             guarded["DeploymentConfig"]["AutoRollbackConfiguration"] = {
-                "Alarms": [{"AlarmName": name} for name in names.alarms(endpoint).values()]
+                "Alarms": [{"AlarmName": name} for name in resource_names.alarms(endpoint).values()]
             }
     # Not by the SDK: Endpoint.update of sagemaker.core 3.27 takes no config, and sends that which is there already.
     ground.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
 
 
-def settled(ground: Ground, endpoint: str) -> State | None:
+def settled(ground: Context, endpoint: str) -> State | None:
     """Wait until nothing is under way, with a line that says how long it takes; None where the endpoint is gone.
 
     Raises:
@@ -134,7 +134,7 @@ def settled(ground: Ground, endpoint: str) -> State | None:
     raise UserError(f"{endpoint} is still under way after {_LIMIT // 60} minutes: run it again to go on waiting")
 
 
-def delete(ground: Ground, endpoint: str) -> bool:
+def delete(ground: Context, endpoint: str) -> bool:
     """Delete the endpoint and wait until it is gone; returns whether there was one."""
     if not settled(ground, endpoint):
         return False

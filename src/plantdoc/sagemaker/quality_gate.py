@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 
 class Refusal(UserError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from plantdoc import hashing
+from plantdoc.core import hashing
 
 LONGEST = 63
 _DIGITS = 8  # of a hash, at a name's end

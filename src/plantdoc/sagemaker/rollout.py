@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from plantdoc.endpoint import configs, live, scaling
-from plantdoc.endpoint.configs import Standing
-from plantdoc.endpoint.ground import Ground
-from plantdoc.endpoint.plan import Plan
-from plantdoc.errors import UserError
-from plantdoc.serve_params import Serve
+from plantdoc.core.errors import UserError
+from plantdoc.sagemaker import configs, live_endpoint, scaling
+from plantdoc.sagemaker.configs import Standing
+from plantdoc.sagemaker.context import Context
+from plantdoc.sagemaker.spec import Plan
+from plantdoc.settings.serve_params import Serve
 
 
 def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace: bool) -> None:
@@ -24,14 +24,14 @@ def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace:
 
 
 def bring_up(
-    ground: Ground, wanted: Serve, state: live.State | None, plan: Plan, now: Standing | None, replace: bool
+    ground: Context, wanted: Serve, state: live_endpoint.State | None, plan: Plan, now: Standing | None, replace: bool
 ) -> bool:
     """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
-    if state and state.status == live.FAILED:
+    if state and state.status == live_endpoint.FAILED:
         print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made anew", flush=True)
-        live.delete(ground, wanted.endpoint)
+        live_endpoint.delete(ground, wanted.endpoint)
         state = None
-    if state and state.config == plan.name and state.status == live.IN_SERVICE:
+    if state and state.config == plan.name and state.status == live_endpoint.IN_SERVICE:
         _look_after(ground, wanted, plan.serverless)
         return False
     to(ground, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
@@ -39,9 +39,9 @@ def bring_up(
 
 
 def to(
-    ground: Ground,
+    ground: Context,
     wanted: Serve,
-    state: live.State | None,
+    state: live_endpoint.State | None,
     config: str,
     serverless: bool,
     was_serverless: bool | None,
@@ -56,7 +56,7 @@ def to(
     if state and serverless and was_serverless is False:
         check(endpoint, serverless, was_serverless, replace)
         scaling.remove(ground, endpoint)
-        live.delete(ground, endpoint)
+        live_endpoint.delete(ground, endpoint)
         state = None
     if not serverless:
         scaling.watch(ground, endpoint)
@@ -65,23 +65,23 @@ def to(
             # A scaling target of machines that are to go holds the update up.
             if serverless:
                 scaling.remove(ground, endpoint)
-            live.update(ground, endpoint, config, serverless or was_serverless is True)
+            live_endpoint.update(ground, endpoint, config, serverless or was_serverless is True)
     else:
-        live.create(ground, endpoint, config)
-    after = live.settled(ground, endpoint)
+        live_endpoint.create(ground, endpoint, config)
+    after = live_endpoint.settled(ground, endpoint)
     if not after:
         raise UserError(f"{endpoint} was deleted meanwhile: run it again")
-    if after.status != live.IN_SERVICE or after.config != config:
+    if after.status != live_endpoint.IN_SERVICE or after.config != config:
         raise UserError(_why(ground, wanted, after, config))
     _look_after(ground, wanted, serverless)
 
 
-def _why(ground: Ground, wanted: Serve, after: live.State, config: str) -> str:
+def _why(ground: Context, wanted: Serve, after: live_endpoint.State, config: str) -> str:
     """What became of an endpoint that does not serve `config`; a failed first one goes, as it can do nothing."""
     reason = after.reason or "AWS does not say why"
-    if after.status == live.FAILED:
+    if after.status == live_endpoint.FAILED:
         scaling.remove(ground, wanted.endpoint)
-        live.delete(ground, wanted.endpoint)
+        live_endpoint.delete(ground, wanted.endpoint)
         tidy(ground, wanted)
         return f"AWS could not start {config}: {reason}. CloudWatch has the container's log; the endpoint was deleted"
     tidy(ground, wanted)
@@ -91,7 +91,7 @@ def _why(ground: Ground, wanted: Serve, after: live.State, config: str) -> str:
     )
 
 
-def _look_after(ground: Ground, wanted: Serve, serverless: bool) -> None:
+def _look_after(ground: Context, wanted: Serve, serverless: bool) -> None:
     if serverless:
         scaling.remove(ground, wanted.endpoint)
     else:
@@ -99,9 +99,9 @@ def _look_after(ground: Ground, wanted: Serve, serverless: bool) -> None:
         scaling.scale(ground, wanted)
 
 
-def tidy(ground: Ground, wanted: Serve) -> None:
+def tidy(ground: Context, wanted: Serve) -> None:
     """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
-    state = live.look(ground, wanted.endpoint)
+    state = live_endpoint.look(ground, wanted.endpoint)
     served = {state.config, state.pending} if state else set()
     ways_back = [
         each.name

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from plantdoc.cloud import pricelist
-from plantdoc.ec2.prices import Price
-from plantdoc.endpoint.ground import Ground
+from plantdoc.aws import price_list
+from plantdoc.aws.ec2_prices import Price
+from plantdoc.sagemaker.context import Context
 
 # Real-time machines in us-east-1, dollars an hour, entered by hand for this month and not held against AWS's list
 # since; most other regions are dearer.
@@ -32,10 +32,10 @@ TABLE = {
 SERVERLESS_SECOND, SERVERLESS_GB = 0.00002, 0.016
 
 
-def of(ground: Ground, instance_type: str) -> Price | None:
+def of(ground: Context, instance_type: str) -> Price | None:
     """Dollars an hour of one machine of this type; None where nothing tells."""
     wanted = {"regionCode": ground.region, "instanceName": instance_type, "platoinstancetype": "Hosting"}
-    if dollars := pricelist.on_demand(ground.place.session, "AmazonSageMaker", wanted):
+    if dollars := price_list.on_demand(ground.place.session, "AmazonSageMaker", wanted):
         return Price(dollars, f"AWS's price list for {ground.region}")
     if instance_type in TABLE:
         return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")

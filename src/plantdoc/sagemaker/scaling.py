@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from plantdoc.endpoint import names
-from plantdoc.endpoint.ground import Ground, as_tags
-from plantdoc.serve_params import Serve
+from plantdoc.sagemaker import resource_names
+from plantdoc.sagemaker.context import Context, as_tags
+from plantdoc.settings.serve_params import Serve
 
 _WHICH = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 _POLICY = "plant-disease-invocations"
@@ -13,19 +13,19 @@ _POLICY = "plant-disease-invocations"
 _ERRORS, _LATENCY = 0.05, 20e6
 
 
-def watch(ground: Ground, endpoint: str) -> None:
+def watch(ground: Context, endpoint: str) -> None:
     """Make the alarms, or put them back as they are meant to be."""
     kinds = {"errors": ("Invocation5XXErrors", _ERRORS), "latency": ("ModelLatency", _LATENCY)}
-    for kind, name in names.alarms(endpoint).items():
+    for kind, name in resource_names.alarms(endpoint).items():
         metric, most = kinds[kind]
         ground.alarms.put_metric_alarm(
             AlarmName=name,
-            AlarmDescription="Undoes an update of the endpoint, see plantdoc.endpoint.live",
+            AlarmDescription="Undoes an update of the endpoint, see plantdoc.sagemaker.live_endpoint",
             Namespace="AWS/SageMaker",
             MetricName=metric,
             Dimensions=[
                 {"Name": "EndpointName", "Value": endpoint},
-                {"Name": "VariantName", "Value": names.VARIANT},
+                {"Name": "VariantName", "Value": resource_names.VARIANT},
             ],
             Statistic="Average",
             Period=60,
@@ -37,15 +37,15 @@ def watch(ground: Ground, endpoint: str) -> None:
         )
 
 
-def ringing(ground: Ground, endpoint: str) -> list[str]:
+def ringing(ground: Context, endpoint: str) -> list[str]:
     """Those of the endpoint's alarms that are on."""
-    found = ground.alarms.describe_alarms(AlarmNames=list(names.alarms(endpoint).values()))
+    found = ground.alarms.describe_alarms(AlarmNames=list(resource_names.alarms(endpoint).values()))
     return [each["AlarmName"] for each in found["MetricAlarms"] if each["StateValue"] == "ALARM"]
 
 
-def scale(ground: Ground, serve: Serve) -> None:
+def scale(ground: Context, serve: Serve) -> None:
     """Let AWS keep as many machines as the requests need, between serve.min_instances and serve.max_instances."""
-    which = _WHICH | {"ResourceId": names.resource(serve.endpoint)}
+    which = _WHICH | {"ResourceId": resource_names.resource(serve.endpoint)}
     ground.scaling.register_scalable_target(**which, MinCapacity=serve.min_instances, MaxCapacity=serve.max_instances)
     ground.scaling.put_scaling_policy(
         **which,
@@ -60,9 +60,9 @@ def scale(ground: Ground, serve: Serve) -> None:
     )
 
 
-def remove(ground: Ground, endpoint: str) -> None:
+def remove(ground: Context, endpoint: str) -> None:
     """Take autoscaling and alarms away; what is not there is no fault."""
-    which = _WHICH | {"ResourceId": names.resource(endpoint)}
+    which = _WHICH | {"ResourceId": resource_names.resource(endpoint)}
     for policy in policies(ground, endpoint):
         ground.scaling.delete_scaling_policy(**which, PolicyName=policy)
     if targets(ground, endpoint):
@@ -71,23 +71,23 @@ def remove(ground: Ground, endpoint: str) -> None:
         ground.alarms.delete_alarms(AlarmNames=found)
 
 
-def targets(ground: Ground, endpoint: str) -> list[str]:
+def targets(ground: Context, endpoint: str) -> list[str]:
     """The endpoint's scalable targets: one, or none."""
     found = ground.scaling.describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[names.resource(endpoint)]
+        ServiceNamespace="sagemaker", ResourceIds=[resource_names.resource(endpoint)]
     )["ScalableTargets"]
     return [each["ResourceId"] for each in found]
 
 
-def policies(ground: Ground, endpoint: str) -> list[str]:
+def policies(ground: Context, endpoint: str) -> list[str]:
     """The names of the endpoint's scaling policies."""
-    found = ground.scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=names.resource(endpoint))[
-        "ScalingPolicies"
-    ]
+    found = ground.scaling.describe_scaling_policies(
+        ServiceNamespace="sagemaker", ResourceId=resource_names.resource(endpoint)
+    )["ScalingPolicies"]
     return [each["PolicyName"] for each in found]
 
 
-def alarms(ground: Ground, endpoint: str) -> list[str]:
+def alarms(ground: Context, endpoint: str) -> list[str]:
     """The names of those of the endpoint's alarms that are there."""
-    found = ground.alarms.describe_alarms(AlarmNames=list(names.alarms(endpoint).values()))
+    found = ground.alarms.describe_alarms(AlarmNames=list(resource_names.alarms(endpoint).values()))
     return [each["AlarmName"] for each in found["MetricAlarms"]]

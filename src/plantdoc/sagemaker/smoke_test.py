@@ -7,9 +7,9 @@ import statistics
 import time
 from pathlib import Path
 
-from plantdoc import parity
-from plantdoc.endpoint.ground import Ground
-from plantdoc.endpoint.source import Expected
+from plantdoc.deploy import parity
+from plantdoc.sagemaker.bundle_source import Expected
+from plantdoc.sagemaker.context import Context
 
 # What says that the endpoint cannot answer, in contrast to a person who may not ask.
 _BROKEN = (
@@ -29,7 +29,7 @@ class Broken(Exception):
     """The endpoint gave no answer, or one that says what is wrong with the picture."""
 
 
-def ask(ground: Ground, endpoint: str, file: Path) -> dict:
+def ask(ground: Context, endpoint: str, file: Path) -> dict:
     """The endpoint's answer about a picture.
 
     Raises:
@@ -55,7 +55,7 @@ def ask(ground: Ground, endpoint: str, file: Path) -> dict:
     return answer
 
 
-def test(ground: Ground, endpoint: str, version: str, expected: Expected) -> tuple[list[str], dict]:
+def test(ground: Context, endpoint: str, version: str, expected: Expected) -> tuple[list[str], dict]:
     """Ask about all expected pictures; returns what is wrong, a line each, and figures of the answers."""
     files = {each.id: expected.folder / each.file_name for each in expected.split.pictures if each.id in expected.ids}
     rows, times, faults = [], [], []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plantdoc.endpoint import names
-from plantdoc.endpoint.gate import Score
-from plantdoc.endpoint.ground import Ground
-from plantdoc.endpoint.source import Shipped
-from plantdoc.serve_params import Serve
+from plantdoc.sagemaker import resource_names
+from plantdoc.sagemaker.bundle_source import Shipped
+from plantdoc.sagemaker.context import Context
+from plantdoc.sagemaker.quality_gate import Score
+from plantdoc.settings.serve_params import Serve
 
-# AWS has none of the TensorFlow that models are saved by; that this one loads them is shown by tests/test_container.py.
+# AWS has none of the TensorFlow that models are saved by; that this one loads them is shown by
+# tests/serving/test_container.py.
 TENSORFLOW = "2.20"
 _ANY_CPU = "ml.c5.large"  # a serverless endpoint has no type, and the look-up wants one: it tells CPU from GPU images
 # Of AWS's container: seconds until an answer is given up, and processes that answer.
@@ -42,7 +43,7 @@ def image(region: str, serve: Serve) -> str:
     return image_uris.retrieve("tensorflow", region, version=TENSORFLOW, image_scope="inference", instance_type=kind)
 
 
-def of(ground: Ground, serve: Serve, shipped: Shipped, uri: str) -> Plan:
+def of(ground: Context, serve: Serve, shipped: Shipped, uri: str) -> Plan:
     """What the bundle at `uri` is served with."""
     version, endpoint, score = shipped.version, serve.endpoint, Score.of(shipped.serving)
     model = {
@@ -53,8 +54,8 @@ def of(ground: Ground, serve: Serve, shipped: Shipped, uri: str) -> Plan:
         },
         "ExecutionRoleArn": ground.role,
     }
-    model_name = names.of(endpoint, version, model)
-    variant = {"VariantName": names.VARIANT, "ModelName": model_name}
+    model_name = resource_names.of(endpoint, version, model)
+    variant = {"VariantName": resource_names.VARIANT, "ModelName": model_name}
     if serve.serverless:
         variant["ServerlessConfig"] = {"MemorySizeInMB": serve.memory_mb, "MaxConcurrency": serve.concurrency}
     else:
@@ -84,6 +85,6 @@ def of(ground: Ground, serve: Serve, shipped: Shipped, uri: str) -> Plan:
     }
     return Plan(
         {"ModelName": model_name} | model,
-        {"EndpointConfigName": names.of(endpoint, version, config)} | config,
+        {"EndpointConfigName": resource_names.of(endpoint, version, config)} | config,
         tags,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from plantdoc.endpoint import configs, flow, listing, live, scaling
-from plantdoc.endpoint.ground import Ground
+from plantdoc.sagemaker import configs, deployment, listing, live_endpoint, scaling
+from plantdoc.sagemaker.context import Context
 
 
-def remove(ground: Ground, endpoint: str) -> list[str]:
+def remove(ground: Context, endpoint: str) -> list[str]:
     """Delete the endpoint, its scaling and alarms, configs and models; returns what is left, a line each.
 
     What is gone already is no fault, so that an interrupted removal is finished by the next. Bundles stay.
@@ -14,11 +14,11 @@ def remove(ground: Ground, endpoint: str) -> list[str]:
     Raises:
         UserError: an endpoint of this name is not ours.
     """
-    live.look(ground, endpoint)  # nothing is touched that is not ours
+    live_endpoint.look(ground, endpoint)  # nothing is touched that is not ours
     scaling.remove(ground, endpoint)
-    if live.delete(ground, endpoint):
+    if live_endpoint.delete(ground, endpoint):
         print(f"deploy: deleted the endpoint {endpoint}", flush=True)
     for name in configs.keep_only(ground, endpoint, set()):
         print(f"deploy: deleted {name}", flush=True)
-    flow.forget(endpoint)
+    deployment.forget(endpoint)
     return listing.left(ground, endpoint)

@@ -16,8 +16,8 @@ from typing import TextIO
 
 from starlette.datastructures import MutableHeaders
 
-from plantdoc.server.intake import HungUp
-from plantdoc.server.metrics import Metrics
+from plantdoc.server.prometheus import Metrics
+from plantdoc.server.request_body import HungUp
 
 log = logging.getLogger("plantdoc")
 GONE = 499  # what web servers write for a client that did not wait for its answer

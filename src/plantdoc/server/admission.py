@@ -7,10 +7,10 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
-from plantdoc.photo import Refused
+from plantdoc.serving.handler.refusal import Refused
 
 
-class Gate:
+class Admission:
     """Lets in `places` at once that weigh `capacity` together; `waiting` more may wait, for `seconds`."""
 
     def __init__(self, places: int, capacity: int, waiting: int, seconds: float):

@@ -12,16 +12,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from plantdoc import answer, request
-from plantdoc.photo import Refused
-from plantdoc.request import Options
-from plantdoc.server import intake, schema
-from plantdoc.server.access import Access
-from plantdoc.server.examples import Examples
-from plantdoc.server.gate import Gate
+from plantdoc.server import request_body, schema
+from plantdoc.server.access_log import Access
+from plantdoc.server.admission import Admission
+from plantdoc.server.example_photos import Examples
 from plantdoc.server.health import Health
 from plantdoc.server.limits import Limits
-from plantdoc.server.metrics import TYPE, Metrics
+from plantdoc.server.prometheus import TYPE, Metrics
+from plantdoc.serving.handler import request, response
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
 
 PAGE = Path(__file__).resolve().parent / "page"
 _SHORT = {"Cache-Control": "max-age=60"}
@@ -29,7 +29,7 @@ _NONE = {"Cache-Control": "no-store"}
 
 
 class Service(Protocol):
-    """Who answers: plantdoc.server.local.Local, or a plantdoc.server.upstream.Upstream."""
+    """Who answers: plantdoc.server.local_backend.Local, or a plantdoc.server.remote_backend.Upstream."""
 
     source: str
     fresh: float  # seconds for which it is not asked again whether it answers
@@ -70,7 +70,7 @@ def create(
             await service.stop()
 
     app = FastAPI(title=schema.TITLE, description=schema.ABOUT, lifespan=lifespan, openapi_url=None)
-    gate = Gate(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
+    gate = Admission(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
     health, pictures = Health(service.check, service.fresh), Examples(examples)
     metrics.classes(service.about()["classes"])
     metrics.bodies.set_function(lambda: gate.inside)
@@ -81,7 +81,7 @@ def create(
         if await health.good():
             return JSONResponse({"status": "ok"}, headers=_NONE)
         refused = Refused(503, "no_model", "the model does not answer")
-        return JSONResponse(answer.refusal(refused), 503, headers=_NONE)
+        return JSONResponse(response.refusal(refused), 503, headers=_NONE)
 
     @app.post(
         "/invocations",
@@ -100,19 +100,19 @@ def create(
                 raise Refused(403, "other_name", f"this server is asked as {' or '.join(own_names)}")
             options = request.options(sent.query_params)
             record.more |= {"threshold": options.threshold, "max": options.most}
-            weight = intake.declared(sent.headers.get("content-length"), limits)
+            weight = request_body.declared(sent.headers.get("content-length"), limits)
             async with gate.place(weight):
-                body = await intake.read(sent.receive, limits)
+                body = await request_body.read(sent.receive, limits)
                 unread = False
                 content_type = sent.headers.get("content-type", "")
                 work = service.answer(content_type, body, options)
-                content = await intake.unless_hung_up(sent.receive, work)
+                content = await request_body.unless_hung_up(sent.receive, work)
         except Refused as refused:
             record.more["error"] = refused.code
             if refused.status >= 500:
                 health.doubt()
-            return intake.Refusal(refused, limits, unread)
-        except intake.HungUp:
+            return request_body.Refusal(refused, limits, unread)
+        except request_body.HungUp:
             raise
         except Exception:
             health.doubt()
@@ -163,12 +163,12 @@ def create(
     async def other(_: Request, error: HTTPException) -> Response:
         code, message = _OTHER.get(error.status_code, ("refused", error.detail))
         refused = Refused(error.status_code, code, message)
-        return JSONResponse(answer.refusal(refused), error.status_code, headers=error.headers)
+        return JSONResponse(response.refusal(refused), error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def fault(sent: Request, _: Exception) -> Response:
         message = f"something went wrong on our side; the log has it under {sent.scope['record'].id}"
-        return JSONResponse(answer.refusal(Refused(500, "failed", message)), 500, headers=_NONE)
+        return JSONResponse(response.refusal(Refused(500, "failed", message)), 500, headers=_NONE)
 
     return Access(app, metrics, write)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from plantdoc.photo import Photo
+from plantdoc.serving.handler.uploaded_image import Photo
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plantdoc import request
+from plantdoc.serving.handler import request
 
 
 @dataclass(frozen=True)

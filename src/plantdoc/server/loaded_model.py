@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from plantdoc import photo, runtime
-from plantdoc.errors import UserError
-from plantdoc.photo import Photo, Refused
-from plantdoc.server.blank import blank
+from plantdoc.core.errors import UserError
+from plantdoc.detector import tf_setup
+from plantdoc.server.probe_image import blank
+from plantdoc.serving.handler import uploaded_image
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.uploaded_image import Photo
 
 
 class Model:
@@ -23,7 +25,7 @@ class Model:
     """
 
     def __init__(self, folder: Path, threads: int):
-        with runtime.starting():
+        with tf_setup.starting():
             import tensorflow as tf
 
             tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -46,7 +48,7 @@ class Model:
             self._rows([blank()] * size)
 
     def ask(self, photos: list[Photo]) -> list[dict | Refused]:
-        """A row per photo (see plantdoc.answer.of_one), or why there is none.
+        """A row per photo (see plantdoc.serving.handler.response.of_one), or why there is none.
 
         The batch is one call of the model. Where that fails for a photo that cannot be decoded, each is asked about
         alone, so that the others get their answers.
@@ -55,7 +57,7 @@ class Model:
             return self._rows(photos)
         except self._tf.errors.InvalidArgumentError:
             if len(photos) == 1:
-                return [photo.undecodable(photos[0])]
+                return [uploaded_image.undecodable(photos[0])]
             return [row for each in photos for row in self.ask([each])]
 
     def _rows(self, photos: list[Photo]) -> list[dict]:

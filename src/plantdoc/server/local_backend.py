@@ -11,16 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from plantdoc import answer, photo, request
-from plantdoc.photo import Photo, Refused
-from plantdoc.request import Options
-from plantdoc.server import forms, threads
+from plantdoc.registry.bundles import Bundle
+from plantdoc.server import multipart, threads
+from plantdoc.server.admission import Admission
 from plantdoc.server.batcher import Batcher
-from plantdoc.server.blank import blank
-from plantdoc.server.bundles import Bundle
-from plantdoc.server.gate import Gate
 from plantdoc.server.limits import Limits
-from plantdoc.server.model import Model
+from plantdoc.server.loaded_model import Model
+from plantdoc.server.probe_image import blank
+from plantdoc.serving.handler import request, response, uploaded_image
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
+from plantdoc.serving.handler.uploaded_image import Photo
 
 _CONVERTED = 3  # bytes a pixel, of a photo that is converted before the model takes it
 
@@ -53,7 +54,7 @@ class Local:
         self._batcher = Batcher(model.ask, most, wait, self._max_pixels, merge, seen)
         self._threads, self._converter = ThreadPoolExecutor(2, "photos"), ThreadPoolExecutor(1, "converter")
         # One converted photo of the largest size at a time: those of all requests at once would not fit in memory.
-        self._converting = Gate(limits.bodies, _CONVERTED * self._max_pixels, limits.bodies, limits.wait_seconds)
+        self._converting = Admission(limits.bodies, _CONVERTED * self._max_pixels, limits.bodies, limits.wait_seconds)
 
     async def start(self) -> None:
         self._batcher.start()
@@ -83,14 +84,14 @@ class Local:
             raise row
 
     async def answer(self, content_type: str, body: bytes, options: Options) -> dict:
-        """The answer to a body, as in plantdoc.answer.body.
+        """The answer to a body, as in plantdoc.serving.handler.response.body.
 
         Raises:
             Refused: it cannot be answered.
         """
         started = time.perf_counter()
         threshold = self._bundle.about["threshold"] if options.threshold is None else options.threshold
-        read = forms.pictures if forms.is_form(content_type) else request.pictures
+        read = multipart.pictures if multipart.is_form(content_type) else request.pictures
         sent, many = await threads.run(self._threads, read, content_type, body)
         predictions: list[dict | Refused] = []
         for part, weight in await threads.run(self._threads, self._parts, sent):
@@ -100,10 +101,10 @@ class Local:
                 rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, Photo)]))
             for each in photos:
                 row = each if isinstance(each, Refused) else next(rows)
-                done = row if isinstance(row, Refused) else answer.of_one(each, row, threshold, options.most)
+                done = row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most)
                 predictions.append(done)
         milliseconds = 1000 * (time.perf_counter() - started)
-        return answer.body(predictions, many, self._bundle.version, threshold, milliseconds)
+        return response.body(predictions, many, self._bundle.version, threshold, milliseconds)
 
     def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[bytes | Refused], int]]:
         """What is asked in one call, and bytes that it will be converted to.
@@ -126,7 +127,7 @@ class Local:
         checked = []
         for each in sent:
             try:
-                checked.append(each if isinstance(each, Refused) else photo.read(each, self._max_pixels))
+                checked.append(each if isinstance(each, Refused) else uploaded_image.read(each, self._max_pixels))
             except Refused as refused:
                 checked.append(refused)
         return checked

@@ -5,8 +5,8 @@ from __future__ import annotations
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, FormParser, parse_options_header
 
-from plantdoc import request
-from plantdoc.photo import Refused
+from plantdoc.serving.handler import request
+from plantdoc.serving.handler.refusal import Refused
 
 MULTIPART = "multipart/form-data"
 _FIELDS = 64  # parts that are no files, at most
@@ -17,7 +17,7 @@ def is_form(content_type: str) -> bool:
 
 
 def pictures(content_type: str, body: bytes) -> tuple[list[bytes], bool]:
-    """The files of a form, as plantdoc.request.pictures gives those of JSON; one file alone is one picture.
+    """The files of a form, as handler.request.pictures gives those of JSON; one file alone is one picture.
 
     Raises:
         Refused: 400 for what is no form or has no file, 413 for more than MAX_BATCH files.

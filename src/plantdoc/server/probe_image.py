@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from plantdoc.photo import Photo
+from plantdoc.serving.handler.uploaded_image import Photo
 
 _SIDE = 64  # px
 

@@ -8,18 +8,18 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from plantdoc import answer, request
-from plantdoc.errors import UserError
-from plantdoc.photo import Refused
-from plantdoc.request import Options
-from plantdoc.server import upstream
+from plantdoc.core.errors import UserError
+from plantdoc.server import remote_backend
+from plantdoc.serving.handler import request, response
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
 
 log = logging.getLogger("plantdoc")
 _SECONDS = 60
 _PREDICT = "/predict"
 
 
-class PublicApi(upstream.Upstream):
+class PublicApi(remote_backend.Upstream):
     """The API that `make api` makes.
 
     Args:
@@ -46,14 +46,14 @@ class PublicApi(upstream.Upstream):
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def one(self, picture: bytes, options: Options) -> dict:
-        query = urllib.parse.urlencode(upstream.chosen(options))
-        headers = {"Content-Type": upstream.kind(picture), "Accept": request.JSON}
+        query = urllib.parse.urlencode(remote_backend.chosen(options))
+        headers = {"Content-Type": remote_backend.kind(picture), "Accept": request.JSON}
         if self._key:
             headers["x-api-key"] = self._key
         asked = urllib.request.Request(self._url + (f"?{query}" if query else ""), picture, headers)
         try:
             with self._opener.open(asked, timeout=_SECONDS) as answered:
-                return upstream.read(answered.read(upstream.MAX_ANSWER))
+                return remote_backend.read(answered.read(remote_backend.MAX_ANSWER))
         except urllib.error.HTTPError as error:
             raise self._explained(error) from None
         except (OSError, http.client.HTTPException) as error:
@@ -70,7 +70,7 @@ class PublicApi(upstream.Upstream):
             except Refused as refused:
                 if refused.status in (429, 502, 503, 504):
                     raise  # the others would fare no better
-                predictions.append(answer.refusal(refused))
+                predictions.append(response.refusal(refused))
             else:
                 milliseconds = round(head["milliseconds"] + content["milliseconds"], 1)
                 head = {key: content[key] for key in head} | {"milliseconds": milliseconds}
@@ -84,15 +84,17 @@ class PublicApi(upstream.Upstream):
                 502, "no_access", "the public API does not know this server: set PLANTDOC_API_KEY to its key"
             )
         try:
-            upstream.read(error.read(upstream.MAX_ANSWER))
+            remote_backend.read(error.read(remote_backend.MAX_ANSWER))
         except Refused as refused:
             if refused.code != "no_answer":
                 return refused
         except (OSError, http.client.HTTPException):
             pass
         if error.code == 413:  # AWS's own, of what is too large to reach the API's function
-            return request.too_long(upstream.MAX_BYTES)
-        return upstream.busy() if error.code == 429 else Refused(502, "no_answer", "the public API gave no answer")
+            return request.too_long(remote_backend.MAX_BYTES)
+        return (
+            remote_backend.busy() if error.code == 429 else Refused(502, "no_answer", "the public API gave no answer")
+        )
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -8,11 +8,11 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from plantdoc import answer, request
-from plantdoc.photo import Refused
-from plantdoc.request import Options
-from plantdoc.server import forms, threads
-from plantdoc.server.blank import blank
+from plantdoc.server import multipart, threads
+from plantdoc.server.probe_image import blank
+from plantdoc.serving.handler import request, response
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
 
 log = logging.getLogger("plantdoc")
 _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG", "image/webp": b"RIFF"}
@@ -74,7 +74,7 @@ class Upstream(abc.ABC):
         await self.answer("image/jpeg", blank().data, Options())
 
     async def answer(self, content_type: str, body: bytes, options: Options) -> dict:
-        """The answer to a body, as in plantdoc.answer.body.
+        """The answer to a body, as in plantdoc.serving.handler.response.body.
 
         Raises:
             Refused: with the status that the model's side gave, 429 when it is busy, 502 when it does not answer.
@@ -83,18 +83,18 @@ class Upstream(abc.ABC):
             return await threads.run(self._threads, self._answer, content_type, body, options)
 
     def _answer(self, content_type: str, body: bytes, options: Options) -> dict:
-        sent, many = (forms if forms.is_form(content_type) else request).pictures(content_type, body)
+        sent, many = (multipart if multipart.is_form(content_type) else request).pictures(content_type, body)
         good = [each for each in sent if isinstance(each, bytes)]
         if not many:
             content = self.one(*good, options)
         elif good:
             content = self.several(good, options)
             rows = iter(content["predictions"])
-            places = [answer.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent]
+            places = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent]
             content = content | {"predictions": places}
         else:
             threshold = self._threshold if options.threshold is None else options.threshold
-            return answer.body(sent, True, self._model or "", threshold or 0.0, 0.0)
+            return response.body(sent, True, self._model or "", threshold or 0.0, 0.0)
         self._model = content["model"] or self._model
         if options.threshold is None:
             self._threshold = content["threshold"]

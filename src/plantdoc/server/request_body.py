@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from fastapi.responses import JSONResponse
 
-from plantdoc import answer, request
-from plantdoc.photo import Refused
 from plantdoc.server.limits import Limits
+from plantdoc.serving.handler import request, response
+from plantdoc.serving.handler.refusal import Refused
 
 Receive = Callable[[], Awaitable[dict]]
 
@@ -83,7 +83,7 @@ class Refusal(JSONResponse):
             headers["Retry-After"] = "5"
         if unread:
             headers["Connection"] = "close"
-        super().__init__(answer.refusal(refused), refused.status, headers)
+        super().__init__(response.refusal(refused), refused.status, headers)
         self._limits, self._unread = limits, unread
 
     async def __call__(self, scope, receive, send) -> None:

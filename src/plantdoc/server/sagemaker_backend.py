@@ -9,11 +9,11 @@ import logging
 import boto3
 from botocore.config import Config
 
-from plantdoc import request
-from plantdoc.cloud import aws
-from plantdoc.photo import Refused
-from plantdoc.request import Options
-from plantdoc.server import upstream
+from plantdoc.aws import clients
+from plantdoc.server import remote_backend
+from plantdoc.serving.handler import request
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.request import Options
 
 log = logging.getLogger("plantdoc")
 # SageMaker gives a model 60 seconds, and one that slept needs many of them.
@@ -21,7 +21,7 @@ _PATIENCE = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standar
 _BUSY = ("ThrottlingException", "TooManyRequestsException", "ServiceUnavailable", "ModelNotReadyException")
 
 
-class Endpoint(upstream.Upstream):
+class Endpoint(remote_backend.Upstream):
     """An endpoint that serves a bundle.
 
     Args:
@@ -37,13 +37,13 @@ class Endpoint(upstream.Upstream):
     def __init__(self, name: str, region: str | None = None):
         super().__init__(f"the endpoint {name}")
         self._endpoint = name
-        with aws.explained():
+        with clients.explained():
             if boto3.Session().get_credentials() is None:
-                raise aws.refused.NoCredentialsError
-            self._client = boto3.client("sagemaker-runtime", region_name=aws.region(region), config=_PATIENCE)
+                raise clients.refused.NoCredentialsError
+            self._client = boto3.client("sagemaker-runtime", region_name=clients.region(region), config=_PATIENCE)
 
     def one(self, picture: bytes, options: Options) -> dict:
-        return self._invoke(picture, upstream.kind(picture), options)
+        return self._invoke(picture, remote_backend.kind(picture), options)
 
     def several(self, pictures: list[bytes], options: Options) -> dict:
         rows = [{"b64": base64.b64encode(each).decode()} for each in pictures]
@@ -51,22 +51,22 @@ class Endpoint(upstream.Upstream):
 
     def _invoke(self, body: bytes, kind: str, options: Options) -> dict:
         asked = {"EndpointName": self._endpoint, "Body": body, "ContentType": kind, "Accept": request.JSON}
-        if given := upstream.chosen(options):
+        if given := remote_backend.chosen(options):
             asked["CustomAttributes"] = ",".join(f"{name}={value}" for name, value in given.items())
         try:
-            text = self._client.invoke_endpoint(**asked)["Body"].read(upstream.MAX_ANSWER)
-        except aws.refused.ClientError as error:
+            text = self._client.invoke_endpoint(**asked)["Body"].read(remote_backend.MAX_ANSWER)
+        except clients.refused.ClientError as error:
             log.error("%s: %s", self.name, error)
-            raise _explained(aws.code(error), str(error)) from None
-        except (aws.refused.BotoCoreError, aws.refused.HTTPClientError) as error:
+            raise _explained(clients.code(error), str(error)) from None
+        except (clients.refused.BotoCoreError, clients.refused.HTTPClientError) as error:
             log.error("%s: %s", self.name, error)
             raise Refused(502, "no_answer", "the endpoint cannot be reached; the server's log says why") from None
-        return upstream.read(text)  # the container says 200 to everything; a refusal stands in the answer
+        return remote_backend.read(text)  # the container says 200 to everything; a refusal stands in the answer
 
 
 def _explained(code: str, text: str) -> Refused:
     if code in _BUSY:
-        return upstream.busy()
+        return remote_backend.busy()
     if "too large" in text or "length less than" in text:
         return Refused(413, "too_long", "the endpoint does not take so much at once: send fewer or smaller pictures")
     if "not found" in text:

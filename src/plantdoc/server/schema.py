@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from plantdoc import request
-from plantdoc.server import forms
+from plantdoc.server import multipart
+from plantdoc.serving.handler import request
 
 TITLE = "Plant disease detector"
 ABOUT = "Finds leaves in photos and names their disease. Photos are answered and forgotten; none is kept."
@@ -130,7 +130,7 @@ INVOCATIONS = {
         "description": "A photo, a form with photos, or TensorFlow Serving's JSON. JSON is answered with a list, "
         "and so is a form with more than one file.",
         "content": {kind: {"schema": _FILE} for kind in request.TYPES}
-        | {request.JSON: {"schema": _ROWS}, forms.MULTIPART: {"schema": _FORM}},
+        | {request.JSON: {"schema": _ROWS}, multipart.MULTIPART: {"schema": _FORM}},
     },
     "parameters": [
         {

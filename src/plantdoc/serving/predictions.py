@@ -1,28 +1,32 @@
 """What a serving function finds in a split's pictures, in COCO's results form.
 
 As a program it asks an exported model, with nothing of the detector's code in the process:
-`python -m plantdoc.predictions MODEL PICTURES OUT THREADS ID…`.
+`python -m plantdoc.serving.predictions MODEL PICTURES OUT THREADS ID…`.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
-from plantdoc import coco, exif, stage
-from plantdoc.coco import Picture
-from plantdoc.errors import UserError
+from plantdoc.coco import dataset
+from plantdoc.coco.dataset import Picture
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.serving.handler import exif
 
 
 def predict(serve: Callable, folder: Path | str, pictures: Iterable[Picture], classes: tuple[str, ...]) -> list[dict]:
     """Ask about one picture at a time, as requests come; best first within a picture.
 
     Args:
-        serve: plantdoc.serving.Server.serve, or the signature of a loaded SavedModel.
+        serve: plantdoc.serving.served_model.Server.serve, or the signature of a loaded SavedModel.
         folder: where the pictures lie.
         pictures: of which split; their order is kept.
         classes: names that the category ids stand for in the truth.
@@ -41,7 +45,7 @@ def predict(serve: Callable, folder: Path | str, pictures: Iterable[Picture], cl
         path = Path(folder) / picture.file_name
         data = path.read_bytes()
         try:
-            turned = tf.constant([exif.orientation(data)], tf.int32)
+            turned = tf.constant([orientation(data)], tf.int32)
             found = serve(image_bytes=tf.constant([data]), orientation=turned)
         except (UserError, tf.errors.InvalidArgumentError) as error:
             why = str(error).splitlines()[0]
@@ -66,6 +70,19 @@ def predict(serve: Callable, folder: Path | str, pictures: Iterable[Picture], cl
     return rows
 
 
+def orientation(data: bytes) -> int:
+    """The EXIF orientation 1..8 of an encoded picture; 1 (upright) where there is none or it makes no sense.
+
+    Raises:
+        UserError: `data` is no picture that can be read.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return exif.of(picture)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"not a picture that can be read ({error}): send a JPEG or PNG file") from None
+
+
 def main(model: str, folder: str, out: str, threads: str, *ids: str) -> None:
     """Ask the SavedModel in `model` about pictures of the split in `folder`, and write the results to `out`."""
     import tensorflow as tf
@@ -73,7 +90,7 @@ def main(model: str, folder: str, out: str, threads: str, *ids: str) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(int(threads))
     tf.config.threading.set_inter_op_parallelism_threads(int(threads))
     tf.config.experimental.enable_op_determinism()
-    split, wanted = coco.load(folder), set(map(int, ids))
+    split, wanted = dataset.load(folder), set(map(int, ids))
     serve = tf.saved_model.load(model).signatures["serving_default"]
     pictures = [picture for picture in split.pictures if picture.id in wanted]
     Path(out).write_text(json.dumps(predict(serve, folder, pictures, split.classes)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from plantdoc.exif import LYING
+from plantdoc.serving.handler.exif import LYING
 
 GREY = 114  # what pads a picture to a square, as in the TFRecords
 
@@ -13,7 +13,7 @@ class Server(tf.Module):
     """The serving function of a detector; `tf.saved_model.save` exports it with its weights.
 
     Args:
-        detector: a plantdoc.detector.Detector, or anything with its `config`, `model` and `detect`.
+        detector: a plantdoc.detector.detector.Detector, or anything with its `config`, `model` and `detect`.
     """
 
     def __init__(self, detector):

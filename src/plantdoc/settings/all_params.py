@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from plantdoc import augment_params, deploy_params
-from plantdoc.augment_params import Augment
-from plantdoc.deploy_params import Deploy
-from plantdoc.evaluate_params import Evaluate
-from plantdoc.fetch_params import Fetch
-from plantdoc.model_params import Model
-from plantdoc.params import Root, Whole
-from plantdoc.runner_params import Runner
-from plantdoc.serve_params import Serve
-from plantdoc.train_params import LearningRate, Train
+from plantdoc.augment import augment_params
+from plantdoc.augment.augment_params import Augment
+from plantdoc.core.params import Root, Whole
+from plantdoc.deploy import deploy_params
+from plantdoc.deploy.deploy_params import Deploy
+from plantdoc.detector.model_params import Model
+from plantdoc.evaluate.evaluate_params import Evaluate
+from plantdoc.fetch.fetch_params import Fetch
+from plantdoc.settings.runner_params import Runner
+from plantdoc.settings.serve_params import Serve
+from plantdoc.train.train_params import LearningRate, Train
 
 
 class Params(Root):

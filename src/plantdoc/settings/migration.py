@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from plantdoc.dotted import flat
-from plantdoc.errors import UserError
-from plantdoc.params import SECTIONS
+from plantdoc.core.errors import UserError
+from plantdoc.core.flatten import flat
+from plantdoc.core.params import SECTIONS
 
 # The first line of a section that is not there yet, as in params.yaml.
 _HEADERS = {

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from plantdoc import augment_params
-from plantdoc.params import Count, Root, Section, Whole
+from plantdoc.augment import augment_params
+from plantdoc.core.params import Count, Root, Section, Whole
 
 InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
 

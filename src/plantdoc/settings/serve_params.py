@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from plantdoc import deploy_params
-from plantdoc.params import Count, Fraction, Root, Section, Threads
+from plantdoc.core.params import Count, Fraction, Root, Section, Threads
+from plantdoc.deploy import deploy_params
 
 
 class Serve(Section):

@@ -1,8 +1,8 @@
 """Run commands that end when this process does, however it does, with all that they have started.
 
-Between this process and each command stands `python leash.py GRACE COMMAND…`. It reads from a pipe that nobody writes
-to, and that ends when this process closes it or is gone, killed for instance. Then the command and its children get
-SIGINT, as from Ctrl-C, and what is left of them after GRACE seconds is killed.
+Between this process and each command stands `python child_processes.py GRACE COMMAND…`. It reads from a pipe that
+nobody writes to, and that ends when this process closes it or is gone, killed for instance. Then the command and its
+children get SIGINT, as from Ctrl-C, and what is left of them after GRACE seconds is killed.
 """
 
 from __future__ import annotations

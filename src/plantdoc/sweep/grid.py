@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc import all_params, params
-from plantdoc.errors import UserError
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.settings import all_params
 
 Trial = dict[str, object]  # what a trial sets: dotted param → value
 _LONGEST = 60  # characters of a readable name

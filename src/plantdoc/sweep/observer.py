@@ -1,13 +1,14 @@
-"""What a trial under way does, read from files of its copy: dvc.lock, and the training's plantdoc.progress."""
+"""What a trial under way does, read from files of its copy: dvc.lock, and the training's plantdoc.train.progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from plantdoc import params, progress
-from plantdoc.errors import UserError
-from plantdoc.sweep.machines import Machine
+from plantdoc.core import params
+from plantdoc.core.errors import UserError
+from plantdoc.sweep.remote_trials import Machine
+from plantdoc.train import progress
 
 
 class Observer:

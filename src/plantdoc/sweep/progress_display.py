@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 
-class Board:
+class ProgressDisplay:
     """Several threads may say something. `redraw` seconds lie between two drawings; none is drawn but on a terminal."""
 
     def __init__(self, stream=None, redraw: float = 2.0):
@@ -17,7 +17,7 @@ class Board:
         self._lock, self._shown = threading.RLock(), {}
         self._drawn, self._redraw, self._end = 0, redraw, threading.Event()
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> ProgressDisplay:
         if self.terminal:
             threading.Thread(target=self._keep_drawing, daemon=True).start()
         return self

@@ -1,11 +1,11 @@
-"""What a trial's instance on EC2 is doing and costs, as the trial's progress file (plantdoc.progress) has it."""
+"""What a trial's instance on EC2 is doing and costs, as the trial's progress file (plantdoc.train.progress) has it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from plantdoc.progress import OVER, TrainingProgress
+from plantdoc.train.progress import OVER, TrainingProgress
 
 PHASES = {
     "starting": "starting",

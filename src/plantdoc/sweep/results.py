@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc.revisions import Revision
+from plantdoc.repo.revisions import Revision
 from plantdoc.sweep import grid
 
 _MOST_LINES = 10  # more combinations than colours cannot be told apart
@@ -15,7 +15,7 @@ _X_LOG = "lr"
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialResult:
     """A trial after the sweep: `experiment` is None where it failed; `state` is `done` or why not.
 
     `timed` says whether results/cost.json tells of this trial's training.
@@ -49,7 +49,7 @@ class Standing:
         return f"val mAP@50 {_cell('val ', self.val)}, test mAP@50 {_cell('test ', self.test)}"
 
 
-def rows(standings: Sequence[Standing]) -> list[dict[str, object]]:
+def rows(standings: Sequence[TrialResult]) -> list[dict[str, object]]:
     """The table's rows by column name, best on val first, failed ones last; None where there is nothing to tell."""
     ranked = sorted(standings, key=lambda standing: -1.0 if standing.val is None else standing.val, reverse=True)
     paid = any(standing.dollars is not None for standing in standings)
@@ -70,7 +70,7 @@ def rows(standings: Sequence[Standing]) -> list[dict[str, object]]:
     ]
 
 
-def write(folder: Path, standings: Sequence[Standing]) -> str:
+def write(folder: Path, standings: Sequence[TrialResult]) -> str:
     """Write table.md, table.csv and plot.png into `folder`; returns the text of table.md."""
     table = rows(standings)
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
@@ -108,7 +108,7 @@ def _cell(name: str, value: object) -> str:
     return grid.text(value).replace("|", "\\|")
 
 
-def plot(path: Path, standings: Sequence[Standing]) -> None:
+def plot(path: Path, standings: Sequence[TrialResult]) -> None:
     """Val and test mAP@50 over `lr`, or else over the first param with numbers that is not the same in all trials.
 
     Trials that differ in that param alone are joined by a line; where no two are, as with random draws, none is drawn.
@@ -118,7 +118,7 @@ def plot(path: Path, standings: Sequence[Standing]) -> None:
 
     done = [standing for standing in standings if standing.val is not None and standing.test is not None]
     x = _axis([standing.trial for standing in standings])
-    lines: dict[str, list[Standing]] = {}
+    lines: dict[str, list[TrialResult]] = {}
     for standing in sorted(done, key=lambda standing: _place(standing.trial[x])):
         others = ", ".join(f"{key} {grid.text(value)}" for key, value in standing.trial.items() if key != x)
         lines.setdefault(others, []).append(standing)
@@ -149,7 +149,7 @@ def plot(path: Path, standings: Sequence[Standing]) -> None:
     figure.savefig(path)
 
 
-def _draw(axes, x: str, line: Sequence[Standing], colour: str, of: str, joined: bool) -> None:
+def _draw(axes, x: str, line: Sequence[TrialResult], colour: str, of: str, joined: bool) -> None:
     """One combination's scores: val filled, test hollow with its interval."""
     at = [_place(standing.trial[x])[1] for standing in line]
     test = [standing.test for standing in line]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plantdoc.errors import UserError
-from plantdoc.sweep import grid, leash
+from plantdoc.core.errors import UserError
+from plantdoc.sweep import child_processes, grid
 
 SECTION = "runner."
 WITHOUT_RESULT = (SECTION, "serve.")  # sections that change no result
@@ -41,14 +41,14 @@ def on_ec2(where: grid.Trial, base: dict) -> bool:
 
 def refuse_unready(where: grid.Trial, base: dict) -> None:
     """Stop where no machine could start, before anything runs here."""
-    from plantdoc.ec2 import place
+    from plantdoc.remote import aws_context
 
-    place.find(where.get("runner.region", base["runner"]["region"]))
+    aws_context.find(where.get("runner.region", base["runner"]["region"]))
 
 
 def send_data(lock: int) -> None:
     """Send what all trials have in common, once: each then finds it there."""
-    with leash.hold(lock) as launch:
+    with child_processes.hold(lock) as launch:
         if launch(["dvc", "push", DATA]).wait():
             raise UserError(f"dvc push {DATA} failed, as it says above: no trial was started")
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 
-from plantdoc import revisions
-from plantdoc.errors import UserError
-from plantdoc.sweep import grid, leash, place, standings, trial
-from plantdoc.sweep.board import Board
-from plantdoc.sweep.machines import Machine
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
+from plantdoc.sweep import child_processes, grid, results, runner_options, trial
+from plantdoc.sweep.progress_display import ProgressDisplay
+from plantdoc.sweep.remote_trials import Machine
 from plantdoc.sweep.snapshot import Snapshot
 
 NOT_STARTED = "not started"
@@ -29,7 +29,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.machines: dict[str, Machine] = {}
-        self.board = Board()
+        self.board = ProgressDisplay()
 
     def run(self, jobs: int, lock: int) -> dict[str, str]:
         """Run the trials that have no experiment yet; returns by name why some failed or were not started."""
@@ -37,8 +37,8 @@ class Pool:
         for name in done:
             self.board.say(name, "was done before")
         todo = [name for name in self.named if name not in done]
-        grace = place.GRACE if self.away else leash.GRACE
-        with self.board, ThreadPoolExecutor(jobs) as pool, leash.hold(lock, grace) as launch:
+        grace = runner_options.GRACE if self.away else child_processes.GRACE
+        with self.board, ThreadPoolExecutor(jobs) as pool, child_processes.hold(lock, grace) as launch:
             try:
                 for future in as_completed([pool.submit(self._one, name, launch) for name in todo]):
                     name, reason, minutes = future.result()
@@ -68,7 +68,7 @@ class Pool:
         for experiment in revisions.experiments(self.start.root):
             if experiment.base == self.start.commit and experiment.name in self.named:
                 wanted = base | self.named[experiment.name]
-                if other := place.differing(wanted, experiment.params):
+                if other := runner_options.differing(wanted, experiment.params):
                     raise UserError(
                         f"the experiment {experiment.name} has the name of a trial, but other params "
                         f"({', '.join(other)}): rename it with `dvc exp rename {experiment.name} NEW`, or remove it "
@@ -77,7 +77,7 @@ class Pool:
                 found[experiment.name] = experiment
         return found
 
-    def standings(self, failed: dict[str, str]) -> list[standings.Standing]:
+    def standings(self, failed: dict[str, str]) -> list[results.TrialResult]:
         """How each trial did."""
         done = self.finished()
         return [self._standing(name, done.get(name), failed.get(name, "done")) for name in self.named]
@@ -89,7 +89,7 @@ class Pool:
         said = {name: self._standing(name, experiment, "").dollars or 0.0 for name, experiment in done.items()}
         return sum((heard | said).values())
 
-    def _one(self, name: str, launch: leash.Start) -> tuple[str, str | None, float]:
+    def _one(self, name: str, launch: child_processes.Start) -> tuple[str, str | None, float]:
         began = time.monotonic()
         if self.limit is not None and (spent := self.spent()) >= self.limit:
             return name, f"{NOT_STARTED}: the sweep has cost ${spent:.2f} of ${self.limit:.2f}", 0.0
@@ -109,6 +109,6 @@ class Pool:
         standing = self._standing(name, self.finished()[name], "done")
         return standing.line() + (f", ${standing.dollars:.2f}" if standing.dollars is not None else "")
 
-    def _standing(self, name: str, experiment: revisions.Revision | None, state: str) -> standings.Standing:
+    def _standing(self, name: str, experiment: revisions.Revision | None, state: str) -> results.TrialResult:
         timed = not trial.restored(self.start.root, name)
-        return standings.Standing(name, self.named[name], experiment, state, timed=timed)
+        return results.TrialResult(name, self.named[name], experiment, state, timed=timed)

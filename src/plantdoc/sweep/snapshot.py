@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import git, revisions, workspace
-from plantdoc.errors import UserError
-from plantdoc.sweep import place
+from plantdoc.core import git, workspace
+from plantdoc.core.errors import UserError
+from plantdoc.repo import revisions
+from plantdoc.sweep import runner_options
 
 _CODE = ("src", "dvc.yaml")  # with the params and the data, what an experiment's result follows from
 _DATA = ("data/raw", "data/tfrecords")
@@ -39,8 +40,8 @@ class Snapshot:
         """A short hash of the code, params and data, empty where they are those of the commit."""
         differs = git.text("diff-tree", "-r", self.commit, self.tree, "--", *_CODE, root=self.root)
         now, then = (revisions.Revision(self.root, name, name) for name in (self.tree, self.commit))
-        if place.without(now.params) != place.without(then.params):
-            differs += json.dumps(place.without(now.params), sort_keys=True, default=str)
+        if runner_options.without(now.params) != runner_options.without(then.params):
+            differs += json.dumps(runner_options.without(now.params), sort_keys=True, default=str)
         differs += "".join(f"{now.md5(out)}\n" for out in _DATA if now.md5(out) != then.md5(out))
         return differs and hashlib.sha256(differs.encode()).hexdigest()[:6]
 

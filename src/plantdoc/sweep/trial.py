@@ -6,13 +6,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from plantdoc import git
-from plantdoc.errors import UserError
-from plantdoc.sweep import grid, leash, machines
+from plantdoc.core import git
+from plantdoc.core.errors import UserError
+from plantdoc.sweep import child_processes, grid, remote_trials
 from plantdoc.sweep.observer import Observer
 from plantdoc.sweep.snapshot import Snapshot
 
-COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.workspace finds the main repository
+COPIES = Path(".dvc/tmp/exps/sweep")  # under .dvc/tmp/exps, so that plantdoc.core.workspace finds the main repository
 LOGS = Path(".dvc/tmp/plantdoc/sweep")
 _NO_REASON = ("ERROR: failed to reproduce", "Having any troubles?")
 _LOOK = 1.0  # seconds between two looks at what a trial does
@@ -22,9 +22,9 @@ def run(
     name: str,
     trial: grid.Trial,
     start: Snapshot,
-    launch: leash.Start,
+    launch: child_processes.Start,
     say: Callable[[str], None],
-    machine: machines.Machine,
+    machine: remote_trials.Machine,
     show: Callable[[], None],
 ) -> str | None:
     """Run a trial from `start` as the experiment `name`; returns what went wrong, None when all went well.

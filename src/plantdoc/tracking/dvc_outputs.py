@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc import params
+from plantdoc.core import params
 
 
 def read() -> dict[str, dict]:

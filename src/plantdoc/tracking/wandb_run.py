@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plantdoc import coco, deps, environment, git, identity, overlays, params, stored, workspace
-from plantdoc.dotted import flat
+from plantdoc.coco import dataset
+from plantdoc.core import environment, git, identity, params, stage_deps, workspace
+from plantdoc.core.flatten import flat
+from plantdoc.tracking import dvc_outputs, wandb_tables
 
 log = logging.getLogger("plantdoc")
 HOST, PROJECT = "https://api.wandb.ai", "plant-disease-detector"
@@ -44,15 +46,17 @@ class Tracker:
         """Figures on the test pictures."""
         self._tell(lambda run: run.summary.update({f"test/{key}": value for key, value in figures.items()}))
 
-    def pictures(self, split: coco.Split, folder: Path | str, found: list[dict]) -> None:
-        """Test pictures with truth and predictions, as plantdoc.overlays has them."""
+    def pictures(self, split: dataset.Split, folder: Path | str, found: list[dict]) -> None:
+        """Test pictures with truth and predictions, as plantdoc.tracking.wandb_tables has them."""
         self._tell(
-            lambda run: run.log({"test/pictures": overlays.table(split, folder, found)}, step=self.step, commit=True)
+            lambda run: run.log(
+                {"test/pictures": wandb_tables.table(split, folder, found)}, step=self.step, commit=True
+            )
         )
 
     def model(self, path: str) -> None:
         """The model that a stage before this one wrote to `path`: the run's own output."""
-        self._tell(lambda run: run.log_artifact(_artifact("model", stored.read()[path])))
+        self._tell(lambda run: run.log_artifact(_artifact("model", dvc_outputs.read()[path])))
 
     def _tell(self, what: Callable) -> None:
         if not self.run:
@@ -68,7 +72,7 @@ class Tracker:
 
 @contextlib.contextmanager
 def run(stage: str, made_from: dict) -> Iterator[Tracker]:
-    """Yield the tracker of the training with these inputs (plantdoc.lineage); one line of log says where it goes."""
+    """Yield the tracker of the training with these inputs (train.lineage); one line of log says where it goes."""
     mode = os.environ.get("WANDB_MODE")
     if mode == "disabled" or (mode != "offline" and not has_key(os.environ.get("WANDB_BASE_URL", HOST))):
         why = "WANDB_MODE is disabled" if mode == "disabled" else "no key; WANDB_API_KEY or `wandb login` turns it on"
@@ -158,7 +162,7 @@ def _commit() -> str:
 
 def _log_inputs(run) -> None:
     """Name the data that led to the training, the first ones first."""
-    made = stored.read()
+    made = dvc_outputs.read()
     used: dict[str, dict] = {}
 
     def use(paths: Iterable[str]) -> None:
@@ -167,7 +171,7 @@ def _log_inputs(run) -> None:
                 use(made[path]["made_from"])
                 used[path] = made[path]
 
-    use(deps.of("train"))
+    use(stage_deps.of("train"))
     run.config.update({"inputs": used}, allow_val_change=True)
     if run.offline:  # there an artifact can be an output alone
         return

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from plantdoc import coco
+from plantdoc.coco import dataset
 
 PICTURES = 100  # in a table at most
 SCORE = 0.05  # predictions below it would hide the picture; for those above the page has a slider
 
 
-def table(split: coco.Split, folder: Path | str, found: list[dict]):
+def table(split: dataset.Split, folder: Path | str, found: list[dict]):
     """A wandb.Table with a row per picture: its name, the picture under two layers of boxes, how many are in each.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import stage
+from plantdoc.core import stage
 
 
 @dataclass

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from plantdoc import coco, records
-from plantdoc.mosaic import mosaicked
-from plantdoc.records import Meta, meta
+from plantdoc.coco import dataset
+from plantdoc.records import shards
+from plantdoc.records.shards import Meta, meta
+from plantdoc.train.mosaic import mosaicked
 
 __all__ = ["Meta", "meta", "parse", "steps", "train", "val", "val_truth"]
 
@@ -106,7 +107,7 @@ def val(folder: Path | str, batch_size: int, about: Meta | None = None) -> tf.da
     return _ordered(lines.map(ready, tf.data.AUTOTUNE).batch(batch_size))
 
 
-def val_truth(folder: Path | str, about: Meta | None = None) -> coco.Split:
+def val_truth(folder: Path | str, about: Meta | None = None) -> dataset.Split:
     """The val pictures in the order of `val`, with all boxes, in px of the squares; ids count from 1.
 
     `about` is as for `train`.
@@ -114,13 +115,13 @@ def val_truth(folder: Path | str, about: Meta | None = None) -> coco.Split:
     about = about or meta(folder)
     pictures = []
     for file in about.files["val"]:
-        for record in records.read(Path(folder) / file):
+        for record in shards.read(Path(folder) / file):
             boxes = tuple(
-                coco.Box((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), int(label))
+                dataset.Box((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), int(label))
                 for (x1, y1, x2, y2), label in zip(record.boxes, record.classes, strict=True)
             )
-            pictures.append(coco.Picture(len(pictures) + 1, record.source_id, about.size, about.size, boxes))
-    return coco.Split(about.classes, tuple(pictures))
+            pictures.append(dataset.Picture(len(pictures) + 1, record.source_id, about.size, about.size, boxes))
+    return dataset.Split(about.classes, tuple(pictures))
 
 
 def parse(line: tf.Tensor, size: int, shrink: int = 1) -> dict[str, tf.Tensor]:

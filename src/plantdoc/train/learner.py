@@ -1,8 +1,8 @@
-"""The learning side of a training: the network, its data and its optimizer, behind what plantdoc.train_loop asks for.
+"""The learning side of a training: the network, its data and its optimizer, behind what plantdoc.train.loop asks for.
 
 The loop knows epochs, checkpoints and patience, and no TensorFlow. This module knows TensorFlow, and nothing of epochs
 but their number. Tests of what goes on around a training put a formula in the place of this file:
-tests/fake_learner.py.
+tests/support/fake_learner.py.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plantdoc import lineage, runtime, train_params, weights
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
+from plantdoc.detector import tf_setup
+from plantdoc.train import lineage, pretrained_weights, train_params
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from plantdoc.trainer import Trainer
+    from plantdoc.train.trainer import Trainer
 
 RECORDS = "data/tfrecords"
 _VAL_BATCH = 16
@@ -25,7 +26,7 @@ _VAL_BATCH = 16
 
 def start(settings: train_params.Params) -> bool:
     """Start TensorFlow; returns whether a GPU trains."""
-    runtime.configure(settings.train.threads, settings.seed)
+    tf_setup.configure(settings.train.threads, settings.seed)
     return lineage.gpu_trains()
 
 
@@ -33,20 +34,20 @@ class Learner:
     """Trains one network epoch by epoch, first on pictures of half the size if wanted.
 
     Args:
-        preset, file: what plantdoc.weights.located found for model.weights.
+        preset, file: what plantdoc.train.pretrained_weights.located found for model.weights.
     """
 
     def __init__(self, settings: train_params.Params, made_from: dict, preset: str | None, file: Path | None):
-        from plantdoc import feed
-        from plantdoc.schedule import WarmupCosine
+        from plantdoc.train import input_pipeline
+        from plantdoc.train.lr_schedule import WarmupCosine
 
         self.made_from, self.preset, self.file = made_from, preset, file
         self.seed, self.model, self.config = settings.seed, settings.model, settings.train
         config = self.config
-        self.meta = feed.meta(RECORDS)
-        self.truth = feed.val_truth(RECORDS, about=self.meta)
-        self.steps = feed.steps(self.meta, config.batch_size)  # in an epoch
-        self.strategy, self.precision = runtime.devices(config.precision)
+        self.meta = input_pipeline.meta(RECORDS)
+        self.truth = input_pipeline.val_truth(RECORDS, about=self.meta)
+        self.steps = input_pipeline.steps(self.meta, config.batch_size)  # in an epoch
+        self.strategy, self.precision = tf_setup.devices(config.precision)
         self._refuse_impossible()
         self.rate = WarmupCosine(
             settings.lr, config.batch_size, config.warmup_epochs * self.steps, config.epochs * self.steps
@@ -67,8 +68,8 @@ class Learner:
         """
         import keras
 
-        from plantdoc import detector
-        from plantdoc.trainer import Trainer
+        from plantdoc.detector import detector
+        from plantdoc.train.trainer import Trainer
 
         state = self.trainer.state() if self.trainer else self._resumed
         self.half = half
@@ -78,7 +79,7 @@ class Learner:
             form = detector.Config.of(self.model, size, self.meta.classes, self.made_from)
             model = detector.Detector(form, self.preset, self.precision)
             if self.file and not state:
-                weights.load(self.file, model.model, model.network.backbone)
+                pretrained_weights.load(self.file, model.model, model.network.backbone)
         self.trainer = Trainer(model, self.config, self.rate, self.strategy)
         if state:
             self.trainer.restore(state)
@@ -90,10 +91,10 @@ class Learner:
             mosaic: share of pictures made of four.
             on_step: is called with the loss terms of each step.
         """
-        from plantdoc import feed
+        from plantdoc.train import input_pipeline
 
         config = self.config
-        batches = feed.train(
+        batches = input_pipeline.train(
             RECORDS,
             epoch,
             seed=self.seed,
@@ -107,9 +108,9 @@ class Learner:
 
     def validate(self) -> dict[str, float]:
         """COCO figures of the averaged weights on the val pictures, at full size."""
-        from plantdoc import feed
+        from plantdoc.train import input_pipeline
 
-        return self.trainer.validate(feed.val(RECORDS, _VAL_BATCH, about=self.meta), self.truth)
+        return self.trainer.validate(input_pipeline.val(RECORDS, _VAL_BATCH, about=self.meta), self.truth)
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next epoch depends on, as named arrays."""
@@ -121,7 +122,7 @@ class Learner:
 
     def save(self, kept: list[np.ndarray], folder: Path) -> None:
         """Write the detector with the weights `kept` into `folder`."""
-        from plantdoc import detector
+        from plantdoc.detector import detector
 
         model = self.trainer.detector
         for variable, value in zip(model.model.variables, kept, strict=True):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plantdoc import deps, hashing, locks
-from plantdoc.errors import UserError
-from plantdoc.train_params import Params
+from plantdoc.core import hashing, locks, stage_deps
+from plantdoc.core.errors import UserError
+from plantdoc.train.train_params import Params
 
 # The params in a record: those that the train stage tracks.
 PARAMS = ("seed", "lr", "model", "train")
 
 
 def gpu_trains() -> bool:
-    """Whether a GPU trains here, as TensorFlow itself says; call after plantdoc.runtime.configure.
+    """Whether a GPU trains here, as TensorFlow itself says; call after plantdoc.detector.tf_setup.configure.
 
     Raises:
         UserError: it sees a GPU by libraries that no lock names: nobody could say what the model was trained with.
@@ -39,13 +39,13 @@ def made_from(stage_name: str, params: Params, weights: Path | None, gpu: bool) 
     Raises:
         UserError: a folder of code has files that git does not track.
     """
-    listed = deps.of(stage_name)
-    deps.refuse_untracked(listed)
+    listed = stage_deps.of(stage_name)
+    stage_deps.refuse_untracked(listed)
     values = params.model_dump()
     return {
         **{name: values[name] for name in PARAMS},
-        "data": {dep: hashing.of_files([dep], root=dep) for dep in deps.data(listed)},
-        "code": hashing.of_files(deps.files(listed), root="."),
+        "data": {dep: hashing.of_files([dep], root=dep) for dep in stage_deps.data(listed)},
+        "code": hashing.of_files(stage_deps.files(listed), root="."),
         "environment": {lock: hashing.of_file(lock) for lock in locks.of_training(gpu)},
         "weights": hashing.of_file(weights) if weights else None,
     }

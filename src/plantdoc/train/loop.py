@@ -1,6 +1,6 @@
 """The epochs of a training: sizes, mosaic, validation, patience, checkpoints, and what is told of them.
 
-It knows no TensorFlow: what learns is a `plantdoc.learner.Learner`.
+It knows no TensorFlow: what learns is a `plantdoc.train.learner.Learner`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from plantdoc import progress, train_params
-from plantdoc.checkpoint import Checkpoint, Progress
-from plantdoc.tracking import Tracker
+from plantdoc.tracking.wandb_run import Tracker
+from plantdoc.train import progress, train_params
+from plantdoc.train.checkpoint import Checkpoint, Progress
 
 if TYPE_CHECKING:
-    from plantdoc.learner import Learner
+    from plantdoc.train.learner import Learner
 
 log = logging.getLogger("plantdoc")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from plantdoc import keras_private
-from plantdoc.train_params import Train
+from plantdoc.detector import keras_private
+from plantdoc.train.train_params import Train
 
 # Squared gradients are averaged over 100 steps, not 1000: small data sets have few steps, and the first ones, with
 # every anchor wrong, have gradients a hundred times those of later ones.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from plantdoc import environment, s3, workspace
-from plantdoc.errors import UserError
+from plantdoc.core import environment, s3_download, workspace
+from plantdoc.core.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +36,7 @@ def located(source: str) -> Iterator[tuple[str | None, Path | None]]:
         yield None, Path(brought)
     elif source.startswith("s3://"):
         with tempfile.TemporaryDirectory() as folder:
-            yield None, s3.download(source, Path(folder) / Path(source).name)
+            yield None, s3_download.download(source, Path(folder) / Path(source).name)
     elif (path := workspace.main_root() / Path(source).expanduser()).is_file():
         yield None, path
     elif "/" in source or path.suffix:

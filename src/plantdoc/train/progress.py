@@ -10,7 +10,7 @@ Schema, one JSON object:
 
     state         "starting", "training", "done", "failed" or "interrupted"; on EC2 also the phase of the instance:
                   "environment", "inputs", "outputs"
-    run           id of the run (plantdoc.lineage)
+    run           id of the run (plantdoc.train.lineage)
     time          seconds since 1970 at which the file was written
     epoch         the epoch under way, from 1; the last one after the end; 0 before the first
     epochs        how many there are at most (train.epochs)
@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from plantdoc.errors import UserError
+from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 PATH = Path(".dvc/tmp/plantdoc/progress.json")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-from plantdoc import environment, train_params
-from plantdoc.errors import UserError
+from plantdoc.core import environment
+from plantdoc.core.errors import UserError
+from plantdoc.train import train_params
 
 
 def refuse_frozen_random_layers(settings: train_params.Params) -> None:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plantdoc import tracking, train_results
+from plantdoc.tracking import wandb_run
+from plantdoc.train import train_results
 
 
 def hand_over(model: str) -> None:
@@ -23,6 +24,6 @@ def hand_over(model: str) -> None:
     if code := process.wait():
         sys.exit(code if code > 0 else 1)
     made_from = json.loads(Path(model, "config.json").read_text())["made_from"]
-    with tracking.run("train", made_from) as tracker:
+    with wandb_run.run("train", made_from) as tracker:
         for number, row in train_results.read_curves().items():
             tracker.epoch(number, row)

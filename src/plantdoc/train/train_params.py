@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plantdoc.model_params import Model
-from plantdoc.params import Count, Fraction, Part, Root, Section, Whole
+from plantdoc.core.params import Count, Fraction, Part, Root, Section, Whole
+from plantdoc.detector.model_params import Model
 
 LearningRate = Annotated[float, Field(gt=0)]
 

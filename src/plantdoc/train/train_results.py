@@ -9,8 +9,8 @@ import csv
 import json
 from pathlib import Path
 
-from plantdoc import stage
-from plantdoc.checkpoint import Progress
+from plantdoc.core import stage
+from plantdoc.train.checkpoint import Progress
 
 RESULTS = Path("results/train")
 

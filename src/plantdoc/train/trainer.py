@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from plantdoc import coco, scores
-from plantdoc.detector import Detector
-from plantdoc.errors import UserError
-from plantdoc.optimizer import optimizer
-from plantdoc.schedule import WarmupCosine
-from plantdoc.train_params import Train
+from plantdoc.coco import dataset, metrics
+from plantdoc.core.errors import UserError
+from plantdoc.detector.detector import Detector
+from plantdoc.train.lr_schedule import WarmupCosine
+from plantdoc.train.optimizer import optimizer
+from plantdoc.train.train_params import Train
 
 # Loss terms are means over boxes, a few units in size. With this factor SGD wants an lr of 0.1 to 0.2 per 256 pictures,
 # as on ImageNet; Muon and AdamW do not mind.
@@ -56,7 +56,7 @@ class Trainer:
         self._detect = tf.function(detector.detect, reduce_retracing=True)
 
     def train_one_epoch(self, batches: Iterable[dict], progress: Callable[[dict[str, float]], None]) -> dict:
-        """Go once through `batches` (see `feed.train`); returns the mean of each loss term and the last learning rate.
+        """Go once through `batches` (see `input_pipeline.train`); returns the mean loss terms and last learning rate.
 
         Raises:
             UserError: a loss is not finite; what is on disk is then still that of the epoch before.
@@ -110,8 +110,8 @@ class Trainer:
         self.optimizer.apply([gradient * factor for gradient in gradients])
         return terms
 
-    def validate(self, batches: tf.data.Dataset, truth: coco.Split) -> dict[str, float]:
-        """COCO figures of the moving average on `batches` (see `feed.val`), whose boxes `truth` holds in pixels."""
+    def validate(self, batches: tf.data.Dataset, truth: dataset.Split) -> dict[str, float]:
+        """COCO figures of the moving average on batches of `input_pipeline.val`; `truth` has the boxes in pixels."""
         ids = [picture.id for picture in truth.pictures]
         predictions = []
         with self.averaged():
@@ -129,7 +129,7 @@ class Trainer:
                                     "score": float(mark),
                                 }
                             )
-        return scores.coco_map(truth, predictions)
+        return metrics.coco_map(truth, predictions)
 
     def averaged(self) -> _Averaged:
         """A context in which the model holds the moving average."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from plantdoc import drawing, hashing
-from plantdoc.coco import Picture, Split
+from plantdoc.coco.dataset import Picture, Split
+from plantdoc.core import hashing
+from plantdoc.visualize import drawing
 
 SIDES = 400, 640  # px; the longer side is brought between these, so that labels can be read
 

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import workspace
-from plantdoc.errors import UserError
-from plantdoc.machine import inputs, notice, outputs
-from plantdoc.machine.epochs import Epochs
-from plantdoc.machine.heartbeat import Heartbeat
-from plantdoc.machine.job import Interrupted, Job
-from plantdoc.machine.persistence import Gone, Repeated, insist
-from plantdoc.machine.terminal import Terminal
-from plantdoc.runs import Store
+from plantdoc.aws.run_store import Store
+from plantdoc.core import workspace
+from plantdoc.core.errors import UserError
+from plantdoc.worker import inputs, outputs, spot_notice
+from plantdoc.worker.checkpoint_sync import Epochs
+from plantdoc.worker.heartbeat import Heartbeat
+from plantdoc.worker.job import Interrupted, Job
+from plantdoc.worker.pty_process import Terminal
+from plantdoc.worker.retry import Gone, Repeated, insist
 
 DONE, FAILED, TRY_AGAIN = 0, 1, 75  # exit codes; user-data.sh tells them apart
 _SECRET = re.compile(r"^AWS_|SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY$")
@@ -112,7 +112,7 @@ def _train(
         Interrupted, Gone, …: what one of `watches` has met; the training was ended for it.
         UserError: the deadline is over.
     """
-    looking, sending = Repeated(job, notice.look), Repeated(job, epochs.send)
+    looking, sending = Repeated(job, spot_notice.look), Repeated(job, epochs.send)
     watches = [*watches, looking, sending]
     try:
         while (code := program.wait(min(job.beat, 1))) is None:

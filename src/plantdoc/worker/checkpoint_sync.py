@@ -1,4 +1,4 @@
-"""The training's checkpoint (plantdoc.checkpoint) in S3: each finished epoch goes there, the next machine goes on."""
+"""The training's checkpoint (train.checkpoint) in S3: each finished epoch goes there, the next machine goes on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc import stage, workspace
-from plantdoc.errors import UserError
-from plantdoc.machine.job import Interrupted, Job
-from plantdoc.machine.persistence import insist
-from plantdoc.runs import Store
+from plantdoc.aws.run_store import Store
+from plantdoc.core import stage, workspace
+from plantdoc.core.errors import UserError
+from plantdoc.worker.job import Interrupted, Job
+from plantdoc.worker.retry import insist
 
 LAST = "last.npz"
 _TRIES = 3  # at a checkpoint that another machine, which should be gone, may just be writing

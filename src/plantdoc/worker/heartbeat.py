@@ -6,12 +6,12 @@ import threading
 import time
 from dataclasses import asdict
 
-from plantdoc import progress
-from plantdoc.machine.job import Job
-from plantdoc.machine.last_line import LastLine
-from plantdoc.runs import Store
+from plantdoc.aws.run_store import Store
+from plantdoc.train import progress
+from plantdoc.worker.job import Job
+from plantdoc.worker.last_line import LastLine
 
-# Of plantdoc.progress, what status.json tells as well.
+# Of plantdoc.train.progress, what status.json tells as well.
 _OF_TRAINING = ("epoch", "epochs", "step", "steps", "losses", "history", "best_epoch", "seconds_left")
 _PIECE = 512 * 1024  # bytes; what is printed faster than this per beat is left out, oldest first
 
@@ -48,7 +48,7 @@ class Heartbeat:
         self.last_line.feed(output)
 
     def look(self) -> None:
-        """Tell bootstrap.sh's watch where the training's own file (plantdoc.progress) shows that it got further."""
+        """Tell bootstrap.sh's watch where the training's own file (train.progress) shows that it got further."""
         if now := progress.read():
             reached = len(now.history), now.step
             if reached > self._furthest:

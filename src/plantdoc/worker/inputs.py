@@ -7,11 +7,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from plantdoc import cost, deps, identity, lineage, params, stage, train_params
-from plantdoc.errors import UserError
-from plantdoc.machine.job import Job
-from plantdoc.machine.persistence import insist
-from plantdoc.runs import Store
+from plantdoc.aws.run_store import Store
+from plantdoc.core import cost, identity, params, stage, stage_deps
+from plantdoc.core.errors import UserError
+from plantdoc.train import lineage, train_params
+from plantdoc.worker.job import Job
+from plantdoc.worker.retry import insist
 
 _CONNECTIONS = 8
 
@@ -24,7 +25,7 @@ def bring(store: Store, job: Job) -> Path | None:
     """
     outs = [out for about in params.read("dvc.lock")["stages"].values() for out in about.get("outs", ())]
     hashes = {out["path"]: out["md5"] for out in outs}
-    for path in deps.data(deps.of("train")):
+    for path in stage_deps.data(stage_deps.of("train")):
         if path not in hashes:
             raise UserError(f"dvc.lock does not say what {path} holds: run `dvc repro` up to the stage that makes it")
         _bring_output(store, job, Path(path), hashes[path])
@@ -38,7 +39,7 @@ def bring(store: Store, job: Job) -> Path | None:
 
 
 def check(job: Job, file: Path | None) -> dict:
-    """What the model will be made from (plantdoc.lineage), by what lies here.
+    """What the model will be made from (plantdoc.train.lineage), by what lies here.
 
     Raises:
         UserError: it is not what the run is named by.

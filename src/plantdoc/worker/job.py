@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from plantdoc import environment
+from plantdoc.core import environment
 
 
 class Interrupted(Exception):

@@ -6,11 +6,11 @@ import json
 import time
 from pathlib import Path
 
-from plantdoc import cost, hashing
-from plantdoc.errors import UserError
-from plantdoc.machine.job import Job
-from plantdoc.machine.persistence import insist
-from plantdoc.runs import Store
+from plantdoc.aws.run_store import Store
+from plantdoc.core import cost, hashing
+from plantdoc.core.errors import UserError
+from plantdoc.worker.job import Job
+from plantdoc.worker.retry import insist
 
 PATHS = (Path("models/detector"), Path("results/train/live"), Path("results/train/metrics.json"))
 

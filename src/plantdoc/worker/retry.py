@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from plantdoc.machine.job import Job
+from plantdoc.worker.job import Job
 
 Answer = TypeVar("Answer")
 # For how many beats S3 may be out, ten minutes: giving up may lose an epoch, waiting pays for a machine that idles.

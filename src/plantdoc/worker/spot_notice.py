@@ -7,7 +7,7 @@ import os
 import urllib.error
 import urllib.request
 
-from plantdoc.machine.job import Interrupted
+from plantdoc.worker.job import Interrupted
 
 _SECONDS = 2.0  # for an answer, which comes from the machine's own host
 

@@ -35,10 +35,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners import PipelineRunner
 from tqdm import tqdm
 
-from plantdoc.beam import runner
-from plantdoc.beam.files import create, listed, picture, reading, scratch
-from plantdoc.errors import UserError
-from plantdoc.squares import Group, Task
+from plantdoc.augment.beam import runner
+from plantdoc.augment.beam.files import create, listed, picture, reading, scratch
+from plantdoc.augment.examples import Group, Task
+from plantdoc.core.errors import UserError
 
 RANGE = 500  # squares in a part
 _BLOCK = 1 << 20

@@ -15,8 +15,8 @@ from apache_beam.runners import PipelineRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from plantdoc import environment, parallel
-from plantdoc.errors import UserError
+from plantdoc.core import environment, parallel
+from plantdoc.core.errors import UserError
 
 OPTIONS = environment.variable("beam")
 
@@ -42,7 +42,7 @@ def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     if here:
         # src/ is never installed, and the processes of this runner are started afresh.
-        src = str(Path(__file__).resolve().parent.parent.parent)
+        src = str(Path(__file__).resolve().parents[3])
         os.environ["PYTHONPATH"] = os.pathsep.join([src, *filter(None, [os.environ.get("PYTHONPATH")])])
         # Beam's DirectRunner would first look on GitHub for a program that runs pipelines, and end up at this one.
         told = JobServiceHandle.encode_pipeline_options(options.get_all_options())

@@ -6,15 +6,15 @@ import logging
 import os
 from pathlib import Path
 
-from plantdoc.errors import UserError
-from plantdoc.formats import coco_json, tfrecord, voc, yolo
-from plantdoc.formats.raw import RawData
-from plantdoc.picture import SUFFIXES
+from plantdoc.core.errors import UserError
+from plantdoc.fetch.decode import SUFFIXES
+from plantdoc.fetch.formats import coco_json, tf_object_detection, voc, yolo
+from plantdoc.fetch.formats.raw_data import RawData
 
 log = logging.getLogger("plantdoc")
 
 # In the order in which they are asked: the later ones are also found as by-products of exports to the earlier ones.
-_READERS = {"COCO JSON": coco_json, "YOLO": yolo, "Pascal VOC": voc, "TFRecords": tfrecord}
+_READERS = {"COCO JSON": coco_json, "YOLO": yolo, "Pascal VOC": voc, "TFRecords": tf_object_detection}
 
 
 def read(folder: Path, scratch: Path) -> tuple[str, RawData]:

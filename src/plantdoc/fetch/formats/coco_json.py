@@ -6,9 +6,9 @@ import json
 import posixpath
 from pathlib import Path, PurePosixPath
 
-from plantdoc.errors import UserError
-from plantdoc.formats.raw import Lost, RawBox, RawData, RawPicture, number, split_of
-from plantdoc.picture import SUFFIXES
+from plantdoc.core.errors import UserError
+from plantdoc.fetch.decode import SUFFIXES
+from plantdoc.fetch.formats.raw_data import Lost, RawBox, RawData, RawPicture, number, split_of
 
 _KEYS = ("images", "annotations", "categories")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from plantdoc import tfrecord
-from plantdoc.formats.raw import Lost, RawBox, RawData, RawPicture, split_of
+from plantdoc.fetch.formats.raw_data import Lost, RawBox, RawData, RawPicture, split_of
+from plantdoc.records import tfrecord
 
 _ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
 _ID = re.compile(r"\bid\s*:\s*(\d+)")

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from plantdoc.formats.raw import Lost, RawBox, RawData, RawPicture, number, split_of
-from plantdoc.picture import SUFFIXES
+from plantdoc.fetch.decode import SUFFIXES
+from plantdoc.fetch.formats.raw_data import Lost, RawBox, RawData, RawPicture, number, split_of
 
 
 def recognise(folder: Path, files: list[str]) -> list[str]:

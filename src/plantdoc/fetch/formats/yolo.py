@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from plantdoc.errors import UserError
-from plantdoc.formats.raw import Lost, RawBox, RawData, RawPicture, number, split_of
-from plantdoc.picture import SUFFIXES
+from plantdoc.core.errors import UserError
+from plantdoc.fetch.decode import SUFFIXES
+from plantdoc.fetch.formats.raw_data import Lost, RawBox, RawData, RawPicture, number, split_of
 
 _NAN = float("nan")
 

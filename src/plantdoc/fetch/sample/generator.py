@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from plantdoc import coco, paint, scene
+from plantdoc.coco import dataset
+from plantdoc.fetch.sample import leaf_texture, scene
 
 KINDS = (
     ("Apple", "healthy", "Apple leaf"),
@@ -49,11 +50,11 @@ def write(folder: Path, seed: int, train: int = 320, test: int = 80) -> None:
             image, boxes, quality = draw(seed, split, index)
             name = f"drawn-{index:05d}.jpg"
             image.save(folder / split / name, quality=quality)
-            pictures.append(coco.Picture(index + 1, name, image.width, image.height, boxes))
-        coco.save(coco.Split(CLASSES, tuple(pictures)), folder / split)
+            pictures.append(dataset.Picture(index + 1, name, image.width, image.height, boxes))
+        dataset.save(dataset.Split(CLASSES, tuple(pictures)), folder / split)
 
 
-def draw(seed: int, split: str, index: int) -> tuple[Image.Image, tuple[coco.Box, ...], int]:
+def draw(seed: int, split: str, index: int) -> tuple[Image.Image, tuple[dataset.Box, ...], int]:
     """Draw one picture; returns it (RGB), the boxes of its leaves in px, and the JPEG quality to save it with."""
     digest = hashlib.sha256(f"{seed}/{split}/{index}".encode()).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
@@ -63,7 +64,7 @@ def draw(seed: int, split: str, index: int) -> tuple[Image.Image, tuple[coco.Box
     return scene.light(rng, image), boxes, int(rng.integers(*QUALITY))
 
 
-def _put_leaves(rng: np.random.Generator, image: Image.Image, count: int) -> tuple[coco.Box, ...]:
+def _put_leaves(rng: np.random.Generator, image: Image.Image, count: int) -> tuple[dataset.Box, ...]:
     """Put up to `count` leaves into the picture, later ones over earlier ones; returns their visible bounds."""
     largest = LEAF_SIZE[1] * (1 - (1 - CROWDED) * (count - 1) / (MAX_LEAVES - 1))
     only = KINDS[int(rng.integers(len(KINDS)))][0] if rng.random() < ONE_SPECIES else None
@@ -74,7 +75,7 @@ def _put_leaves(rng: np.random.Generator, image: Image.Image, count: int) -> tup
         while only and KINDS[category][0] != only:
             category = int(rng.integers(len(KINDS)))
         length = min(image.size) * (LEAF_SIZE[0] + (largest - LEAF_SIZE[0]) * rng.random())
-        colours, cover = paint.leaf_patch(rng, *KINDS[category][:2], length)
+        colours, cover = leaf_texture.leaf_patch(rng, *KINDS[category][:2], length)
         solid = np.asarray(cover) > 127
         at = _place(rng, owner, solid, areas)
         if at is None:
@@ -85,7 +86,7 @@ def _put_leaves(rng: np.random.Generator, image: Image.Image, count: int) -> tup
         inside[part] = len(areas)
         areas.append(int(solid.sum()))
         categories.append(category)
-    return tuple(coco.Box(_bounds(owner == i), category) for i, category in enumerate(categories))
+    return tuple(dataset.Box(_bounds(owner == i), category) for i, category in enumerate(categories))
 
 
 def _place(rng: np.random.Generator, owner: np.ndarray, solid: np.ndarray, areas: list[int]) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from plantdoc import leaf
+from plantdoc.fetch.sample import leaf_shape
 
 SUPERSAMPLING = 2  # leaves are painted this much larger than they end up, for smooth edges
 LESION_SIZE = 1.0  # all lesions' size; smaller ones are harder to tell apart at 256 px
@@ -30,8 +30,8 @@ def noise(rng: np.random.Generator, size: tuple[int, int], cells: float) -> Imag
 
 def leaf_patch(rng: np.random.Generator, species: str, disease: str, length: float) -> tuple[Image.Image, Image.Image]:
     """A leaf whose longer extent is `length` px: its colours (RGB) and its coverage (L), of equal size."""
-    shape = leaf.shape_of(species, rng)
-    frame = leaf.frame_of(shape, rng, length * SUPERSAMPLING, margin=2 * SUPERSAMPLING)
+    shape = leaf_shape.shape_of(species, rng)
+    frame = leaf_shape.frame_of(shape, rng, length * SUPERSAMPLING, margin=2 * SUPERSAMPLING)
     blade = Image.new("L", frame.size)
     pen = ImageDraw.Draw(blade)
     for outline in shape.blades:
@@ -51,7 +51,7 @@ def leaf_patch(rng: np.random.Generator, species: str, disease: str, length: flo
     return stalk.reduce(SUPERSAMPLING), whole.reduce(SUPERSAMPLING)
 
 
-def _surface(rng: np.random.Generator, species: str, shape: leaf.Shape, frame: leaf.Frame) -> Image.Image:
+def _surface(rng: np.random.Generator, species: str, shape: leaf_shape.Shape, frame: leaf_shape.Frame) -> Image.Image:
     """The blade of a healthy leaf, painted over its whole patch."""
     base = np.array(_GREENS[species], np.float32) + (rng.random(3).astype(np.float32) - 0.5) * 20
     if rng.random() < DULL:
@@ -79,7 +79,7 @@ def _surface(rng: np.random.Generator, species: str, shape: leaf.Shape, frame: l
     return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
 
 
-def _line(pen: ImageDraw.ImageDraw, frame: leaf.Frame, points: np.ndarray, width: float, fill: int) -> None:
+def _line(pen: ImageDraw.ImageDraw, frame: leaf_shape.Frame, points: np.ndarray, width: float, fill: int) -> None:
     pen.line(frame.pixels(points), fill=fill, width=max(1, round(width * frame.length)), joint="curve")
 
 
@@ -108,7 +108,7 @@ def blob(rng: np.random.Generator, at: tuple[float, float], radius: float, corne
     return [tuple(point) for point in (np.round(points * 16) / 16).tolist()]
 
 
-def _rust(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, frame: leaf.Frame) -> None:
+def _rust(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, frame: leaf_shape.Frame) -> None:
     """Many small orange spots, yellow around, dark inside."""
     extent = max(frame.size)
     places = _spread(rng, blade, 16, 34)
@@ -125,7 +125,7 @@ def _rust(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, fr
         pen.polygon(blob(rng, at, r * 0.4, 7, 0.2), fill=(128, 54, 18))
 
 
-def _blight(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, frame: leaf.Frame) -> None:
+def _blight(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, frame: leaf_shape.Frame) -> None:
     """A few large brown patches with corners, rings inside and a pale rim."""
     extent = max(frame.size)
     halo, patch, rings = (Image.new("L", frame.size) for _ in range(3))
@@ -146,7 +146,7 @@ def _blight(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, 
     colours.paste((66, 42, 26), mask=rings.filter(ImageFilter.BoxBlur(1)).point([v * 150 // 255 for v in range(256)]))
 
 
-def _mildew(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, frame: leaf.Frame) -> None:
+def _mildew(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, frame: leaf_shape.Frame) -> None:
     """White powder in soft patches."""
     extent = max(frame.size)
     powder = Image.new("L", frame.size)
@@ -161,7 +161,7 @@ def _mildew(rng: np.random.Generator, colours: Image.Image, blade: Image.Image, 
 
 
 # Each paints over `colours` (RGB), of which only what `blade` (L) covers will be seen.
-DISEASES: dict[str, Callable[[np.random.Generator, Image.Image, Image.Image, leaf.Frame], None]] = {
+DISEASES: dict[str, Callable[[np.random.Generator, Image.Image, Image.Image, leaf_shape.Frame], None]] = {
     "rust": _rust,
     "blight": _blight,
     "mildew": _mildew,

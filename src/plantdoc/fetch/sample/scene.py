@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from plantdoc import leaf, paint
+from plantdoc.fetch.sample import leaf_shape, leaf_texture
 
 CLUTTER = 4  # at most this many stems, stones, fruits or labels in a picture
 SHADE = 0.30  # the darkest and the brightest side of a picture differ by up to this, either way from the mean
@@ -22,7 +22,7 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     paint_ground, pebbles = (
         (_soil, int(rng.integers(8, 30))) if kind < 0.35 else (_foliage if kind < 0.7 else _table, 0)
     )
-    scale = paint.SUPERSAMPLING
+    scale = leaf_texture.SUPERSAMPLING
     image = paint_ground(rng, size).resize((size[0] * scale, size[1] * scale), Image.Resampling.BILINEAR)
     for _ in range(pebbles):
         _stone(rng, image, 0.03)
@@ -58,9 +58,9 @@ def light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 
 def _blend(rng: np.random.Generator, size: tuple[int, int], dark: Point, bright: Point, octaves: tuple) -> Image.Image:
     """Noise between two colours; `octaves` are bump counts, coarse to fine."""
-    field = paint.noise(rng, size, octaves[0])
+    field = leaf_texture.noise(rng, size, octaves[0])
     for cells in octaves[1:]:
-        field = Image.blend(field, paint.noise(rng, size, cells), 0.4)
+        field = Image.blend(field, leaf_texture.noise(rng, size, cells), 0.4)
     part = np.asarray(field, np.float32)[..., None] * np.float32(1 / 255)
     low, high = np.array(dark, np.float32), np.array(bright, np.float32)
     return Image.fromarray((low + (high - low) * part).astype(np.uint8))
@@ -77,8 +77,8 @@ def _foliage(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     image = _blend(rng, size, (18 * tone, 34 * tone, 14 * tone), (70 * tone, 104 * tone, 50 * tone), (4, 9))
     pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(10, 22))):
-        shape = leaf.shape_of(leaf.SPECIES[int(rng.integers(4))], rng)
-        frame = leaf.frame_of(shape, rng, min(size) * (0.2 + 0.4 * rng.random()), margin=0)
+        shape = leaf_shape.shape_of(leaf_shape.SPECIES[int(rng.integers(4))], rng)
+        frame = leaf_shape.frame_of(shape, rng, min(size) * (0.2 + 0.4 * rng.random()), margin=0)
         x, y = int(rng.integers(-40, size[0])), int(rng.integers(-40, size[1]))
         green = 0.5 + 0.9 * rng.random()
         fill = tuple(round(v * tone * green) for v in (70, 112, 52))
@@ -90,7 +90,7 @@ def _foliage(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 def _table(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     colours = ((214, 212, 206), (186, 190, 196), (196, 172, 138), (150, 116, 84), (120, 126, 130), (228, 226, 224))
     bright = np.array(colours[int(rng.integers(len(colours)))])
-    wood = paint.noise(rng, (size[0], 8), 40).resize(size, Image.Resampling.BICUBIC)
+    wood = leaf_texture.noise(rng, (size[0], 8), 40).resize(size, Image.Resampling.BICUBIC)
     plain = _blend(rng, size, bright * 0.84, bright, (3, 60))
     grain = Image.composite(plain, Image.eval(plain, lambda v: v * 7 // 8), wood)
     return grain if rng.random() < 0.5 else plain
@@ -117,7 +117,7 @@ def _stem(rng: np.random.Generator, image: Image.Image) -> None:
 def _stone(rng: np.random.Generator, image: Image.Image, scale: float = 0.12) -> None:
     at = np.array([image.width * rng.random(), image.height * rng.random()])
     radius = min(image.size) * scale * (0.3 + 0.7 * rng.random())
-    outline = np.array(paint.blob(rng, (0.0, 0.0), radius, 11, 0.14)) * (1.25, 0.85)
+    outline = np.array(leaf_texture.blob(rng, (0.0, 0.0), radius, 11, 0.14)) * (1.25, 0.85)
     colour = np.array((118, 112, 104)) * (0.7 + 0.6 * rng.random())
     pen = ImageDraw.Draw(image)
     for shift, grow, shade in ((0.12, 1.05, 0.35), (0.0, 1.0, 0.8), (-0.10, 0.72, 1.0), (-0.2, 0.35, 1.12)):

@@ -1,7 +1,7 @@
 // Boxes and names on a picture.
 import { place } from "./labels.js";
 
-// As in the reports (plantdoc.drawing): Okabe & Ito, "Color Universal Design" (2008); neighbours lie far apart.
+// As in the reports (plantdoc.visualize.drawing): Okabe & Ito, "Color Universal Design" (2008); neighbours lie far apart.
 const BASE = [[213, 94, 0], [86, 180, 233], [240, 228, 66], [0, 114, 178], [204, 121, 167], [230, 159, 0], [0, 158, 115], [153, 153, 153]];
 const SHADES = [0, 0.5, -0.4, 0.25]; // towards white (> 0) or black (< 0), one for each time round the base colours
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";

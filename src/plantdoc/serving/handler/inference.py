@@ -1,6 +1,6 @@
 """How SageMaker's TensorFlow container asks the bundle: `handler`, which it calls for each request.
 
-The container runs this file as code/inference.py, beside copies of the modules it imports, in front of TensorFlow
+The container runs this file as code/inference.py, beside a copy of this folder, in front of TensorFlow
 Serving with the model. It can answer 200 or 500 and nothing between, so a refusal is a 200 whose body is
 `{"error": {"status", "code", "message"}}`. Options come as custom attributes: `threshold=0.5,max=10`.
 """
@@ -16,8 +16,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from plantdoc import answer, photo, request
-from plantdoc.photo import Photo, Refused
+from plantdoc.serving.handler import request, response, uploaded_image
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.uploaded_image import Photo
 
 log = logging.getLogger("plantdoc")
 SERVING = json.loads((Path(__file__).resolve().parent.parent / "serving.json").read_text(encoding="utf-8"))
@@ -36,11 +37,11 @@ def handler(data, context) -> tuple[bytes, str]:
         predictions = []
         for each in photos:
             row = each if isinstance(each, Refused) else next(rows)
-            predictions.append(row if isinstance(row, Refused) else answer.of_one(each, row, threshold, options.most))
+            predictions.append(row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most))
         milliseconds = 1000 * (time.perf_counter() - started)
-        content = answer.body(predictions, many, MODEL, threshold, milliseconds)
+        content = response.body(predictions, many, MODEL, threshold, milliseconds)
     except Refused as refused:
-        content = answer.refusal(refused)
+        content = response.refusal(refused)
     except Exception:
         # The container would tell the caller its text, with paths and addresses.
         log.exception("a request failed")
@@ -57,7 +58,7 @@ def _checked(sent: bytes | Refused) -> Photo | Refused:
     if isinstance(sent, Refused):
         return sent
     try:
-        return photo.read(sent, SERVING["max_pixels"])
+        return uploaded_image.read(sent, SERVING["max_pixels"])
     except Refused as refused:
         return refused
 
@@ -82,5 +83,5 @@ def _found(photos: list[Photo], url: str) -> list[dict | Refused]:
         if error.code != 400:
             raise
         if len(photos) == 1:
-            return [photo.undecodable(photos[0])]
+            return [uploaded_image.undecodable(photos[0])]
         return [row for each in photos for row in _found([each], url)]

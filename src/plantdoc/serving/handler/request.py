@@ -1,6 +1,7 @@
 """What clients send: a body with one picture, or JSON with several, and two options.
 
-Travels inside the bundle: it needs the standard library and nothing else of ours but plantdoc.photo.
+Travels inside the bundle: it needs the standard library and nothing else of ours but
+plantdoc.serving.handler.uploaded_image.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from plantdoc.photo import Refused
+from plantdoc.serving.handler.refusal import Refused
 
 TYPES = ("image/jpeg", "image/png", "image/webp")
 JSON = "application/json"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from plantdoc.photo import Photo, Refused
+from plantdoc.serving.handler.refusal import Refused
+from plantdoc.serving.handler.uploaded_image import Photo
 
 
 def of_one(photo: Photo, row: dict[str, list], threshold: float, most: int | None = None) -> dict:

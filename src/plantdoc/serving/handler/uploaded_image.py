@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from plantdoc import exif
+from plantdoc.serving.handler import exif
+from plantdoc.serving.handler.refusal import Refused
 
 MIN_SIDE = 16  # px
 # Scans of a progressive JPEG. Programs write about ten; each is a pass over the whole picture that may take only 14
@@ -28,17 +29,6 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
 warnings.filterwarnings("ignore", module=r"PIL\.")
 # What Pillow raises on files that are no pictures, or damaged ones.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, MemoryError, IndexError, TypeError)
-
-
-class Refused(Exception):
-    """What was sent cannot be answered: an HTTP status, a word for programs, and a sentence for people."""
-
-    def __init__(self, status: int, code: str, message: str):
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-    def as_json(self) -> dict:
-        return {"status": self.status, "code": self.code, "message": self.message}
 
 
 @dataclass(frozen=True)

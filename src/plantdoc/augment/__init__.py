@@ -1,0 +1,1 @@
+"""Random square variants of pictures, as training examples."""

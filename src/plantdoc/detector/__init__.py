@@ -1,0 +1,1 @@
+"""The detector: networks, label assignment, non-maximum suppression, and TensorFlow's setup."""

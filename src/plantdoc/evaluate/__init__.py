@@ -1,0 +1,1 @@
+"""Curves, operating threshold and confidence intervals of a detector's scores."""

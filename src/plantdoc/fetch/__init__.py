@@ -1,0 +1,1 @@
+"""Bring a source of annotated pictures to disk, audit it, and split it."""

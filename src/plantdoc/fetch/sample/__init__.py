@@ -1,0 +1,1 @@
+"""The synthetic sample data set: pictures of leaves that the project draws."""

@@ -1,0 +1,1 @@
+"""TFRecord shards of training examples, written and read without TensorFlow."""

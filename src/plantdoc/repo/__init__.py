@@ -1,0 +1,1 @@
+"""git and DVC: commands, revisions, remotes, hashes."""

@@ -1,0 +1,1 @@
+"""The detector as it is served: from encoded pictures to boxes."""

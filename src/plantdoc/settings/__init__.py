@@ -1,0 +1,1 @@
+"""All of params.yaml, with the sections that change no result. No stage imports this room."""

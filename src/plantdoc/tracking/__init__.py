@@ -1,0 +1,1 @@
+"""Weights & Biases: the run of a training and what it shows."""

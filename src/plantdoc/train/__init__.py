@@ -1,0 +1,1 @@
+"""Training of the detector: input pipeline, optimizer, learning rate, checkpoints, lineage."""
