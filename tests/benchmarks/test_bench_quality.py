@@ -126,9 +126,10 @@ def test_time_and_memory_of_a_process_are_its_own(root, tmp_path):
     code = """
 import dataclasses, json, sys
 from pathlib import Path
-import yolo
+import yolo_cli
 sizes, here = (300_000_000, 1), Path.cwd()
-ran = [yolo.timed([sys.executable, "-c", f"b = b'x' * {size}; print(len(b))"], here, here / "log") for size in sizes]
+ran = [yolo_cli.timed([sys.executable,
+    "-c", f"b = b'x' * {size}; print(len(b))"], here, here / "log") for size in sizes]
 print(json.dumps([dataclasses.asdict(each) for each in ran]))
 """
     command, env = [sys.executable, "-c", code], os.environ | {"PYTHONPATH": str(root / "benchmarks")}
