@@ -18,7 +18,7 @@ WIDTH = 100
 INDENT = 14
 _NEXT = (
     ("make serve", "open the page: drop a photo, see the boxes"),
-    ('make experiment SET="lr=0.2"', "try another learning rate"),
+    (". .venv/bin/activate; dvc exp run -S lr=0.2", "try another learning rate"),
     (".venv/bin/python scripts/recipe.py", "PlantDoc, or your own pictures"),
 )
 _SHORT = " ({}–{})"
