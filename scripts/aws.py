@@ -121,7 +121,7 @@ def delete(arguments: argparse.Namespace) -> None:
     """Delete stack and bucket, whichever of them there is, and set the DVC remote back to the folder."""
     from plantdoc.aws import bucket, clients, cloudformation
 
-    remote = remote_config.read()
+    remote = remote_config.committed()
     if not arguments.bucket and not remote_bucket(remote):
         raise UserError(f"the DVC remote is no bucket ({remote.get('url', 'not set')}): say which one with --bucket")
     name = bucket.check_name(arguments.bucket or remote_bucket(remote))
@@ -237,7 +237,7 @@ def default_network(region: str) -> str:
 def report_plan(name: str, planned: cloudformation.Plan, remote: dict[str, str]) -> None:
     """Print what `create` would do."""
     print("\n".join([f"would change the stack {name}:", *planned.lines]) if planned.needed else unchanged(name))
-    now = remote_config.read()
+    now = remote_config.committed()
     if remote != now:
         print(
             f"would set the DVC remote to {remote['url']} in {remote_config.CONFIG}; now: {now.get('url', 'not set')}"
@@ -256,7 +256,7 @@ def remote_bucket(remote: dict[str, str]) -> str:
 
 def point_remote(settings: dict[str, str]) -> None:
     """Set the DVC remote and say so."""
-    if settings == remote_config.read():
+    if settings == remote_config.committed():
         print(f"the DVC remote is {settings['url']} already")
         return
     remote_config.write(settings)

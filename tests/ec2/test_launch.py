@@ -12,7 +12,7 @@ import ec2_commands
 import fake_aws
 import pytest
 
-from plantdoc.core import params
+from plantdoc.core import dvc_config, params
 from plantdoc.core.errors import UserError
 from plantdoc.ec2 import attempts, instance_types, instances, launch, launch_config
 from plantdoc.remote import aws_context, dvc_remote
@@ -41,7 +41,7 @@ def aws(account, monkeypatch):
 @pytest.fixture
 def here(aws):
     """The place that training starts from."""
-    where = dvc_remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
+    where = dvc_config.Remote("storage", "s3://leaves/dvc", {"region": REGION})
     return aws_context.AwsContext(where, "leaves", "dvc", dvc_remote.session(where), REGION)
 
 
