@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from plantdoc.aws.tags import TAG, stack_name
 from plantdoc.core import stage
 from plantdoc.core.errors import UserError
 from plantdoc.remote import remote_config
@@ -76,7 +77,6 @@ def parse() -> argparse.Namespace:
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what the arguments say, then the DVC remote."""
     from plantdoc.aws import bucket, clients, cloudformation
-    from plantdoc.aws.tags import TAG
 
     parameters = stack_parameters(arguments)
     region = clients.region(arguments.region)
@@ -180,11 +180,6 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
         "Repository": repository,
         "ReaperCode": REAPER.read_text(encoding="utf-8") if arguments.reaper else "",
     }
-
-
-def stack_name(name: str) -> str:
-    """The stack of a bucket; a name of its own, so that an account can hold several."""
-    return f"plant-disease-{name}"
 
 
 def signed_in(region: str):
