@@ -117,30 +117,26 @@ class Run:
         if not (attempt := self.attempts.claim(n, code)):
             return
         self.ours = attempt
-        order = launch.Order(self.run, code, weights, spent)
-        launch.launch(
-            self.place,
-            self.runner,
-            self.base,
-            order,
-            attempt,
-            alive=lambda: self.attempts.renew(attempt),
-            record=self._record,
-            held=self.interrupts.held,
-        )
-        if self.ours and not self.ours.instance:
-            self.ours = None  # another has taken over
+        search = launch.Launch(self.place, self.runner, self.base, launch.Order(attempt, code, weights, spent))
+        for offer in search.offers():
+            if not self.attempts.renew(attempt):
+                self.ours = None  # another has taken over
+                return
+            with self.interrupts.held():  # until it is known here and in S3 which machine was started
+                if machine := search.request(offer):
+                    about = facts(machine, self.place.region, offer.price.dollars)
+                    self.launches += 1
+                    self.ours = Attempt(self.run, attempt.n, attempt.claim | about)  # first here: S3 may refuse
+                    self._record(attempt, about)
+                    return
 
-    def _record(self, machine: instances.Machine, price: float) -> None:
-        """Write down a machine that was just started; where another took over meanwhile, end it."""
-        attempt, self.launches = self.ours, self.launches + 1
-        # What S3 may refuse to take, this process knows.
-        self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.place.region, price))
+    def _record(self, attempt: Attempt, about: dict[str, object]) -> None:
+        """Write the machine that was just started into its claim; where another took over meanwhile, end it."""
         if self.attempts.lost(attempt):
-            instances.end(self.place.ec2, [machine.id])
+            instances.end(self.place.ec2, [str(about["instance"])])
             self.ours = None
         else:
-            self.attempts.write(attempt, **facts(machine, self.place.region, price))
+            self.attempts.write(attempt, **about)
 
     def _follow(self, attempt: Attempt, machine: instances.Machine) -> None:
         """Watch the attempt until there is news, and act on what only a watcher is told."""
