@@ -242,7 +242,7 @@ def test_who_lost_the_claim_starts_nothing(aws, here, run, monkeypatch):
     ask = ec2_prices.of
 
     def overtake(*about: object) -> ec2_prices.Price:
-        here.store.put(f"{RUN}/attempts/1.json", {"token": "of another"})
+        here.store.put(f"{RUN}/attempts/1.json", {"token": "of another", "time": 0, "code": ""})
         return ask(*about)
 
     monkeypatch.setattr(ec2_prices, "of", overtake)

@@ -88,7 +88,7 @@ def _parameters(aws: AwsContext, runner: Runner, base: LaunchConfig, order: Orde
     market = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
     volume = {"VolumeSize": runner.disk_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     # The claim's token too: a bucket emptied and a run started anew on the same day is another machine.
-    token = hashing.of_value([attempt.run, attempt.n, attempt.claim["token"], offer.type, offer.zone, offer.spot])
+    token = hashing.of_value([attempt.run, attempt.n, attempt.claim.token, offer.type, offer.zone, offer.spot])
     return {
         "ImageId": base.image,
         "InstanceType": offer.type,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from plantdoc.core.errors import UserError
 from plantdoc.ec2 import download_outputs, instances, launch, launch_config, local_progress, reconcile, stop, uploads
-from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
+from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.console import Console
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.ec2.outages import Unreachable
@@ -88,7 +88,7 @@ class Run:
             self._lost(attempt, machine)
         elif not attempt.instance:
             self._wait(attempt)
-        elif time.time() - attempt.claim["launched"] < LAG:
+        elif time.time() - attempt.claim.launched < LAG:
             time.sleep(beat())  # EC2 does not show it yet
         else:
             self._lost(attempt, None)
@@ -122,39 +122,37 @@ class Run:
             if not self.attempts.renew(attempt):
                 self.ours = None  # another has taken over
                 return
-            with self.interrupts.held():  # until it is known here and in S3 which machine was started
+            with self.interrupts.held():  # until the machine is written down
                 if machine := search.request(offer):
-                    about = facts(machine, self.place.region, offer.price.dollars)
                     self.launches += 1
-                    self.ours = Attempt(self.run, attempt.n, attempt.claim | about)  # first here: S3 may refuse
-                    self._record(attempt, about)
+                    # Known here before S3 is told, which may refuse: then this process ends it.
+                    self.ours = attempt.started(machine, self.place.region, offer.price.dollars)
+                    self._record(self.ours, machine)
                     return
 
-    def _record(self, attempt: Attempt, about: dict[str, object]) -> None:
-        """Write the machine that was just started into its claim; where another took over meanwhile, end it."""
+    def _record(self, attempt: Attempt, machine: instances.Machine) -> None:
+        """Write down an attempt whose machine was just started; where another took over meanwhile, end the machine."""
         if self.attempts.lost(attempt):
-            instances.end(self.place.ec2, [str(about["instance"])])
+            instances.end(self.place.ec2, [machine.id])
             self.ours = None
         else:
-            self.attempts.write(attempt, **about)
+            self.attempts.write(attempt)
 
     def _follow(self, attempt: Attempt, machine: instances.Machine) -> None:
         """Watch the attempt until there is news, and act on what only a watcher is told."""
         about, self.ours = attempt.claim, attempt
         log.info(
             "ec2: machine %s: %s in %s, %s, $%.4f an hour; ends by itself by %s",
-            *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about["price"]),
-            time.strftime("%H:%M", time.localtime(about["deadline"])),
+            *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about.price),
+            time.strftime("%H:%M", time.localtime(about.deadline)),
         )
         self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
         follower = Follower(self.place, self.attempts, attempt, self.screen, self.local.status)
         follower.until_news()
         now = reconcile.final_state(self.attempts, attempt, follower.machine)
-        if now.claim.get("stopped"):
+        if now.claim.stopped:
             self.ours = None
-            raise UserError(
-                f"the run was stopped by {now.claim['stopped']}; the same command goes on from the last epoch"
-            )
+            raise UserError(f"the run was stopped by {now.claim.stopped}; the same command goes on from the last epoch")
         # Another watcher may have closed it already; this one is told all the same.
         if now.over and (end := self.attempts.end(attempt)):
             self._close(now, None, end)
@@ -181,13 +179,13 @@ class Run:
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None
-        self._refuse_at_deadline(attempt, attempt.claim["ended"])
+        self._refuse_at_deadline(attempt, attempt.claim.ended)
         why = f" ({machine.reason})" if machine and machine.reason else ""
         log.info("ec2: the machine of attempt %d has gone without a word%s", attempt.n, why)
 
     def _refuse_at_deadline(self, attempt: Attempt, ended: float) -> None:
         """Whether there is to be more than was allowed is for a person to say, unless there is a result."""
-        deadline = attempt.claim.get("deadline")
+        deadline = attempt.claim.deadline
         if deadline and ended > deadline - _CLOSE and not self.place.store.has(f"{self.run}/result.json"):
             raise UserError(AT_DEADLINE)
 
