@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from plantdoc.aws.tags import TAG, stack_name
 from plantdoc.core import stage
 from plantdoc.core.errors import UserError
 from plantdoc.remote import remote_config
@@ -76,7 +77,6 @@ def parse() -> argparse.Namespace:
 def create(arguments: argparse.Namespace) -> None:
     """Bring the stack to what the arguments say, then the DVC remote."""
     from plantdoc.aws import bucket, clients, cloudformation
-    from plantdoc.aws.tags import TAG
 
     parameters = stack_parameters(arguments)
     region = clients.region(arguments.region)
@@ -121,7 +121,7 @@ def delete(arguments: argparse.Namespace) -> None:
     """Delete stack and bucket, whichever of them there is, and set the DVC remote back to the folder."""
     from plantdoc.aws import bucket, clients, cloudformation
 
-    remote = remote_config.read()
+    remote = remote_config.committed()
     if not arguments.bucket and not remote_bucket(remote):
         raise UserError(f"the DVC remote is no bucket ({remote.get('url', 'not set')}): say which one with --bucket")
     name = bucket.check_name(arguments.bucket or remote_bucket(remote))
@@ -182,11 +182,6 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def stack_name(name: str) -> str:
-    """The stack of a bucket; a name of its own, so that an account can hold several."""
-    return f"plant-disease-{name}"
-
-
 def signed_in(region: str):
     """A client of CloudFormation, after a line that says whose account it works on."""
     from plantdoc.aws import clients
@@ -237,7 +232,7 @@ def default_network(region: str) -> str:
 def report_plan(name: str, planned: cloudformation.Plan, remote: dict[str, str]) -> None:
     """Print what `create` would do."""
     print("\n".join([f"would change the stack {name}:", *planned.lines]) if planned.needed else unchanged(name))
-    now = remote_config.read()
+    now = remote_config.committed()
     if remote != now:
         print(
             f"would set the DVC remote to {remote['url']} in {remote_config.CONFIG}; now: {now.get('url', 'not set')}"
@@ -256,7 +251,7 @@ def remote_bucket(remote: dict[str, str]) -> str:
 
 def point_remote(settings: dict[str, str]) -> None:
     """Set the DVC remote and say so."""
-    if settings == remote_config.read():
+    if settings == remote_config.committed():
         print(f"the DVC remote is {settings['url']} already")
         return
     remote_config.write(settings)

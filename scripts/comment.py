@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.core import entry
 from plantdoc.core.errors import UserError
+from plantdoc.report.markdown import MARKER
 
-MARKER = "<!-- plant-disease-report -->"
 TITLE = "plant-disease-report"
 # By these words CML knows its own comment again; on comments from gh too, so that it takes them over.
 WATERMARK = f'![](https://cml.dev/watermark.png#{{commit}} "CML watermark {TITLE}")'

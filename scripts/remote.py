@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc.core import entry, stage
+from plantdoc.core import dvc_config, entry, stage
 from plantdoc.core.errors import UserError
-from plantdoc.remote import cached_outputs, dvc_remote, verify
+from plantdoc.remote import cached_outputs, dvc_remote, remote_config, verify
 from plantdoc.repo import commands
 
 
@@ -45,7 +45,7 @@ def dvc(*words: str) -> int:
 
 def diagnose(action: str, targets: list[str]) -> None:
     """Raise a UserError that says what is wrong with the remote, as far as it is the remote."""
-    there = dvc_remote.default()
+    there = remote_config.default()
     faults = {}
     with dvc_remote.opened(there) as storage:
         if action == "push":
@@ -63,7 +63,7 @@ def diagnose(action: str, targets: list[str]) -> None:
     )
 
 
-def describe(faults: dict[verify.Object, str], there: dvc_remote.Remote, targets: list[str]) -> str:
+def describe(faults: dict[verify.Object, str], there: dvc_config.Remote, targets: list[str]) -> str:
     """What is wrong with which objects, and who can mend it."""
     named = [f"{fault.path} is {state} ({fault.md5})" for fault, state in list(faults.items())[:5]]
     if len(faults) > 5:
@@ -79,7 +79,7 @@ def describe(faults: dict[verify.Object, str], there: dvc_remote.Remote, targets
 
 def repair(targets: list[str]) -> None:
     """Replace what the remote lacks or has wrong, as far as this clone's cache has it."""
-    there = dvc_remote.default()
+    there = remote_config.default()
     cache = dvc_remote.Folder(cached_outputs.cache().parent.parent)
     with dvc_remote.opened(there) as storage:
         faults = verify.states(verify.objects(targets, cache, storage), storage)

@@ -28,11 +28,10 @@ from plantdoc.core.workspace import scratch
 from plantdoc.repo import revisions
 from plantdoc.repo.revisions import Revision
 from plantdoc.report import behaviour_table, changes, costs, figures, publishing
-from plantdoc.report.markdown import code, picture
+from plantdoc.report.markdown import MARKER, code, picture
 
 log = logging.getLogger("plantdoc")
 REPORT, PICTURES, SCRATCH = Path("results/report.md"), Path("results/report"), ".dvc/tmp/plantdoc/report"
-MARKER = "<!-- plant-disease-report -->"  # by it a workflow finds the comment to write anew
 LONGEST = 60_000  # bytes; GitHub takes comments of 65,536 characters, and CML adds a line of its own
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=MEMORY_MB, help=f"MB, 1024 to 6144 by 1024 ({MEMORY_MB})")
     arguments = parser.parse_args()
     # Not for --help.
-    from plantdoc.aws import clients
+    from plantdoc.aws import clients, tags
     from plantdoc.core import params, processes
     from plantdoc.sagemaker import context, deployment, sagemaker_prices, teardown
     from plantdoc.settings import serve_params
@@ -40,7 +40,7 @@ def main() -> None:
     for name in ("sagemaker", "sagemaker.core"):  # they tell each call, in colour
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = params.load(serve_params.Params)
-    name = f"{context.NAMES}smoke-{secrets.token_hex(4)}"
+    name = f"{tags.PREFIX}smoke-{secrets.token_hex(4)}"
     own = {"endpoint": name, "serverless": True, "memory_mb": arguments.memory, "concurrency": 1, "capture_percent": 0}
     settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=own)})
     with clients.explained():

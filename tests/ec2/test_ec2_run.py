@@ -13,7 +13,6 @@ from ec2_commands import until
 from fake_ec2_cli import OUTPUTS
 
 from plantdoc.ec2 import attempts
-from plantdoc.remote import aws_context, dvc_remote
 from plantdoc.train import progress
 
 pytest_plugins = ["ec2_fixtures"]
@@ -367,18 +366,3 @@ def test_a_folder_as_remote_is_refused(desk, real_dvc, tmp_path):
         f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path}/storage\n"
     )
     assert "make aws BUCKET=name" in desk.ec2("run", code=1)
-
-
-def test_settings_of_dvc_on_all_levels(desk, real_dvc, tmp_path, monkeypatch):
-    """The quick way to the remote's settings finds what DVC's own does."""
-    (desk.folder / ".dvc/config.local").write_text("['remote \"elsewhere\"']\n    region = eu-west-3\n")
-    (tmp_path / "global").mkdir()
-    (tmp_path / "global/config").write_text(
-        "[core]\n    remote = elsewhere\n['remote \"elsewhere\"']\n    url = s3://other/dvc\n    region = eu-west-1\n"
-    )
-    (desk.folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
-    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "global"))
-    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "none"))
-    found = aws_context._quick()
-    assert (found.url, found.settings) == ("s3://other/dvc", {"region": "eu-west-3"})
-    assert found == dvc_remote.default()

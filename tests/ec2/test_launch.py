@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import logging
+import signal
 import time
 
 import botocore.session
 import ec2_commands
 import fake_aws
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from plantdoc.core import params
+from plantdoc.aws import ec2_prices
+from plantdoc.core import dvc_config, params
 from plantdoc.core.errors import UserError
-from plantdoc.ec2 import attempts, instance_types, instances, launch, launch_config
+from plantdoc.ec2 import (
+    attempts,
+    instance_types,
+    instances,
+    interrupts,
+    launch,
+    launch_config,
+    launch_request,
+    orchestrator,
+    uploads,
+)
 from plantdoc.remote import aws_context, dvc_remote
 from plantdoc.settings.runner_params import Params, Runner
 
@@ -41,7 +53,7 @@ def aws(account, monkeypatch):
 @pytest.fixture
 def here(aws):
     """The place that training starts from."""
-    where = dvc_remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
+    where = dvc_config.Remote("storage", "s3://leaves/dvc", {"region": REGION})
     return aws_context.AwsContext(where, "leaves", "dvc", dvc_remote.session(where), REGION)
 
 
@@ -51,16 +63,15 @@ def runner(**changes: object) -> Runner:
     return Runner(**values | wanted)
 
 
-def start(here, wanted: Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[instances.Machine, float]]:
-    """Start a machine for attempt 1; returns what was recorded."""
+def start(here, wanted: Runner, spent: float = 0.0) -> tuple[instances.Machine, float]:
+    """Start a machine for attempt 1; returns it with its price an hour."""
     attempt = attempts.Attempts(here.store, RUN).claim(1, "c0de")
-    order = launch.Order(RUN, "c0de", "", spent)
-    recorded = []
     base = launch_config.find(here, wanted)
-    launch.launch(
-        here, wanted, base, order, attempt, alive, lambda *about: recorded.append(about), contextlib.nullcontext
-    )
-    return recorded
+    search = launch.Launch(here, wanted, base, launch.Order(attempt, "c0de", "", spent))
+    for offer in search.offers():
+        if machine := search.request(offer):
+            return machine, offer.price.dollars
+    raise AssertionError("offers end with a UserError")
 
 
 def asked(aws) -> list[tuple[str, str, str]]:
@@ -83,7 +94,7 @@ def request(aws) -> dict:
 
 def test_the_machine_is_safe_and_ends_by_itself(aws, here):
     before = time.time()
-    ((machine, price),) = start(here, runner(tags={"team": "leaves", "project": "other"}))
+    machine, price = start(here, runner(tags={"team": "leaves", "project": "other"}))
     assert (machine.type, machine.zone, machine.spot, price) == ("g5.xlarge", f"{REGION}a", True, 0.47)
     given = request(aws)
     assert given["InstanceInitiatedShutdownBehavior"] == "terminate"
@@ -120,7 +131,7 @@ def test_types_zones_and_markets_are_tried_in_order_with_a_line_each(aws, here, 
     caplog.set_level(logging.INFO)
     aws.no_capacity(market="spot")
     aws.no_capacity("g5.xlarge", f"{REGION}a", "on-demand")
-    ((machine, price),) = start(here, runner())
+    machine, price = start(here, runner())
     markets = ["spot"] * 4 + ["on demand"] * 2
     kinds = ["g5.xlarge", "g5.xlarge", "g4dn.xlarge", "g4dn.xlarge", "g5.xlarge", "g5.xlarge"]
     assert asked(aws) == list(zip(kinds, "ababab", markets, strict=True))
@@ -136,13 +147,13 @@ def test_types_zones_and_markets_are_tried_in_order_with_a_line_each(aws, here, 
 @pytest.mark.parametrize("code", ["Unsupported", "SpotMaxPriceTooLow", "InsufficientFreeAddressesInSubnet"])
 def test_what_only_this_place_lacks_is_looked_for_in_the_next(aws, here, code):
     aws.fail("RunInstances", code)
-    ((machine, _),) = start(here, runner())
+    machine, _ = start(here, runner())
     assert machine.zone == f"{REGION}b"
 
 
 def test_nowhere_a_machine(aws, here):
     aws.no_capacity()
-    with pytest.raises(UserError, match=r"no machine was to be had in 4 tries.*add runner\.instance_types.*on_demand"):
+    with pytest.raises(UserError, match=r"no capacity after 4 tries.*add runner\.instance_types.*on_demand"):
         start(here, runner(on_demand_fallback=False))
     assert not aws.client("ec2").describe_instances()["Reservations"]
 
@@ -164,7 +175,7 @@ def test_quota_zero_is_said_with_name_code_and_remedy(aws, here, spot, code, nam
 
 def test_spot_quota_zero_leaves_the_market_on_demand(aws, here):
     aws.quota("L-3819A6DF", 0)
-    ((machine, _),) = start(here, runner())
+    machine, _ = start(here, runner())
     assert not machine.spot and len(asked(aws)) == 2
 
 
@@ -181,7 +192,7 @@ def test_a_type_whose_name_misleads_about_its_gpu_is_refused(here, monkeypatch):
 
 def test_dollars_bound_the_hours(aws, here):
     before = time.time()
-    ((machine, _),) = start(here, runner(max_dollars=2.0), spent=1.53)
+    machine, _ = start(here, runner(max_dollars=2.0), spent=1.53)
     assert abs(machine.deadline - before - 3600) < 20
 
 
@@ -193,7 +204,7 @@ def test_no_machine_for_money_that_is_spent(aws, here):
 
 def test_a_busy_aws_is_asked_again_for_the_same_machine(aws, here):
     aws.fail("RunInstances", "RequestLimitExceeded", times=2)
-    assert len(start(here, runner())) == 1
+    start(here, runner())
     tokens = {call.given["ClientToken"] for call in aws.calls if call.action == "RunInstances"}
     assert len(asked(aws)) == 3 and len(tokens) == 1
     assert len(aws.client("ec2").describe_instances()["Reservations"]) == 1
@@ -206,9 +217,62 @@ def test_each_try_elsewhere_is_another_machine(aws, here):
     assert len(set(tokens)) == len(tokens) == 3
 
 
-def test_who_lost_the_claim_starts_nothing(aws, here):
-    assert start(here, runner(), alive=lambda: False) == []
+def test_an_aws_that_stays_busy_is_given_up(aws, here):
+    aws.fail("RunInstances", "RequestLimitExceeded", times=5)
+    with pytest.raises(ClientError, match="RequestLimitExceeded"):
+        start(here, runner())
+    assert len(asked(aws)) == 5
+
+
+def test_what_aws_refuses_everywhere_is_asked_once(aws, here):
+    aws.fail("RunInstances", "UnauthorizedOperation")
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        start(here, runner())
+    assert len(asked(aws)) == 1
+
+
+@pytest.fixture
+def run(here, monkeypatch) -> orchestrator.Run:
+    """A run that has sent its code."""
+    monkeypatch.setattr(uploads.Uploads, "send", lambda self: ("c0de", ""))
+    return orchestrator.Run(here, runner(), RUN, None, interrupts.Interrupts())
+
+
+def test_who_lost_the_claim_starts_nothing(aws, here, run, monkeypatch):
+    ask = ec2_prices.of
+
+    def overtake(*about: object) -> ec2_prices.Price:
+        here.store.put(f"{RUN}/attempts/1.json", {"token": "of another", "time": 0, "code": ""})
+        return ask(*about)
+
+    monkeypatch.setattr(ec2_prices, "of", overtake)
+    run._begin(1)
+    assert run.ours is None and run.launches == 0
     assert not asked(aws)
+
+
+def test_a_machine_is_known_here_where_s3_does_not_take_it_down(aws, run, monkeypatch):
+    def refuse(*_, **__) -> None:
+        raise EndpointConnectionError(endpoint_url="s3")
+
+    monkeypatch.setattr(attempts.Attempts, "write", refuse)
+    with pytest.raises(EndpointConnectionError):
+        run._begin(1)
+    (machine,) = instances.find(run.place.ec2, RUN)
+    assert run.ours.instance == machine.id and run.launches == 1
+
+
+def test_a_signal_waits_until_the_machine_is_written_down(aws, here, run, monkeypatch):
+    send = launch_request.send
+
+    def interrupted(*about: object) -> instances.Machine:
+        run.interrupts._handle(signal.SIGINT, None)
+        return send(*about)
+
+    monkeypatch.setattr(launch_request, "send", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run._begin(1)
+    assert here.store.read(f"{RUN}/attempts/1.json")["instance"] == run.ours.instance is not None
 
 
 @pytest.mark.parametrize(

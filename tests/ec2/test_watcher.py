@@ -252,7 +252,7 @@ def test_who_ends_a_machine_by_hand_has_time_to_say_so(desk, reason, looks):
     gone = Machine("i-1", "terminated", "g5.xlarge", "us-east-1a", True, 0.0, attempts.run, 1, None, None, reason)
     now = reconcile.final_state(attempts, attempt, gone)
     assert attempts.looks == looks and now.over == (looks == 3)
-    assert now.claim.get("stopped") == ("a colleague" if looks == 3 else None)
+    assert now.claim.stopped == ("a colleague" if looks == 3 else None)
 
 
 def test_stop_all_spares_what_is_not_ours(desk):

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from plantdoc.aws import clients
-from plantdoc.core import hashing
+from plantdoc.core import dvc_config, hashing
 from plantdoc.core.errors import UserError
 from plantdoc.remote import aws_context, dvc_remote
 from plantdoc.sagemaker import (
@@ -59,7 +59,7 @@ def aws(server, monkeypatch):
 
 @pytest.fixture
 def there(aws) -> Context:
-    where = dvc_remote.Remote("storage", "s3://leaves/dvc", {"region": REGION})
+    where = dvc_config.Remote("storage", "s3://leaves/dvc", {"region": REGION})
     return Context(aws_context.AwsContext(where, "leaves", "dvc", dvc_remote.session(where), REGION))
 
 

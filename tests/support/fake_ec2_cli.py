@@ -48,11 +48,14 @@ class Ec2Cli:
 
     @property
     def without_dvc(self) -> dict[str, str]:
-        """A dvc that does nothing, where a test is not about data: the real one takes as long as all the rest."""
+        """A dvc whose commands do nothing, where a test is not about data: they take as long as all the rest.
+
+        What is imported from it is the real one's.
+        """
         stub = self.folder.parent / "stub/dvc"
         stub.mkdir(parents=True, exist_ok=True)
-        for name in ("__init__", "__main__"):
-            (stub / f"{name}.py").touch()
+        (stub / "__main__.py").touch()
+        (stub / "__init__.py").write_text("import pkgutil\n\n__path__ = pkgutil.extend_path(__path__, __name__)\n")
         return {"PYTHONPATH": str(stub.parent)}
 
     def start(self, *words: str) -> Thread:

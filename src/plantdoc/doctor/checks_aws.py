@@ -119,9 +119,9 @@ def sagemaker(job: str) -> str:
 
 @functools.cache
 def _default():
-    from plantdoc.remote import dvc_remote
+    from plantdoc.remote import remote_config
 
-    return dvc_remote.default()
+    return remote_config.default()
 
 
 def _is_aws(client) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plantdoc.aws.run_store import Store
 from plantdoc.core import environment
+from plantdoc.ec2.claim import Claim
 from plantdoc.ec2.instances import Machine
 
 _BILLED = 60.0  # seconds; AWS bills each second after the first of these
@@ -34,7 +35,7 @@ class Attempt:
 
     run: str
     n: int
-    claim: dict
+    claim: Claim
 
     @property
     def key(self) -> str:
@@ -47,21 +48,25 @@ class Attempt:
 
     @property
     def instance(self) -> str | None:
-        return self.claim.get("instance")
+        return self.claim.instance
 
     @property
     def over(self) -> bool:
-        return bool(self.claim.get("ended"))
+        return bool(self.claim.ended)
 
     def seconds(self, now: float | None = None) -> float:
         """For how long its machine is or was paid for."""
         if not self.instance:
             return 0.0
-        ran = (self.claim.get("ended") or now or time.time()) - self.claim["launched"]
+        ran = (self.claim.ended or now or time.time()) - self.claim.launched
         return max(ran, _BILLED)
 
     def dollars(self, now: float | None = None) -> float:
-        return self.seconds(now) / 3600 * (self.claim.get("price") or 0.0)
+        return self.seconds(now) / 3600 * (self.claim.price or 0.0)
+
+    def started(self, machine: Machine, region: str, price: float) -> Attempt:
+        """The attempt after its machine was started, at `price` dollars an hour."""
+        return replace(self, claim=self.claim.with_machine(machine, region, price))
 
 
 class Attempts:
@@ -75,24 +80,32 @@ class Attempts:
         prefix = f"{self.run}/attempts/"
         names = [key.removeprefix(prefix).removesuffix(".json") for key in self.store.keys(prefix)]
         numbers = sorted(int(name) for name in names if name.isdecimal())
-        claims = ((n, self.store.read(f"{prefix}{n}.json")) for n in numbers)
-        return [Attempt(self.run, n, claim) for n, claim in claims if claim is not None]
+        return [attempt for n in numbers if (attempt := self.find(n))]
+
+    def find(self, n: int) -> Attempt | None:
+        """Attempt `n` as it stands now; None where nobody has claimed it.
+
+        Raises:
+            UserError: its object in S3 is no claim.
+        """
+        key = f"{self.run}/attempts/{n}.json"
+        stored = self.store.read(key)
+        where = f"s3://{self.store.bucket}/{self.store.prefix}{key}"
+        return None if stored is None else Attempt(self.run, n, Claim.of(stored, where))
 
     def read(self, attempt: Attempt) -> Attempt:
         """The attempt as it stands now."""
-        return Attempt(self.run, attempt.n, self.store.read(attempt.key) or attempt.claim)
+        return self.find(attempt.n) or attempt
 
     def claim(self, n: int, code: str) -> Attempt | None:
         """Attempt `n` as ours; None where another was first."""
-        claim = {"token": uuid.uuid4().hex, "time": time.time(), "launched": None, "instance": None, "code": code}
-        claim |= dict.fromkeys(("type", "zone", "region", "spot", "price", "deadline"))
-        attempt = Attempt(self.run, n, claim)
-        return attempt if self.store.put_new(attempt.key, claim) else None
+        attempt = Attempt(self.run, n, Claim(token=uuid.uuid4().hex, time=time.time(), code=code))
+        return attempt if self.store.put_new(attempt.key, attempt.claim.as_json()) else None
 
     def write(self, attempt: Attempt, **values: object) -> Attempt:
         """The attempt with other `values` in its claim, also in S3."""
-        changed = Attempt(self.run, attempt.n, attempt.claim | values)
-        self.store.put(changed.key, changed.claim)
+        changed = replace(attempt, claim=attempt.claim.model_copy(update=values))
+        self.store.put(changed.key, changed.claim.as_json())
         return changed
 
     def lost(self, attempt: Attempt) -> bool:
@@ -101,13 +114,13 @@ class Attempts:
         AWS lets one of several writers in; other servers that speak S3 are less strict.
         """
         now = self.read(attempt)
-        return now.over or now.claim["token"] != attempt.claim["token"]
+        return now.over or now.claim.token != attempt.claim.token
 
     def renew(self, attempt: Attempt) -> bool:
         """Show that the launcher lives; False where the claim is lost."""
         if self.lost(attempt):
             return False
-        self.store.put(attempt.key, attempt.claim)
+        self.write(attempt)
         return True
 
     def abandoned(self, attempt: Attempt) -> bool:
@@ -120,7 +133,7 @@ class Attempts:
         attempt = self.read(attempt)
         if attempt.over and not stopped:
             return attempt
-        values: dict[str, object] = {"ended": attempt.claim.get("ended") or self._ended(attempt, machine)}
+        values: dict[str, object] = {"ended": attempt.claim.ended or self._ended(attempt, machine)}
         if stopped:
             values["stopped"] = stopped
         return self.write(attempt, **values)
@@ -141,18 +154,4 @@ class Attempts:
             return min(now, machine.ended)
         heard = self.end(attempt) or self.status(attempt)
         # Silent machines are billed to their deadline, so that a limit in dollars holds.
-        return min(now, heard["time"] if heard else attempt.claim.get("deadline") or now)
-
-
-def facts(machine: Machine, region: str, price: float) -> dict[str, object]:
-    """What a claim says of its machine."""
-    return {
-        "instance": machine.id,
-        "launched": machine.launched,
-        "type": machine.type,
-        "zone": machine.zone,
-        "region": region,
-        "spot": machine.spot,
-        "price": price,
-        "deadline": machine.deadline,
-    }
+        return min(now, heard["time"] if heard else attempt.claim.deadline or now)

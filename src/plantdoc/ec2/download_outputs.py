@@ -48,7 +48,7 @@ def cost(result: dict, attempts: list[Attempt]) -> dict:
     entry = dict(result["cost"])
     about = next((each.claim for each in attempts if each.n == result["attempt"] and each.instance), None)
     if about:
-        where = f"{about['type']} in {about['zone']}, {'spot' if about['spot'] else 'on demand'}"
+        where = f"{about.type} in {about.zone}, {'spot' if about.spot else 'on demand'}"
         entry["machine"] = ", ".join(filter(None, [where, entry.get("machine")]))
     entry["minutes"] = round(sum(each.seconds() for each in attempts) / 60, 3)
     entry["dollars"] = round(sum(each.dollars() for each in attempts), 4)

@@ -1,19 +1,15 @@
-"""Start one machine for an attempt: over markets, types and zones until there is one, with a line for each try."""
+"""The search for a machine for an attempt: over markets, types and zones until there is one, with a line each."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 from plantdoc.aws import ec2_prices
-from plantdoc.aws.tags import TAG
-from plantdoc.core import hashing
 from plantdoc.core.errors import UserError
-from plantdoc.ec2 import attempts, instance_types, instances, launch_config, quotas, user_data
+from plantdoc.ec2 import instances, launch_request, quotas
+from plantdoc.ec2.launch_config import LaunchConfig
+from plantdoc.ec2.launch_request import Offer, Order
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.settings.runner_params import Runner
 
@@ -21,176 +17,78 @@ log = logging.getLogger("plantdoc")
 _LEAST = 5 / 60  # hours; a machine that may live for less than this is not worth its start
 _NO_ROOM = ("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet")
 _ELSEWHERE = (*_NO_ROOM, "SpotMaxPriceTooLow", "Unsupported", *quotas.REFUSALS)
-_BUSY = ("RequestLimitExceeded", "Unavailable", "ServiceUnavailable", "InternalError", "InternalFailure")
-_TRIES = 5  # of one request that AWS was too busy for
 
 
-@dataclass(frozen=True)
-class Order:
-    """What the machine is to do and what it may cost: `spent` are dollars of earlier attempts at the same run."""
+class Launch:
+    """The search for the machine of one attempt; it remembers what EC2 has refused.
 
-    run: str
-    code: str  # SHA-256 of the archive
-    weights: str  # SHA-256 of a file of model.weights, or ''
-    spent: float
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One way to get a machine, its price, and when it will have to end."""
-
-    type: str
-    zone: str
-    spot: bool
-    price: ec2_prices.Price
-    hours: float
-
-    def __str__(self) -> str:
-        market = "spot" if self.spot else "on demand"
-        return (
-            f"{self.type} in {self.zone}, {market}: ${self.price.dollars:.4f} an hour ({self.price.source}); "
-            f"at most {self.hours:.1f} h and ${self.hours * self.price.dollars:.2f}"
-        )
-
-
-def launch(
-    place: AwsContext,
-    runner: Runner,
-    base: launch_config.LaunchConfig,
-    order: Order,
-    attempt: attempts.Attempt,
-    alive: Callable[[], bool],
-    record: Callable[[instances.Machine, float], None],
-    held: Callable[[], AbstractContextManager],
-) -> None:
-    """Start a machine and `record` it with its price an hour.
-
-    `alive` renews the claim before each try; False, and another has taken over: nothing is started. Between asking AWS
-    and `record`, in the context `held`, no signal is to come in: nobody would know of the machine.
-
-    Raises:
-        UserError: there is none to be had, or no money left for one.
+    Whoever goes through `offers` requests them one by one until there is a machine: what has to be done before a
+    request, and that no signal comes in before its machine is written down, is theirs.
     """
-    refused: list[tuple[str, Offer]] = []
-    for offer in _offers(place, runner, base, order.spent):
-        quota = quotas.code(offer.type, offer.spot)
-        if any(name in quotas.REFUSALS and quotas.code(o.type, o.spot) == quota for name, o in refused):
-            continue  # holds for the whole region
-        if not alive():
-            return
+
+    def __init__(self, aws: AwsContext, runner: Runner, base: LaunchConfig, order: Order):
+        self.aws, self.runner, self.base, self.order = aws, runner, base, order
+        self._refused: list[tuple[str, Offer]] = []  # with EC2's name for the reason
+
+    def offers(self) -> Iterator[Offer]:
+        """Ways to get a machine, the preferred ones first, without those for which a quota is used up.
+
+        Raises:
+            UserError: there are no more, or no money is left for the next one.
+        """
+        for offer in self._all_offers():
+            if quotas.code(offer.type, offer.spot) not in self._used_up():  # a quota holds for the whole region
+                yield offer
+        raise UserError(self._nothing())
+
+    def request(self, offer: Offer) -> instances.Machine | None:
+        """Start the machine of `offer`; None where EC2 refuses it there and may not elsewhere."""
+        from botocore.exceptions import ClientError
+
         log.info("ec2: %s", offer)
-        with held():
-            answer = _ask(place, runner, order, attempt, base, offer)
-            if isinstance(answer, instances.Machine):
-                record(answer, offer.price.dollars)
-                return
-        log.info("ec2: %s in %s: %s", offer.type, offer.zone, _why(answer))
-        refused.append((answer, offer))
-    raise UserError(_nothing(place, runner, refused))
-
-
-def _offers(place: AwsContext, runner: Runner, base: launch_config.LaunchConfig, spent: float) -> Iterator[Offer]:
-    markets = [True, *([False] if runner.on_demand_fallback else [])] if runner.spot else [False]
-    for spot in markets:
-        for kind in runner.instance_types:
-            for zone in base.subnets:
-                price = ec2_prices.of(place.session, place.region, kind, zone, spot)
-                hours = min(runner.max_hours, (runner.max_dollars - spent) / price.dollars)
-                if hours < min(_LEAST, runner.max_hours):
-                    raise UserError(
-                        f"runner.max_dollars = {runner.max_dollars:g} leaves {max(hours, 0) * 60:.0f} minutes of "
-                        f"{kind} at ${price.dollars:.4f} an hour (${spent:.2f} went into earlier attempts): raise it, "
-                        "and the same command goes on from the last epoch"
-                    )
-                yield Offer(kind, zone, spot, price, hours)
-
-
-def _ask(
-    place: AwsContext,
-    runner: Runner,
-    order: Order,
-    attempt: attempts.Attempt,
-    base: launch_config.LaunchConfig,
-    offer: Offer,
-) -> instances.Machine | str:
-    """The machine, or the name of the refusal after which another place is to be tried."""
-    from botocore.exceptions import ClientError, HTTPClientError
-
-    now = time.time()
-    deadline = int(now + offer.hours * 3600)
-    text = user_data.render(
-        bucket=place.bucket,
-        region=place.store.client.meta.region_name,
-        run_id=order.run,
-        attempt=attempt.n,
-        code=order.code,
-        minutes=max(1, math.ceil((deadline - now) / 60)),
-        stall_minutes=runner.stall_minutes,
-        dvc_prefix=place.prefix,
-        weights=order.weights,
-        gpu=instance_types.have_gpu(runner.instance_types),
-    )
-    tags = runner.tags | {
-        **TAG,
-        "run": order.run,
-        "attempt": str(attempt.n),
-        "deadline": str(deadline),
-        "Name": f"plant-disease-{order.run}",
-    }
-    tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
-    market = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time"}}
-    volume = {"VolumeSize": runner.disk_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
-    # The claim's token too: a bucket emptied and a run started anew on the same day is another machine.
-    token = hashing.of_value([order.run, attempt.n, attempt.claim["token"], offer.type, offer.zone, offer.spot])
-    # AWS says "no capacity" with a status on which boto3 would try again: once, then we see for ourselves.
-    ec2 = place.client("ec2", tries=1)
-    for left in reversed(range(_TRIES)):
         try:
-            answer = ec2.run_instances(
-                ImageId=base.image,
-                InstanceType=offer.type,
-                MinCount=1,
-                MaxCount=1,
-                ClientToken=token,
-                UserData=text,
-                SubnetId=base.subnets[offer.zone],
-                SecurityGroupIds=[base.group],
-                IamInstanceProfile={"Name": base.profile},
-                InstanceInitiatedShutdownBehavior="terminate",
-                MetadataOptions={"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
-                BlockDeviceMappings=[{"DeviceName": base.disk, "Ebs": volume}],
-                TagSpecifications=[{"ResourceType": kind, "Tags": tagged} for kind in ("instance", "volume")],
-                **({"InstanceMarketOptions": market} if offer.spot else {}),
-            )
+            return launch_request.send(self.aws, self.runner, self.base, self.order, offer)
         except ClientError as error:
-            name = error.response["Error"]["Code"]
-            if name in _ELSEWHERE:
-                return name
-            if name not in _BUSY or not left:
+            reason = error.response["Error"]["Code"]
+            if reason not in _ELSEWHERE:
                 raise
-        except HTTPClientError:
-            # The answer may be what was lost: with the same token AWS gives the same machine again.
-            if not left:
-                raise
-        else:
-            about = answer["Instances"][0] | {"Tags": tagged}
-            return replace(instances.of(about), type=offer.type, zone=offer.zone, spot=offer.spot)
-        time.sleep(min(2 ** (_TRIES - left), 10) * attempts.beat() / 5)
-    raise AssertionError
+        log.info("ec2: %s in %s: %s", offer.type, offer.zone, _why(reason))
+        self._refused.append((reason, offer))
+        return None
+
+    def _all_offers(self) -> Iterator[Offer]:
+        runner, spent = self.runner, self.order.spent
+        markets = [True, *([False] if runner.on_demand_fallback else [])] if runner.spot else [False]
+        for spot in markets:
+            for kind in runner.instance_types:
+                for zone in self.base.subnets:
+                    price = ec2_prices.of(self.aws.session, self.aws.region, kind, zone, spot)
+                    hours = min(runner.max_hours, (runner.max_dollars - spent) / price.dollars)
+                    if hours < min(_LEAST, runner.max_hours):
+                        raise UserError(
+                            f"runner.max_dollars = {runner.max_dollars:g} leaves {max(hours, 0) * 60:.0f} minutes of "
+                            f"{kind} at ${price.dollars:.4f} an hour (${spent:.2f} went into earlier attempts): raise "
+                            "it, and the same command goes on from the last epoch"
+                        )
+                    yield Offer(kind, zone, spot, price, hours)
+
+    def _used_up(self) -> dict[str, str]:
+        """Codes of the quotas that are used up, each with an instance type that met it."""
+        return {quotas.code(o.type, o.spot): o.type for reason, o in self._refused if reason in quotas.REFUSALS}
+
+    def _nothing(self) -> str:
+        text = [quotas.remedy(self.aws, quota, kind) for quota, kind in self._used_up().items()]
+        if any(reason not in quotas.REFUSALS for reason, _ in self._refused):
+            more = ", or allow runner.on_demand_fallback"
+            if self.runner.on_demand_fallback or not self.runner.spot:
+                more = ""
+            text.insert(0, f"add runner.instance_types or runner.zones, try again later{more}")
+        return f"no capacity after {len(self._refused)} tries, listed above: " + "; ".join(text)
 
 
-def _why(name: str) -> str:
-    if name in _NO_ROOM:
-        return f"no capacity ({name})"
-    if name in quotas.REFUSALS:
-        return f"the account's quota is used up ({name})"
-    return {"Unsupported": "not offered there (Unsupported)"}.get(name, f"AWS says no ({name})")
-
-
-def _nothing(place: AwsContext, runner: Runner, refused: list[tuple[str, Offer]]) -> str:
-    exhausted = {quotas.code(o.type, o.spot): o.type for name, o in refused if name in quotas.REFUSALS}
-    text = [quotas.remedy(place, quota, kind) for quota, kind in exhausted.items()]
-    if any(name not in quotas.REFUSALS for name, _ in refused):
-        more = "" if runner.on_demand_fallback or not runner.spot else ", or allow runner.on_demand_fallback"
-        text.insert(0, f"add runner.instance_types or runner.zones, try again later{more}")
-    return f"no machine was to be had in {len(refused)} tries, listed above: " + "; ".join(text)
+def _why(reason: str) -> str:
+    if reason in _NO_ROOM:
+        return f"no capacity ({reason})"
+    if reason in quotas.REFUSALS:
+        return f"the account's quota is used up ({reason})"
+    return {"Unsupported": "not offered there (Unsupported)"}.get(reason, f"AWS says no ({reason})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plantdoc.aws.tags import stack_name
 from plantdoc.core.errors import UserError
 from plantdoc.ec2 import instance_types
 from plantdoc.remote.aws_context import AwsContext
@@ -60,7 +61,7 @@ def _stack(place: AwsContext) -> tuple[str, str]:
     """Instance profile and security group that `make aws` has made."""
     from plantdoc.aws import cloudformation
 
-    name = f"plant-disease-{place.bucket}"
+    name = stack_name(place.bucket)
     remedy = f"run `make aws BUCKET={place.bucket} REGION={place.region} EMAIL=address`"
     stack = cloudformation.find(place.client("cloudformation"), name)
     if not stack:

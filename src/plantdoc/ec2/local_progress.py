@@ -25,9 +25,8 @@ class LocalProgress(logging.Handler):
 
     def attempt(self, attempt: Attempt, others: list[Attempt]) -> None:
         """An instance works for `attempt`, after those of `others`."""
-        claim = attempt.claim
-        names = {"instance": "id"} | {name: name for name in ("type", "zone", "spot", "price", "launched")}
-        self.now.instance = {ours: claim[theirs] for theirs, ours in names.items()}
+        about = attempt.claim.model_dump(include={"type", "zone", "spot", "price", "launched"})
+        self.now.instance = {"id": attempt.instance} | about
         self.now.minutes = sum(each.seconds() for each in others) / 60
         self.now.dollars = sum(each.dollars() for each in others)
         self.writer.changed()
@@ -44,7 +43,7 @@ class LocalProgress(logging.Handler):
     def ended(self, attempt: Attempt) -> None:
         """The instance of `attempt` has ended."""
         if self.now.instance and self.now.instance["id"] == attempt.instance:
-            self.now.instance = self.now.instance | {"ended": attempt.claim.get("ended")}
+            self.now.instance = self.now.instance | {"ended": attempt.claim.ended}
             self.writer.changed()
 
 

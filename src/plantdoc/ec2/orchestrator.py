@@ -11,7 +11,7 @@ from pathlib import Path
 
 from plantdoc.core.errors import UserError
 from plantdoc.ec2 import download_outputs, instances, launch, launch_config, local_progress, reconcile, stop, uploads
-from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
+from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.console import Console
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.ec2.outages import Unreachable
@@ -88,7 +88,7 @@ class Run:
             self._lost(attempt, machine)
         elif not attempt.instance:
             self._wait(attempt)
-        elif time.time() - attempt.claim["launched"] < LAG:
+        elif time.time() - attempt.claim.launched < LAG:
             time.sleep(beat())  # EC2 does not show it yet
         else:
             self._lost(attempt, None)
@@ -117,48 +117,42 @@ class Run:
         if not (attempt := self.attempts.claim(n, code)):
             return
         self.ours = attempt
-        order = launch.Order(self.run, code, weights, spent)
-        launch.launch(
-            self.place,
-            self.runner,
-            self.base,
-            order,
-            attempt,
-            alive=lambda: self.attempts.renew(attempt),
-            record=self._record,
-            held=self.interrupts.held,
-        )
-        if self.ours and not self.ours.instance:
-            self.ours = None  # another has taken over
+        search = launch.Launch(self.place, self.runner, self.base, launch.Order(attempt, code, weights, spent))
+        for offer in search.offers():
+            if not self.attempts.renew(attempt):
+                self.ours = None  # another has taken over
+                return
+            with self.interrupts.held():  # until the machine is written down
+                if machine := search.request(offer):
+                    self.launches += 1
+                    # Known here before S3 is told, which may refuse: then this process ends it.
+                    self.ours = attempt.started(machine, self.place.region, offer.price.dollars)
+                    self._record(self.ours, machine)
+                    return
 
-    def _record(self, machine: instances.Machine, price: float) -> None:
-        """Write down a machine that was just started; where another took over meanwhile, end it."""
-        attempt, self.launches = self.ours, self.launches + 1
-        # What S3 may refuse to take, this process knows.
-        self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.place.region, price))
+    def _record(self, attempt: Attempt, machine: instances.Machine) -> None:
+        """Write down an attempt whose machine was just started; where another took over meanwhile, end the machine."""
         if self.attempts.lost(attempt):
             instances.end(self.place.ec2, [machine.id])
             self.ours = None
         else:
-            self.attempts.write(attempt, **facts(machine, self.place.region, price))
+            self.attempts.write(attempt)
 
     def _follow(self, attempt: Attempt, machine: instances.Machine) -> None:
         """Watch the attempt until there is news, and act on what only a watcher is told."""
         about, self.ours = attempt.claim, attempt
         log.info(
             "ec2: machine %s: %s in %s, %s, $%.4f an hour; ends by itself by %s",
-            *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about["price"]),
-            time.strftime("%H:%M", time.localtime(about["deadline"])),
+            *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about.price),
+            time.strftime("%H:%M", time.localtime(about.deadline)),
         )
         self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
         follower = Follower(self.place, self.attempts, attempt, self.screen, self.local.status)
         follower.until_news()
         now = reconcile.final_state(self.attempts, attempt, follower.machine)
-        if now.claim.get("stopped"):
+        if now.claim.stopped:
             self.ours = None
-            raise UserError(
-                f"the run was stopped by {now.claim['stopped']}; the same command goes on from the last epoch"
-            )
+            raise UserError(f"the run was stopped by {now.claim.stopped}; the same command goes on from the last epoch")
         # Another watcher may have closed it already; this one is told all the same.
         if now.over and (end := self.attempts.end(attempt)):
             self._close(now, None, end)
@@ -185,13 +179,13 @@ class Run:
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None
-        self._refuse_at_deadline(attempt, attempt.claim["ended"])
+        self._refuse_at_deadline(attempt, attempt.claim.ended)
         why = f" ({machine.reason})" if machine and machine.reason else ""
         log.info("ec2: the machine of attempt %d has gone without a word%s", attempt.n, why)
 
     def _refuse_at_deadline(self, attempt: Attempt, ended: float) -> None:
         """Whether there is to be more than was allowed is for a person to say, unless there is a result."""
-        deadline = attempt.claim.get("deadline")
+        deadline = attempt.claim.deadline
         if deadline and ended > deadline - _CLOSE and not self.place.store.has(f"{self.run}/result.json"):
             raise UserError(AT_DEADLINE)
 

@@ -7,7 +7,7 @@ import time
 
 from plantdoc.aws import ec2_prices
 from plantdoc.ec2 import instances
-from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
+from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.remote.aws_context import AwsContext
 
@@ -21,7 +21,7 @@ def adopted(place: AwsContext, attempts: Attempts, attempt: Attempt, machine: in
         return attempt
     log.info("ec2: attempt %d has a machine that nobody wrote down: %s", attempt.n, machine.id)
     price = ec2_prices.of(place.session, place.region, machine.type, machine.zone, machine.spot)
-    return attempts.write(attempt, **facts(machine, place.region, price.dollars))
+    return attempts.write(attempt.started(machine, place.region, price.dollars))
 
 
 def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Machine | None) -> Attempt:
@@ -80,7 +80,7 @@ def how_to_attach(attempt: Attempt | None) -> str:
     """What a person can do about a run that goes on without anyone who watches."""
     if not attempt:
         return "Nothing was started"
-    deadline = attempt.claim.get("deadline")
+    deadline = attempt.claim.deadline
     by = f", which ends by itself by {time.strftime('%H:%M', time.localtime(deadline))}" if deadline else ""
     return (
         f"The run {attempt.run} goes on on its machine{by}: the same command attaches to it or takes its result, "

@@ -25,7 +25,7 @@ def remove(place: AwsContext, run: str | None, prefix: str) -> list[str]:
     try:
         if run:
             left += _end(place, run)
-            prefixes += [f"runs/code/{each.claim['code']}.tar.gz" for each in Attempts(place.store, run).all()]
+            prefixes += [f"runs/code/{each.claim.code}.tar.gz" for each in Attempts(place.store, run).all()]
             prefixes.append(f"runs/{run}/")
         for below in dict.fromkeys(prefixes):
             left += _delete(place, below)

@@ -40,15 +40,14 @@ def run(place: AwsContext, name: str) -> dict:
         state = end["state"]
     else:
         state = "under way" if last and not last.over else "stopped"
-    claim = last.claim if last else {}
     return {
         "run": name,
         "state": state,
-        "began": every[0].claim["time"] if every else None,
+        "began": every[0].claim.time if every else None,
         "attempts": sum(bool(each.instance) for each in every),
-        "type": claim.get("type"),
-        "zone": claim.get("zone"),
-        "spot": claim.get("spot"),
+        "type": last.claim.type if last else None,
+        "zone": last.claim.zone if last else None,
+        "spot": last.claim.spot if last else None,
         "minutes": sum(each.seconds() for each in every) / 60,
         "dollars": sum(each.dollars() for each in every),
     }
@@ -72,7 +71,7 @@ def resolve(place: AwsContext, name: str | None) -> str:
 
 
 def _row(place: AwsContext, machine: instances.Machine) -> dict:
-    claim = place.store.read(f"{machine.run}/attempts/{machine.attempt}.json") or {}
+    attempt = Attempts(place.store, machine.run).find(machine.attempt)
     status = place.store.read(f"{machine.run}/{machine.attempt}/status.json") or {}
     seconds = time.time() - machine.launched
     return {
@@ -88,6 +87,6 @@ def _row(place: AwsContext, machine: instances.Machine) -> dict:
         "epochs": status.get("epochs"),
         "val_map50": status.get("val_map50"),
         "minutes": seconds / 60,
-        "dollars": seconds / 3600 * claim["price"] if claim.get("price") else None,
+        "dollars": seconds / 3600 * attempt.claim.price if attempt and attempt.claim.price else None,
         "deadline": machine.deadline,
     }

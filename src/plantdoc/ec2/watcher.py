@@ -102,7 +102,7 @@ class Follower:
             return True
         if self.attempts.read(self.attempt).over:
             return True
-        deadline = self.attempt.claim.get("deadline")
+        deadline = self.attempt.claim.deadline
         if deadline and time.time() > deadline + _ENDING:
             raise UserError(AT_DEADLINE)
         return False
@@ -123,7 +123,7 @@ class Follower:
         # Not shown: not yet, or it ended so long ago that EC2 has forgotten it.
         if self.machine:
             self.machine = replace(self.machine, state="terminated")
-        return time.time() - self.attempt.claim["launched"] > LAG and time.monotonic() - self.began > beat()
+        return time.time() - self.attempt.claim.launched > LAG and time.monotonic() - self.began > beat()
 
     def _ec2_error(self) -> Exception | None:
         from botocore.exceptions import BotoCoreError, ClientError

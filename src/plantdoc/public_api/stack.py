@@ -8,12 +8,12 @@ import secrets
 from pathlib import Path
 
 from plantdoc.aws import cloudformation
-from plantdoc.aws.tags import TAG
+from plantdoc.aws.tags import PREFIX, TAG
 from plantdoc.core.errors import UserError
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.settings.serve_params import Serve
 
-NAME = "plant-disease-api"
+NAME = f"{PREFIX}api"
 TEMPLATE = Path(__file__).resolve().parents[3] / "infra/api.yaml"
 NO_HASH = "0" * 64  # of no key: for a plan that is not carried out
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from plantdoc.aws.run_store import Store
+from plantdoc.core.dvc_config import Remote
 from plantdoc.core.errors import UserError
-from plantdoc.remote import dvc_remote
+from plantdoc.remote import dvc_remote, remote_config
 
 _TRIES = 5  # of a request to EC2, with back-off in between
 
@@ -18,7 +18,7 @@ _TRIES = 5  # of a request to EC2, with back-off in between
 class AwsContext:
     """The bucket that DVC's remote is in, the prefix of the remote, and the region that machines start in."""
 
-    where: dvc_remote.Remote
+    where: Remote
     bucket: str
     prefix: str
     session: object
@@ -28,12 +28,8 @@ class AwsContext:
     def store(self) -> Store:
         """The runs in the bucket."""
         settings = self.where.settings
-        verify = settings.get("ssl_verify")
         return Store(
-            self.bucket,
-            self.session,
-            endpoint_url=settings.get("endpointurl"),
-            verify=False if str(verify).lower() == "false" else verify,
+            self.bucket, self.session, endpoint_url=settings.get("endpointurl"), verify=settings.get("ssl_verify")
         )
 
     @cached_property
@@ -56,7 +52,7 @@ def find(region: str = "") -> AwsContext:
     Raises:
         UserError: the DVC remote is no bucket, or there is no region.
     """
-    there = _quick() or dvc_remote.default()
+    there = remote_config.default()
     if not there.on_s3:
         raise UserError(
             f"AWS reaches code, data and models through S3 alone, and the DVC remote is the folder {there.url}: "
@@ -69,31 +65,3 @@ def find(region: str = "") -> AwsContext:
         found = clients.region(region or session.region_name)
     bucket, _, prefix = there.url.removeprefix("s3://").rstrip("/").partition("/")
     return AwsContext(there, bucket, prefix, session, found)
-
-
-def _quick() -> dvc_remote.Remote | None:
-    """What `remote.default` says, in a hundredth of the time: from DVC's files of settings, lowest level first.
-
-    None where the remote is no bucket, or the files do not tell.
-    """
-    import platformdirs
-    from configobj import ConfigObj, ConfigObjError
-
-    folders = [
-        os.environ.get("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_dir("dvc", "iterative"),
-        os.environ.get("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_dir("dvc", "iterative"),
-    ]
-    merged: dict[str, dict[str, str]] = {}
-    for file in (*(Path(folder, "config") for folder in folders), Path(".dvc/config"), Path(".dvc/config.local")):
-        try:
-            sections = ConfigObj(str(file), encoding="utf-8").dict() if file.is_file() else {}
-        except (ConfigObjError, UnicodeDecodeError, OSError):
-            return None
-        for name, values in sections.items():
-            if isinstance(values, dict):
-                merged.setdefault(name.strip().lower(), {}).update({key.lower(): v for key, v in values.items()})
-    name = merged.get("core", {}).get("remote", "")
-    settings = merged.get(f'remote "{name}"', {})
-    if not str(settings.get("url", "")).startswith("s3://"):
-        return None
-    return dvc_remote.Remote(name, settings.pop("url"), {key: str(value) for key, value in settings.items()})

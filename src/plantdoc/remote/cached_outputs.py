@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from plantdoc.core import dvc_config
 from plantdoc.core.errors import UserError
-from plantdoc.remote import dvc_remote
+from plantdoc.remote import dvc_remote, remote_config
 from plantdoc.repo.revisions import Revision
 
 
 def cache(root: Path | str = ".") -> Path:
     """The folder of the objects, each at `<first two digits>/<the rest>` of its MD5."""
-    from dvc.config import Config  # `dvc cache dir` takes three times as long
-
-    folder = Path(root).absolute() / ".dvc"
-    return Path(Config(str(folder))["cache"].get("dir") or folder / "cache") / "files/md5"
+    folder = dvc_config.read(root)["cache"].get("dir") or Path(root).absolute() / ".dvc/cache"
+    return Path(folder) / "files/md5"
 
 
 def cached(revision: Revision) -> dict[str, str]:
@@ -41,7 +40,7 @@ def in_remote(revisions: list[Revision]) -> set[str]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with dvc_remote.opened(dvc_remote.default()) as place:
+    with dvc_remote.opened(remote_config.default()) as place:
         place.reach()
     wanted = sorted({md5 for revision in revisions for md5 in cached(revision).values()})
     try:

@@ -7,45 +7,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from plantdoc.aws import timeouts
 from plantdoc.core import stage
+from plantdoc.core.dvc_config import Remote
 from plantdoc.core.errors import UserError
-from plantdoc.repo import commands
 
 _CHUNK = 1 << 20
 _PROBE = "probe"  # beside the folders that DVC makes there
-
-
-@dataclass(frozen=True)
-class Remote:
-    """The default remote's name and address (`s3://bucket/prefix` or an absolute path), and DVC's other settings."""
-
-    name: str
-    url: str
-    settings: dict[str, str] = field(repr=False)  # may hold a secret that a person wrote into .dvc/config.local
-
-    @property
-    def on_s3(self) -> bool:
-        return self.url.startswith("s3://")
-
-
-def default() -> Remote:
-    """The default remote of the repository in the current directory, all levels of DVC's settings together.
-
-    Raises:
-        UserError: this is no DVC repository, or it has no default remote.
-    """
-    lines = commands.dvc("config", "--list").splitlines()
-    settings = dict(line.split("=", 1) for line in lines if "=" in line)
-    name = settings.get("core.remote")
-    own = f"remote.{name}."
-    if not name or f"{own}url" not in settings:
-        raise UserError("DVC has no default remote: restore it with `git checkout .dvc/config`, or run `make aws`")
-    found = {key.removeprefix(own): value for key, value in settings.items() if key.startswith(own)}
-    return Remote(name, found.pop("url"), found)
 
 
 def session(remote: Remote | None = None):
@@ -70,11 +40,10 @@ class Bucket:
 
     def __init__(self, remote: Remote):
         self.name, _, self.prefix = remote.url.removeprefix("s3://").rstrip("/").partition("/")
-        verify = remote.settings.get("ssl_verify")
         self.client = session(remote).client(
             "s3",
             endpoint_url=remote.settings.get("endpointurl"),
-            verify=False if str(verify).lower() == "false" else verify,
+            verify=remote.settings.get("ssl_verify"),
             config=timeouts.patience(),
         )
 

@@ -10,7 +10,7 @@ import psutil
 
 from plantdoc.core import git, processes, workspace
 from plantdoc.core.errors import UserError
-from plantdoc.remote import dvc_remote
+from plantdoc.remote import dvc_remote, remote_config
 from plantdoc.repo import git_remotes
 
 
@@ -61,7 +61,7 @@ def objects(keep: list[str], *, in_remote: bool, remove: bool) -> dict[str, list
     from dvc_data.hashfile.gc import gc
 
     if in_remote:
-        with dvc_remote.opened(dvc_remote.default()) as place:
+        with dvc_remote.opened(remote_config.default()) as place:
             place.reach()
     try:
         # `dvc gc` itself keeps no more than one named commit, and tells no sizes.

@@ -1,13 +1,12 @@
-"""The DVC remote `storage`: what .dvc/config says of it, and pointing it elsewhere."""
+"""DVC's default remote: reading it, and pointing the one in .dvc/config elsewhere."""
 
 from __future__ import annotations
 
-import configparser
 import shutil
 import tempfile
 from pathlib import Path
 
-from plantdoc.core import stage
+from plantdoc.core import dvc_config, stage
 from plantdoc.core.errors import UserError
 from plantdoc.repo.commands import dvc
 
@@ -16,19 +15,25 @@ FOLDER = "../plant-disease-storage"  # where it points without AWS: beside the c
 NAME = "storage"
 
 
-def read() -> dict[str, str]:
-    """Its settings in .dvc/config, like url and region; none where there is no such remote.
+def default() -> dvc_config.Remote:
+    """DVC's default remote of the repository in the current directory.
+
+    Raises:
+        UserError: there is none, or DVC's settings cannot be read.
+    """
+    remote = dvc_config.default_remote()
+    if not remote:
+        raise UserError("DVC has no default remote: restore it with `git checkout .dvc/config`, or run `make aws`")
+    return remote
+
+
+def committed() -> dict[str, str]:
+    """Settings of the remote NAME as .dvc/config has them, like url and region; none where it has no such remote.
 
     Raises:
         UserError: the file cannot be read.
     """
-    config = configparser.ConfigParser(interpolation=None)
-    try:
-        config.read(CONFIG, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{CONFIG} cannot be read: {error}; restore it with `git checkout {CONFIG}`") from None
-    section = f"'remote \"{NAME}\"'"
-    return dict(config[section]) if section in config else {}
+    return dvc_config.read_file(CONFIG)["remote"].get(NAME, {})
 
 
 def write(settings: dict[str, str]) -> None:

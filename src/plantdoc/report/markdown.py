@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+MARKER = "<!-- plant-disease-report -->"  # a report's first line: by it its comment is found and written anew
 _PLAIN = re.compile(r"[\w.,:;/=+()–…%'-]+( [\w.,:;/=+()–…%'-]+)*")
 
 

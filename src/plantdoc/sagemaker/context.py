@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from plantdoc.aws.tags import TAG
+from plantdoc.aws.tags import TAG, stack_name
 from plantdoc.core.errors import UserError
 from plantdoc.remote import aws_context
 
-NAMES = "plant-disease-"  # all that is made here begins so, and the roles' rights are limited to it
 _ANSWER = 70  # seconds for an answer: SageMaker itself gives up after 60
 
 
@@ -56,7 +55,7 @@ class Context:
         """
         from plantdoc.aws import cloudformation
 
-        name = f"plant-disease-{self.bucket}"
+        name = stack_name(self.bucket)
         remedy = f"run `make aws BUCKET={self.bucket} REGION={self.region} EMAIL=address`"
         stack = cloudformation.find(self.place.client("cloudformation"), name)
         if not stack:

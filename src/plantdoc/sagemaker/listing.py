@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from plantdoc.aws.tags import TAG
+from plantdoc.aws.tags import PREFIX, TAG
 from plantdoc.sagemaker import configs, live_endpoint, resource_names, sagemaker_prices, scaling
-from plantdoc.sagemaker.context import NAMES, Context, tags_of
+from plantdoc.sagemaker.context import Context, tags_of
 
 
 def endpoints(ground: Context) -> list[dict]:
@@ -37,8 +37,8 @@ def endpoints(ground: Context) -> list[dict]:
 
 def named(ground: Context) -> list[str]:
     """The names of our endpoints."""
-    pages = ground.sagemaker.get_paginator("list_endpoints").paginate(NameContains=NAMES)
-    listed = [each for page in pages for each in page["Endpoints"] if each["EndpointName"].startswith(NAMES)]
+    pages = ground.sagemaker.get_paginator("list_endpoints").paginate(NameContains=PREFIX)
+    listed = [each for page in pages for each in page["Endpoints"] if each["EndpointName"].startswith(PREFIX)]
     return sorted(
         each["EndpointName"] for each in listed if TAG.items() <= tags_of(ground, each["EndpointArn"]).items()
     )

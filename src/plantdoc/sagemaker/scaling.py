@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from plantdoc.aws.tags import PREFIX
 from plantdoc.sagemaker import resource_names
 from plantdoc.sagemaker.context import Context, as_tags
 from plantdoc.settings.serve_params import Serve
 
 _WHICH = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
-_POLICY = "plant-disease-invocations"
+_POLICY = f"{PREFIX}invocations"
 # Share of answers that are errors of the container, and microseconds that an answer may take on average: far from both
 # when all is well, and over in two minutes when not.
 _ERRORS, _LATENCY = 0.05, 20e6

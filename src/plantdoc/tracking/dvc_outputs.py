@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from plantdoc.core import params
+from plantdoc.core import dvc_config, params
 
 
 def read() -> dict[str, dict]:
@@ -16,7 +14,7 @@ def read() -> dict[str, dict]:
     """
     lock = params.read("dvc.lock")["stages"] if Path("dvc.lock").is_file() else {}
     paths = {out["path"] for stage in lock.values() for out in stage["outs"]}
-    url = remote()
+    url = _bucket_url()
     return {
         out["path"]: {
             "path": out["path"],
@@ -29,9 +27,7 @@ def read() -> dict[str, dict]:
     }
 
 
-def remote() -> str | None:
+def _bucket_url() -> str | None:
     """The URL of DVC's remote where that is on S3: a folder means nothing on another machine."""
-    done = subprocess.run([sys.executable, "-m", "dvc", "config", "--list"], capture_output=True, text=True)
-    config = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
-    url = config.get(f"remote.{config.get('core.remote')}.url", "")
-    return url.rstrip("/") if url.startswith("s3://") else None
+    remote = dvc_config.default_remote()
+    return remote.url.rstrip("/") if remote and remote.on_s3 else None
