@@ -37,8 +37,8 @@ def in_turns(sides: dict[str, Callable[[], Row]], rounds: int, show: bool = True
         for name, measure in sides.items():
             found[name].append(measure())
             if show:
-                told = ", ".join(f"{key} {text(value)}" for key, value in found[name][-1].items())
-                print(f"{number + 1}/{rounds} {name}: {told}", file=sys.stderr, flush=True)
+                shown = ", ".join(f"{key} {text(value)}" for key, value in found[name][-1].items())
+                print(f"{number + 1}/{rounds} {name}: {shown}", file=sys.stderr, flush=True)
     return found
 
 

@@ -67,10 +67,10 @@ def main() -> None:
         start = snapshot.take(root)
         tell_changes(start)
         named = {grid.name(settings, start.state()): settings for settings in trials}
-        trials = scheduler.Pool(named, start, where, away, arguments.max_dollars)
+        trials = scheduler.Scheduler(named, start, where, away, arguments.max_dollars)
         failed = trials.run(arguments.jobs, lock)
         with stage.replacing(RESULTS) as folder:
-            table = results.write(folder, trials.standings(failed))
+            table = results.write(folder, trials.trial_results(failed))
     print(f"\n{table}\nThis is {RESULTS}/table.md; table.csv and plot.png are beside it")
     waiting = [name for name, why in failed.items() if why.startswith(scheduler.NOT_STARTED)]
     if len(failed) > len(waiting):

@@ -51,7 +51,7 @@ def runner(**changes: object) -> Runner:
     return Runner(**values | wanted)
 
 
-def start(here, wanted: Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[instances.Machine, float]]:
+def start(here, wanted: Runner, spent: float = 0.0, alive=lambda: True) -> list[tuple[instances.Instance, float]]:
     """Start a machine for attempt 1; returns what was recorded."""
     attempt = attempts.Attempts(here.store, RUN).claim(1, "c0de")
     order = launch.Order(RUN, "c0de", "", spent)

@@ -58,7 +58,7 @@ def mean_difference(a: Image.Image, b: Image.Image) -> float:
 def test_a_plain_picture_keeps_its_bytes(data):
     decoded = decode.decode(data, 10**6)
     assert decoded.repairs == ()
-    assert decode.stored(decoded, data)[0] == data
+    assert decode.to_stored_form(decoded, data)[0] == data
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -66,7 +66,7 @@ def test_a_plain_picture_keeps_its_bytes(data):
 def test_exif_orientation_is_applied_once(orientation, kind):
     data = with_orientation(orientation, kind)
     decoded = decode.decode(data, 10**6)
-    kept = reread(decode.stored(decoded, data)[0])
+    kept = reread(decode.to_stored_form(decoded, data)[0])
     assert mean_difference(kept, UPRIGHT) < 6
     assert kept.getexif().get(0x0112, 1) == 1
     assert (decoded.orientation, decoded.stored_size) == (orientation, STORED[orientation].size)
@@ -77,7 +77,7 @@ def test_an_orientation_that_makes_no_sense_is_ignored(value):
     exif = Image.Exif()
     exif[0x0112] = value
     data = source_folders.encoded(UPRIGHT, exif=exif)
-    assert decode.stored(decode.decode(data, 10**6), data)[0] == data
+    assert decode.to_stored_form(decode.decode(data, 10**6), data)[0] == data
 
 
 def test_other_colour_forms_become_rgb():
@@ -99,7 +99,7 @@ def test_other_colour_forms_become_rgb():
     }
     for name, (data, expected, tolerance) in cases.items():
         decoded = decode.decode(data, 10**6)
-        data_kept, kind = decode.stored(decoded, data)
+        data_kept, kind = decode.to_stored_form(decoded, data)
         kept = reread(data_kept)
         assert (kept.mode, kept.format, kind) == ("RGB", "JPEG", "JPEG"), name
         assert mean_difference(kept, expected) < tolerance, name
@@ -134,7 +134,7 @@ def test_a_transparent_colour_in_an_rgb_png_becomes_white():
 def test_of_a_jpeg_with_more_pictures_behind_it_the_first_counts():
     data = source_folders.encoded(UPRIGHT, "MPO", save_all=True, append_images=[source_folders.image("second")])
     decoded = decode.decode(data, 10**6)
-    assert decode.stored(decoded, data) == (data, "JPEG")
+    assert decode.to_stored_form(decoded, data) == (data, "JPEG")
     assert mean_difference(decoded.image, UPRIGHT) < 6
 
 

@@ -144,12 +144,12 @@ def test_a_price_is_aws_own_or_the_tables_with_its_date_or_none(there, aws):
     listed = json.dumps({"terms": {"OnDemand": {"a": {"priceDimensions": {"b": rate}}}}})
     rules = aws.rules
 
-    def answer(call, backend):
+    def respond(call, backend):
         wanted = {each["Field"]: each["Value"] for each in call.given.get("Filters", ())}
         assert wanted == {"regionCode": REGION, "instanceName": "ml.c6i.large", "platoinstancetype": "Hosting"}
         return "application/x-amz-json-1.1", json.dumps({"FormatVersion": "aws_v1", "PriceList": [listed]})
 
-    aws.rules = SimpleNamespace(answer=answer)
+    aws.rules = SimpleNamespace(respond=respond)
     try:
         price = sagemaker_prices.of(there, "ml.c6i.large")
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from plantdoc.serving.handler import request, response
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 
 def sent(*instances: object) -> bytes:
@@ -117,7 +117,7 @@ ROW = {
     "class_ids": [1, 0, 1, -1],
     "class_names": ["rust", "scab", "rust", ""],
 }
-PHOTO = Photo(b"", 1, 60, 40)
+PHOTO = UploadedImage(b"", 1, 60, 40)
 
 
 def test_detections_down_to_the_threshold_best_first():

@@ -240,7 +240,7 @@ class FaultyRun:
                 case "kill":
                     beside.append(lambda moment=moment: self._after_start(moment, self.world.machines.kill))
                 case "notice":
-                    beside.append(lambda moment=moment: self._after_start(moment, self._notice))
+                    beside.append(lambda moment=moment: self._after_start(moment, self._send_spot_notice))
                 case "crash":
                     beside.append(lambda moment=moment: self._after_start(moment, self._kill_a_process))
                 case "s3 here" | "s3 there":
@@ -277,7 +277,7 @@ class FaultyRun:
         if machine.ended is None:
             what(machine.id)
 
-    def _notice(self, id: str) -> None:
+    def _send_spot_notice(self, id: str) -> None:
         """Processes here start no faster than elsewhere: the two minutes are longer than by the hypervisor's clock."""
         self.world.machines.spot_notice(id, minutes=self.draw.uniform(4, 24))
 

@@ -98,7 +98,7 @@ class SageMaker:
 
     # What moto is asked, before it is.
 
-    def answer(self, call) -> tuple[str, str] | None:
+    def respond(self, call) -> tuple[str, str] | None:
         """An answer in moto's place, as content type and text; None leaves it to moto. Raises Refused."""
         if call.service == "application-autoscaling" and call.action == "RegisterScalableTarget":
             self._check_target(call.given)

@@ -316,25 +316,25 @@ def test_another_training_is_another_run_and_random_numbers_go_on_as_without_it(
 @pytest.mark.slow
 def test_online_a_repeated_training_goes_on_in_its_run_and_data_and_model_are_its_lineage(tmp_path):
     folder = make(tmp_path / "here", "s3://bucket/dvc")
-    with fake_wandb.running() as told:
-        settings = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": told.url}
+    with fake_wandb.running() as fake:
+        settings = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": fake.url}
         [line] = tell(folder, "train(1, 2)", **settings)
-        made, [run] = "tfrecords-bb22.dir", [name for name in told.runs if not name.startswith("tfrecords-")]
-        assert line == f"plantdoc: train: W&B: {told.url}/me/project/runs/{run}"
+        made, [run] = "tfrecords-bb22.dir", [name for name in fake.runs if not name.startswith("tfrecords-")]
+        assert line == f"plantdoc: train: W&B: {fake.url}/me/project/runs/{run}"
         tell(folder, "train(2, 3)", **settings)
         for _ in range(2):
             tell(folder, "evaluate()", **settings)
-        assert set(told.runs) == {made, run}
-        assert told.steps(run) == [1, 2, 3, 4]
-        assert set(told.used) == {(made, "id-of-raw"), (run, "id-of-raw"), (run, "id-of-tfrecords")}
-        assert told.artifacts["tfrecords"]["run"] == made
-        assert {name: about["type"] for name, about in told.artifacts.items() if not name.startswith("run-")} == {
+        assert set(fake.runs) == {made, run}
+        assert fake.steps(run) == [1, 2, 3, 4]
+        assert set(fake.used) == {(made, "id-of-raw"), (run, "id-of-raw"), (run, "id-of-tfrecords")}
+        assert fake.artifacts["tfrecords"]["run"] == made
+        assert {name: about["type"] for name, about in fake.artifacts.items() if not name.startswith("run-")} == {
             "raw": "dataset",
             "tfrecords": "dataset",
             "detector": "model",
         }
-        assert told.artifacts["detector"]["run"] == run
-        assert json.loads(told.artifacts["tfrecords"]["metadata"])["made_from"] == {"data/raw": "aa11.dir"}
+        assert fake.artifacts["detector"]["run"] == run
+        assert json.loads(fake.artifacts["tfrecords"]["metadata"])["made_from"] == {"data/raw": "aa11.dir"}
 
 
 @pytest.mark.full

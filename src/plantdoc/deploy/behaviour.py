@@ -69,15 +69,15 @@ class _Predictor:
         self, name: str, pictures: list[Image.Image], threshold: float = 0.0, quality: int | None = None
     ) -> list[list[dict]]:
         """What is found in each, in COCO's results form, at `threshold` and above."""
-        place = self.folder / name
-        place.mkdir()
+        pictures_folder = self.folder / name
+        pictures_folder.mkdir()
         asked = []
         for number, picture in enumerate(pictures):
             file = f"{number}.png" if quality is None else f"{number}.jpg"
-            picture.save(place / file, **({"compress_level": 1} if quality is None else {"quality": quality}))
+            picture.save(pictures_folder / file, **({"compress_level": 1} if quality is None else {"quality": quality}))
             asked.append(Picture(number, file, *picture.size))
         found: list[list[dict]] = [[] for _ in pictures]
-        for row in predictions.predict(self.serve, place, asked, self.classes):
+        for row in predictions.predict(self.serve, pictures_folder, asked, self.classes):
             if row["score"] >= threshold:
                 found[row["image_id"]].append(row)
         return found

@@ -44,7 +44,7 @@ def credentials(job: str) -> str:
     return f"account {who['Account']}, {who['Arn']} ({found.method})"
 
 
-def machines(job: str) -> str:
+def instance_types(job: str) -> str:
     """What `make aws` has made for machines is there, and so is the image that they start from."""
     from plantdoc.aws import clients
     from plantdoc.core import params

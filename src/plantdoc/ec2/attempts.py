@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from plantdoc.aws.run_store import Store
 from plantdoc.core import environment
-from plantdoc.ec2.instances import Machine
+from plantdoc.ec2.instances import Instance
 
 _BILLED = 60.0  # seconds; AWS bills each second after the first of these
 
@@ -115,7 +115,7 @@ class Attempts:
         age = self.store.age(attempt.key)
         return age is not None and age > patience()
 
-    def settle(self, attempt: Attempt, machine: Machine | None = None, stopped: str | None = None) -> Attempt:
+    def settle(self, attempt: Attempt, machine: Instance | None = None, stopped: str | None = None) -> Attempt:
         """Take notice that the attempt is over; its end, as well as it is known, ends the bill."""
         attempt = self.read(attempt)
         if attempt.over and not stopped:
@@ -133,7 +133,7 @@ class Attempts:
         """The machine's heartbeat."""
         return self.store.read(f"{attempt.folder}/status.json")
 
-    def _ended(self, attempt: Attempt, machine: Machine | None) -> float:
+    def _ended(self, attempt: Attempt, machine: Instance | None) -> float:
         now = time.time()
         if not attempt.instance or (machine and machine.costs):
             return now
@@ -144,7 +144,7 @@ class Attempts:
         return min(now, heard["time"] if heard else attempt.claim.get("deadline") or now)
 
 
-def facts(machine: Machine, region: str, price: float) -> dict[str, object]:
+def facts(machine: Instance, region: str, price: float) -> dict[str, object]:
     """What a claim says of its machine."""
     return {
         "instance": machine.id,

@@ -13,7 +13,7 @@ _GONE = ("InvalidInstanceID.NotFound",)
 
 
 @dataclass(frozen=True)
-class Machine:
+class Instance:
     """An instance as EC2 and its tags tell it; times are epoch seconds."""
 
     id: str
@@ -44,7 +44,7 @@ class Machine:
         return not self.alive and self.reason.startswith("Client.UserInitiatedShutdown")
 
 
-def find(ec2, run: str | None = None) -> list[Machine]:
+def find(ec2, run: str | None = None) -> list[Instance]:
     """Our machines, of one run or of all, oldest first; EC2 shows ended ones for about an hour."""
     filters = [{"Name": "tag:project", "Values": [PROJECT]}]
     if run:
@@ -66,12 +66,12 @@ def end(ec2, ids: Iterable[str]) -> None:
                 raise
 
 
-def of(about: dict) -> Machine:
+def of(about: dict) -> Instance:
     """A machine from what EC2 says of an instance."""
     tags = {tag["Key"]: tag["Value"] for tag in about.get("Tags", ())}
     number, deadline = tags.get("attempt", ""), tags.get("deadline", "")
     when = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", about.get("StateTransitionReason") or "")
-    return Machine(
+    return Instance(
         id=about["InstanceId"],
         state=about["State"]["Name"],
         type=about["InstanceType"],

@@ -54,13 +54,13 @@ class Offer:
 
 
 def launch(
-    place: AwsContext,
+    aws: AwsContext,
     runner: Runner,
     base: launch_config.LaunchConfig,
     order: Order,
     attempt: attempts.Attempt,
     alive: Callable[[], bool],
-    record: Callable[[instances.Machine, float], None],
+    record: Callable[[instances.Instance, float], None],
     held: Callable[[], AbstractContextManager],
 ) -> None:
     """Start a machine and `record` it with its price an hour.
@@ -72,7 +72,7 @@ def launch(
         UserError: there is none to be had, or no money left for one.
     """
     refused: list[tuple[str, Offer]] = []
-    for offer in _offers(place, runner, base, order.spent):
+    for offer in _offers(aws, runner, base, order.spent):
         quota = quotas.code(offer.type, offer.spot)
         if any(name in quotas.REFUSALS and quotas.code(o.type, o.spot) == quota for name, o in refused):
             continue  # holds for the whole region
@@ -80,21 +80,21 @@ def launch(
             return
         log.info("ec2: %s", offer)
         with held():
-            answer = _ask(place, runner, order, attempt, base, offer)
-            if isinstance(answer, instances.Machine):
+            answer = _ask(aws, runner, order, attempt, base, offer)
+            if isinstance(answer, instances.Instance):
                 record(answer, offer.price.dollars)
                 return
         log.info("ec2: %s in %s: %s", offer.type, offer.zone, _why(answer))
         refused.append((answer, offer))
-    raise UserError(_nothing(place, runner, refused))
+    raise UserError(_nothing(aws, runner, refused))
 
 
-def _offers(place: AwsContext, runner: Runner, base: launch_config.LaunchConfig, spent: float) -> Iterator[Offer]:
+def _offers(aws: AwsContext, runner: Runner, base: launch_config.LaunchConfig, spent: float) -> Iterator[Offer]:
     markets = [True, *([False] if runner.on_demand_fallback else [])] if runner.spot else [False]
     for spot in markets:
         for kind in runner.instance_types:
             for zone in base.subnets:
-                price = ec2_prices.of(place.session, place.region, kind, zone, spot)
+                price = ec2_prices.of(aws.session, aws.region, kind, zone, spot)
                 hours = min(runner.max_hours, (runner.max_dollars - spent) / price.dollars)
                 if hours < min(_LEAST, runner.max_hours):
                     raise UserError(
@@ -106,27 +106,27 @@ def _offers(place: AwsContext, runner: Runner, base: launch_config.LaunchConfig,
 
 
 def _ask(
-    place: AwsContext,
+    aws: AwsContext,
     runner: Runner,
     order: Order,
     attempt: attempts.Attempt,
     base: launch_config.LaunchConfig,
     offer: Offer,
-) -> instances.Machine | str:
+) -> instances.Instance | str:
     """The machine, or the name of the refusal after which another place is to be tried."""
     from botocore.exceptions import ClientError, HTTPClientError
 
     now = time.time()
     deadline = int(now + offer.hours * 3600)
     text = user_data.render(
-        bucket=place.bucket,
-        region=place.store.client.meta.region_name,
+        bucket=aws.bucket,
+        region=aws.store.client.meta.region_name,
         run_id=order.run,
         attempt=attempt.n,
         code=order.code,
         minutes=max(1, math.ceil((deadline - now) / 60)),
         stall_minutes=runner.stall_minutes,
-        dvc_prefix=place.prefix,
+        dvc_prefix=aws.prefix,
         weights=order.weights,
         gpu=instance_types.have_gpu(runner.instance_types),
     )
@@ -143,7 +143,7 @@ def _ask(
     # The claim's token too: a bucket emptied and a run started anew on the same day is another machine.
     token = hashing.of_value([order.run, attempt.n, attempt.claim["token"], offer.type, offer.zone, offer.spot])
     # AWS says "no capacity" with a status on which boto3 would try again: once, then we see for ourselves.
-    ec2 = place.client("ec2", tries=1)
+    ec2 = aws.client("ec2", tries=1)
     for left in reversed(range(_TRIES)):
         try:
             answer = ec2.run_instances(
@@ -187,9 +187,9 @@ def _why(name: str) -> str:
     return {"Unsupported": "not offered there (Unsupported)"}.get(name, f"AWS says no ({name})")
 
 
-def _nothing(place: AwsContext, runner: Runner, refused: list[tuple[str, Offer]]) -> str:
+def _nothing(aws: AwsContext, runner: Runner, refused: list[tuple[str, Offer]]) -> str:
     exhausted = {quotas.code(o.type, o.spot): o.type for name, o in refused if name in quotas.REFUSALS}
-    text = [quotas.remedy(place, quota, kind) for quota, kind in exhausted.items()]
+    text = [quotas.remedy(aws, quota, kind) for quota, kind in exhausted.items()]
     if any(name not in quotas.REFUSALS for name, _ in refused):
         more = "" if runner.on_demand_fallback or not runner.spot else ", or allow runner.on_demand_fallback"
         text.insert(0, f"add runner.instance_types or runner.zones, try again later{more}")

@@ -30,10 +30,10 @@ class Left(Exception):
 class Run:
     """One run, and the attempt at it that this process answers for: the one it started or watches."""
 
-    def __init__(self, place: AwsContext, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
-        self.place, self.runner, self.run, self.interrupts = place, runner, run, interrupts
-        self.attempts, self.screen = Attempts(place.store, run), Console()
-        self.goods = uploads.Uploads(place, weights)
+    def __init__(self, aws: AwsContext, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
+        self.aws, self.runner, self.run, self.interrupts = aws, runner, run, interrupts
+        self.attempts, self.console = Attempts(aws.store, run), Console()
+        self.uploads = uploads.Uploads(aws, weights)
         self.local: local_progress.LocalProgress | None = None  # while `finish` runs
         self.base: launch_config.LaunchConfig | None = None
         self.ours: Attempt | None = None
@@ -63,11 +63,11 @@ class Run:
             self._end()
             raise
         finally:
-            self.screen.clear()
+            self.console.clear()
 
     def _go_on(self) -> None:
         while True:
-            if result := self.place.store.read(f"{self.run}/result.json"):
+            if result := self.aws.store.read(f"{self.run}/result.json"):
                 return self._take(result)
             attempt = next(reversed(self.attempts.all()), None)
             if attempt and not attempt.over:
@@ -77,9 +77,9 @@ class Run:
 
     def _take_up(self, attempt: Attempt) -> None:
         """Do with an attempt that is not over what its state wants."""
-        found = [each for each in instances.find(self.place.ec2, self.run) if each.attempt == attempt.n]
+        found = [each for each in instances.find(self.aws.ec2, self.run) if each.attempt == attempt.n]
         machine = next((each for each in found if each.id == attempt.instance), found[-1] if found else None)
-        attempt = reconcile.adopted(self.place, self.attempts, attempt, machine)
+        attempt = reconcile.adopted(self.aws, self.attempts, attempt, machine)
         if end := self.attempts.end(attempt):
             self._close(attempt, machine, end)
         elif machine and machine.alive:
@@ -111,15 +111,15 @@ class Run:
                 f"runner.max_attempts = {self.launches}: as many machines were taken away, one after another; the same "
                 "command goes on from the last epoch, with runner.spot=false nobody takes the machine away"
             )
-        self.base = self.base or launch_config.find(self.place, self.runner)
-        code, weights = self.goods.send()
+        self.base = self.base or launch_config.find(self.aws, self.runner)
+        code, weights = self.uploads.send()
         spent = sum(each.dollars() for each in self.attempts.all())
         if not (attempt := self.attempts.claim(n, code)):
             return
         self.ours = attempt
         order = launch.Order(self.run, code, weights, spent)
         launch.launch(
-            self.place,
+            self.aws,
             self.runner,
             self.base,
             order,
@@ -131,18 +131,18 @@ class Run:
         if self.ours and not self.ours.instance:
             self.ours = None  # another has taken over
 
-    def _record(self, machine: instances.Machine, price: float) -> None:
+    def _record(self, machine: instances.Instance, price: float) -> None:
         """Write down a machine that was just started; where another took over meanwhile, end it."""
         attempt, self.launches = self.ours, self.launches + 1
         # What S3 may refuse to take, this process knows.
-        self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.place.region, price))
+        self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.aws.region, price))
         if self.attempts.lost(attempt):
-            instances.end(self.place.ec2, [machine.id])
+            instances.end(self.aws.ec2, [machine.id])
             self.ours = None
         else:
-            self.attempts.write(attempt, **facts(machine, self.place.region, price))
+            self.attempts.write(attempt, **facts(machine, self.aws.region, price))
 
-    def _follow(self, attempt: Attempt, machine: instances.Machine) -> None:
+    def _follow(self, attempt: Attempt, machine: instances.Instance) -> None:
         """Watch the attempt until there is news, and act on what only a watcher is told."""
         about, self.ours = attempt.claim, attempt
         log.info(
@@ -151,7 +151,7 @@ class Run:
             time.strftime("%H:%M", time.localtime(about["deadline"])),
         )
         self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
-        follower = Follower(self.place, self.attempts, attempt, self.screen, self.local.status)
+        follower = Follower(self.aws, self.attempts, attempt, self.console, self.local.status)
         follower.until_news()
         now = reconcile.final_state(self.attempts, attempt, follower.machine)
         if now.claim.get("stopped"):
@@ -163,10 +163,10 @@ class Run:
         if now.over and (end := self.attempts.end(attempt)):
             self._close(now, None, end)
 
-    def _close(self, attempt: Attempt, machine: instances.Machine | None, end: dict) -> None:
+    def _close(self, attempt: Attempt, machine: instances.Instance | None, end: dict) -> None:
         """The machine said how it ended: see to it that it does."""
         if machine and machine.costs:
-            instances.end(self.place.ec2, [machine.id])
+            instances.end(self.aws.ec2, [machine.id])
         self.local.ended(self.attempts.settle(attempt, machine))
         self.ours = None
         if end["state"] == "failed":
@@ -178,10 +178,10 @@ class Run:
             self._refuse_at_deadline(attempt, end["time"])
             log.info("ec2: the machine was taken away: %s", end.get("reason") or "no reason given")
 
-    def _lost(self, attempt: Attempt, machine: instances.Machine | None) -> None:
+    def _lost(self, attempt: Attempt, machine: instances.Instance | None) -> None:
         """The machine has gone without a last word."""
         if machine and machine.costs:
-            instances.end(self.place.ec2, [machine.id])
+            instances.end(self.aws.ec2, [machine.id])
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None
@@ -192,13 +192,13 @@ class Run:
     def _refuse_at_deadline(self, attempt: Attempt, ended: float) -> None:
         """Whether there is to be more than was allowed is for a person to say, unless there is a result."""
         deadline = attempt.claim.get("deadline")
-        if deadline and ended > deadline - _CLOSE and not self.place.store.has(f"{self.run}/result.json"):
+        if deadline and ended > deadline - _CLOSE and not self.aws.store.has(f"{self.run}/result.json"):
             raise UserError(AT_DEADLINE)
 
     def _take(self, result: dict) -> None:
         """Bring the outputs; then see to it that no machine is left and that the bill is complete."""
-        size = download_outputs.outputs(self.place.store, self.run, result)
-        attempts = reconcile.closed(self.place, self.attempts)
+        size = download_outputs.outputs(self.aws.store, self.run, result)
+        attempts = reconcile.closed(self.aws, self.attempts)
         for attempt in attempts:
             self.local.ended(attempt)
         entry = download_outputs.cost(result, attempts)
@@ -211,5 +211,5 @@ class Run:
         """End the machine that this process answers for; a claim without one is given up."""
         attempt, self.ours = self.ours, None
         if attempt:
-            self.screen.clear()
-            reconcile.give_up(self.place, self.attempts, attempt, self.interrupts, stopped)
+            self.console.clear()
+            reconcile.give_up(self.aws, self.attempts, attempt, self.interrupts, stopped)

@@ -29,7 +29,7 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def parameters(place: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
+def parameters(aws: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
     """The parameters of the template.
 
     Args:
@@ -49,7 +49,7 @@ def parameters(place: AwsContext, serve: Serve, code: str, key_hash: str) -> dic
             )
     return {
         "Endpoint": serve.endpoint,
-        "Bucket": place.bucket,
+        "Bucket": aws.bucket,
         "Code": code,
         "Access": serve.api_access,
         "KeyHash": key_hash if serve.api_access == "key" else "",
@@ -93,9 +93,9 @@ def url(stack: dict) -> str:
     return next(each["OutputValue"] for each in stack["Outputs"] if each["OutputKey"] == "Url")
 
 
-def remove(place: AwsContext) -> bool:
+def remove(aws: AwsContext) -> bool:
     """Delete the stack; returns whether there was one. Nothing of the API runs or costs after that."""
-    client = place.client("cloudformation")
+    client = aws.client("cloudformation")
     stack = cloudformation.find(client, NAME)
     if not stack:
         return False

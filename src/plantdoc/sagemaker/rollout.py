@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plantdoc.core.errors import UserError
 from plantdoc.sagemaker import configs, live_endpoint, scaling
-from plantdoc.sagemaker.configs import Standing
+from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
 from plantdoc.settings.serve_params import Serve
@@ -24,22 +24,27 @@ def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace:
 
 
 def bring_up(
-    ground: Context, wanted: Serve, state: live_endpoint.State | None, plan: Plan, now: Standing | None, replace: bool
+    context: Context,
+    wanted: Serve,
+    state: live_endpoint.State | None,
+    plan: Plan,
+    now: EndpointConfig | None,
+    replace: bool,
 ) -> bool:
     """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
     if state and state.status == live_endpoint.FAILED:
         print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made anew", flush=True)
-        live_endpoint.delete(ground, wanted.endpoint)
+        live_endpoint.delete(context, wanted.endpoint)
         state = None
     if state and state.config == plan.name and state.status == live_endpoint.IN_SERVICE:
-        _look_after(ground, wanted, plan.serverless)
+        _look_after(context, wanted, plan.serverless)
         return False
-    to(ground, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
+    to(context, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
     return True
 
 
 def to(
-    ground: Context,
+    context: Context,
     wanted: Serve,
     state: live_endpoint.State | None,
     config: str,
@@ -55,58 +60,58 @@ def to(
     endpoint = wanted.endpoint
     if state and serverless and was_serverless is False:
         check(endpoint, serverless, was_serverless, replace)
-        scaling.remove(ground, endpoint)
-        live_endpoint.delete(ground, endpoint)
+        scaling.remove(context, endpoint)
+        live_endpoint.delete(context, endpoint)
         state = None
     if not serverless:
-        scaling.watch(ground, endpoint)
+        scaling.watch(context, endpoint)
     if state:
         if state.config != config:
             # A scaling target of machines that are to go holds the update up.
             if serverless:
-                scaling.remove(ground, endpoint)
-            live_endpoint.update(ground, endpoint, config, serverless or was_serverless is True)
+                scaling.remove(context, endpoint)
+            live_endpoint.update(context, endpoint, config, serverless or was_serverless is True)
     else:
-        live_endpoint.create(ground, endpoint, config)
-    after = live_endpoint.settled(ground, endpoint)
+        live_endpoint.create(context, endpoint, config)
+    after = live_endpoint.settled(context, endpoint)
     if not after:
         raise UserError(f"{endpoint} was deleted meanwhile: run it again")
     if after.status != live_endpoint.IN_SERVICE or after.config != config:
-        raise UserError(_why(ground, wanted, after, config))
-    _look_after(ground, wanted, serverless)
+        raise UserError(_why(context, wanted, after, config))
+    _look_after(context, wanted, serverless)
 
 
-def _why(ground: Context, wanted: Serve, after: live_endpoint.State, config: str) -> str:
+def _why(context: Context, wanted: Serve, after: live_endpoint.State, config: str) -> str:
     """What became of an endpoint that does not serve `config`; a failed first one goes, as it can do nothing."""
     reason = after.reason or "AWS does not say why"
     if after.status == live_endpoint.FAILED:
-        scaling.remove(ground, wanted.endpoint)
-        live_endpoint.delete(ground, wanted.endpoint)
-        tidy(ground, wanted)
+        scaling.remove(context, wanted.endpoint)
+        live_endpoint.delete(context, wanted.endpoint)
+        tidy(context, wanted)
         return f"AWS could not start {config}: {reason}. CloudWatch has the container's log; the endpoint was deleted"
-    tidy(ground, wanted)
+    tidy(context, wanted)
     return (
         f"AWS has not put {config} into service, {after.config} serves on ({after.status}): {reason}. CloudWatch has "
         f"the log, /aws/sagemaker/Endpoints/{wanted.endpoint}"
     )
 
 
-def _look_after(ground: Context, wanted: Serve, serverless: bool) -> None:
+def _look_after(context: Context, wanted: Serve, serverless: bool) -> None:
     if serverless:
-        scaling.remove(ground, wanted.endpoint)
+        scaling.remove(context, wanted.endpoint)
     else:
-        scaling.watch(ground, wanted.endpoint)
-        scaling.scale(ground, wanted)
+        scaling.watch(context, wanted.endpoint)
+        scaling.scale(context, wanted)
 
 
-def tidy(ground: Context, wanted: Serve) -> None:
+def tidy(context: Context, wanted: Serve) -> None:
     """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
-    state = live_endpoint.look(ground, wanted.endpoint)
+    state = live_endpoint.look(context, wanted.endpoint)
     served = {state.config, state.pending} if state else set()
     ways_back = [
         each.name
-        for each in configs.all_of(ground, wanted.endpoint)
+        for each in configs.all_of(context, wanted.endpoint)
         if each.order is not None and not each.withdrawn and each.name not in served
     ]
-    for name in configs.keep_only(ground, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
+    for name in configs.keep_only(context, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
         print(f"deploy: deleted {name}, which is no longer needed", flush=True)

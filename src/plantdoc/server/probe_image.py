@@ -7,13 +7,13 @@ import io
 
 from PIL import Image
 
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 _SIDE = 64  # px
 
 
 @functools.cache
-def blank() -> Photo:
+def blank() -> UploadedImage:
     file = io.BytesIO()
     Image.new("RGB", (_SIDE, _SIDE), (114, 114, 114)).save(file, "JPEG")
-    return Photo(file.getvalue(), 1, _SIDE, _SIDE)
+    return UploadedImage(file.getvalue(), 1, _SIDE, _SIDE)

@@ -37,7 +37,7 @@ class _Head(BaseModel):
     threshold: Annotated[float, Field(description="detections with a lower score were left out")]
 
 
-class Answer(_Head, Found):
+class Prediction(_Head, Found):
     """To one photo."""
 
 
@@ -53,7 +53,7 @@ class Error(BaseModel):
     error: Reason
 
 
-class Answers(_Head):
+class Predictions(_Head):
     """To several photos, in their order; a photo that cannot be answered has an error in its place."""
 
     predictions: list[Found | Error]

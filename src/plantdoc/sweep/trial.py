@@ -24,7 +24,7 @@ def run(
     start: Snapshot,
     launch: child_processes.Start,
     say: Callable[[str], None],
-    machine: remote_trials.Machine,
+    machine: remote_trials.RemoteTrial,
     show: Callable[[], None],
 ) -> str | None:
     """Run a trial from `start` as the experiment `name`; returns what went wrong, None when all went well.

@@ -138,12 +138,12 @@ def _compound(rng: np.random.Generator) -> Shape:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         turn = np.array([[cos, -sin], [sin, cos]])
 
-        def place(points: np.ndarray, turn=turn, y=y, length=length) -> np.ndarray:
+        def to_leaf(points: np.ndarray, turn=turn, y=y, length=length) -> np.ndarray:
             return (points[:, :1] * turn[0] + (points[:, 1:] + 0.07) * turn[1]) * length + (0, y)
 
-        parts.blades.extend(map(place, leaflet.blades))
-        parts.shaded.extend(map(place, leaflet.shaded))
-        parts.veins.extend((place(points), thick * 0.6) for points, thick in leaflet.veins)
-        parts.veins.append((place(np.array([(0.0, -0.07), (0.0, 0.1)])), 0.014))
+        parts.blades.extend(map(to_leaf, leaflet.blades))
+        parts.shaded.extend(map(to_leaf, leaflet.shaded))
+        parts.veins.extend((to_leaf(points), thick * 0.6) for points, thick in leaflet.veins)
+        parts.veins.append((to_leaf(np.array([(0.0, -0.07), (0.0, 0.1)])), 0.014))
     parts.veins.sort(key=lambda vein: -vein[1])
     return parts

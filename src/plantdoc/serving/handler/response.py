@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 
-def of_one(photo: Photo, row: dict[str, list], threshold: float, most: int | None = None) -> dict:
+def of_one(photo: UploadedImage, row: dict[str, list], threshold: float, most: int | None = None) -> dict:
     """The answer for one picture.
 
     Args:
