@@ -87,9 +87,8 @@ def programs() -> dict[str, list[str]]:
     for path in sorted(ROOT.glob("scripts/*.py")):
         name = path.relative_to(ROOT).as_posix()
         found[f"{name} --help{IMPORTED}"] = [
-            *(python, "-c"),
-            f"import runpy; runpy.run_path({str(path)!r}, run_name='imported')",
-        ]
+            python, "-c", f"import runpy; runpy.run_path({str(path)!r}, run_name='imported')",
+        ]  # fmt: skip
         found[f"{name} --help"] = [python, str(path), "--help"]
     return found
 

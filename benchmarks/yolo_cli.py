@@ -104,11 +104,11 @@ def train(
     """Train YOLOv8n from scratch with Ultralytics' defaults and `settings`; returns also the folder of its results."""
     ran = yolo(
         folder,
-        *("detect", "train", f"model={MODEL}", "pretrained=False", f"data={data}", f"imgsz={size}", f"seed={seed}"),
-        *("device=cpu", "plots=False", f"project={folder}", "name=train", "exist_ok=True"),
+        "detect", "train", f"model={MODEL}", "pretrained=False", f"data={data}", f"imgsz={size}", f"seed={seed}",
+        "device=cpu", "plots=False", f"project={folder}", "name=train", "exist_ok=True",
         *(f"{key}={value}" for key, value in settings.items()),
         threads=threads,
-    )
+    )  # fmt: skip
     return ran, folder / "train"
 
 
@@ -120,9 +120,9 @@ def validate(folder: Path, data: Path, weights: Path, size: int) -> list[dict]:
     """
     yolo(
         folder,
-        *("detect", "val", f"model={weights}", f"data={data}", f"imgsz={size}", "device=cpu", "plots=False"),
-        *("save_json=True", f"project={folder}", "name=val", "exist_ok=True"),
-    )
+        "detect", "val", f"model={weights}", f"data={data}", f"imgsz={size}", "device=cpu", "plots=False",
+        "save_json=True", f"project={folder}", "name=val", "exist_ok=True",
+    )  # fmt: skip
     found = folder / "val/predictions.json"
     return [
         # Its JSON counts classes from 1, as COCO's own do.

@@ -269,11 +269,11 @@ def test_a_profile_gives_credentials_region_and_endpoint(s3, clone, tmp_path, mo
     with checked_from_now(endpoint):
         done = aws(
             clone,
-            *("create", "--bucket", BUCKET, "--email", "me@example.org"),
+            "create", "--bucket", BUCKET, "--email", "me@example.org",
             AWS_PROFILE="field",
             AWS_CONFIG_FILE=str(tmp_path / "config"),
             AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
-        )
+        )  # fmt: skip
     assert "region us-west-2" in done.stdout
     config = (clone / ".dvc/config").read_text()
     assert "region = us-west-2" in config

@@ -289,9 +289,9 @@ def test_looking_at_a_run(ec2_cli):
     }
     table = ec2_cli.ec2("ls").splitlines()
     assert table[1].split()[:9] == [
-        *(machine.run, machine.claim["instance"], "g5.xlarge", "us-east-1a", "spot", "training", "2/3", "0.0801"),
+        machine.run, machine.claim["instance"], "g5.xlarge", "us-east-1a", "spot", "training", "2/3", "0.0801",
         table[1].split()[8],
-    ]
+    ]  # fmt: skip
     assert ec2_cli.ec2("logs").splitlines()[0] == EPOCH
     assert "no run begins with zzz" in ec2_cli.ec2("logs", "zzz", code=1)
 

@@ -11,10 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("scripts/*.py"))]
+# fmt: off
 HEAVY = {
-    *("tensorflow", "keras", "keras_cv", "numpy", "scipy", "pandas", "matplotlib", "PIL", "pycocotools"),
-    *("dvc", "dvclive", "wandb", "boto3", "botocore", "sagemaker", "fastapi", "uvicorn", "pytest"),
+    "tensorflow", "keras", "keras_cv", "numpy", "scipy", "pandas", "matplotlib", "PIL", "pycocotools",
+    "dvc", "dvclive", "wandb", "boto3", "botocore", "sagemaker", "fastapi", "uvicorn", "pytest",
 }
+# fmt: on
 
 
 # It answers at once too where only a page is wanted of it.

@@ -36,7 +36,9 @@ def test_templates_pass_cfn_lint_in_both_kinds_of_region():
     done = subprocess.run(
         [
             Path(sys.executable).with_name("cfn-lint"),
-            *("--regions", "us-east-1", "eu-central-1"),
+            "--regions",
+            "us-east-1",
+            "eu-central-1",
             "--",
             *sorted(TEMPLATE.parent.glob("*.yaml")),
         ],

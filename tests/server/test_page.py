@@ -536,7 +536,9 @@ def test_labels_never_cover_each_other_nor_leave_the_picture(visit):
         x, y = draw.uniform(-20, 600), draw.uniform(-20, 440)
         corners = [x, y, x + draw.uniform(1, 300), y + draw.uniform(1, 300)]
         wanted.append({"corners": corners, "sizes": [[draw.uniform(60, 700), 21], [24, 21]]})
-    tags = visit.page.evaluate("async (wanted) => (await import('/page/labels.js')).positionLabels(wanted, 640, 480)", wanted)
+    tags = visit.page.evaluate(
+        "async (boxes) => (await import('/page/labels.js')).positionLabels(boxes, 640, 480)", wanted
+    )
     placed = [tag for tag in tags if tag]
     assert len(tags) == 100 and len(placed) > 60
     assert {tag["form"] for tag in placed} == {0, 1}

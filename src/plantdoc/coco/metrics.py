@@ -13,10 +13,12 @@ from plantdoc.coco.dataset import Split
 from plantdoc.core.errors import UserError
 
 # In the order of COCOeval.stats: precision is averaged over classes and, where no IoU is named, over IoU 0.50:0.95.
+# fmt: off
 FIGURES = (
-    *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
-    *("mar1", "mar10", "mar100", "mar_small", "mar_medium", "mar_large"),
+    "map", "map50", "map75", "map_small", "map_medium", "map_large",
+    "mar1", "mar10", "mar100", "mar_small", "mar_medium", "mar_large",
 )
+# fmt: on
 
 
 def evaluate(split: Split, predictions: list[dict]) -> COCOeval:

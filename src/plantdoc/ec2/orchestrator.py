@@ -147,9 +147,9 @@ class Run:
         about, self.ours = attempt.claim, attempt
         log.info(
             "ec2: machine %s: %s in %s, %s, $%.4f an hour; ends by itself by %s",
-            *(machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about["price"]),
+            machine.id, machine.type, machine.zone, "spot" if machine.spot else "on demand", about["price"],
             time.strftime("%H:%M", time.localtime(about["deadline"])),
-        )
+        )  # fmt: skip
         self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
         follower = Follower(self.aws, self.attempts, attempt, self.console, self.local.status)
         follower.until_news()
@@ -204,8 +204,8 @@ class Run:
         entry = download_outputs.cost(result, attempts)
         log.info(
             "ec2: outputs in place, %.1f MB; %s; machines: %d, %.1f min, $%.2f",
-            *(size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"]),
-        )
+            size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"],
+        )  # fmt: skip
 
     def _end(self, stopped: str | None = None) -> None:
         """End the machine that this process answers for; a claim without one is given up."""

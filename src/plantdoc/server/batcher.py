@@ -46,10 +46,8 @@ class Batcher:
         merge: bool = True,
         seen: Callable[[int], None] = lambda size: None,
     ):
-        self._model, self._most, self._wait, self._pixels, self._merge, self._seen = (
-            *(model, most, wait, pixels),
-            *(merge, seen),
-        )
+        self._model, self._most, self._wait, self._pixels = model, most, wait, pixels
+        self._merge, self._seen = merge, seen
         self._queue: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model")

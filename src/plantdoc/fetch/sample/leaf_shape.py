@@ -13,10 +13,12 @@ import numpy as np
 SPECIES = ("Apple", "Grape", "Peach", "Potato")
 
 # Polar outline of a grape leaf: degrees from the tip, distance from where the veins meet.
+# fmt: off
 _GRAPE = (
-    *((0, 1.0), (13, 0.82), (31, 0.55), (47, 0.80), (61, 0.95), (76, 0.78), (95, 0.56), (112, 0.72), (126, 0.80)),
-    *((142, 0.68), (162, 0.62), (172, 0.46), (180, 0.14)),
+    (0, 1.0), (13, 0.82), (31, 0.55), (47, 0.80), (61, 0.95), (76, 0.78), (95, 0.56), (112, 0.72), (126, 0.80),
+    (142, 0.68), (162, 0.62), (172, 0.46), (180, 0.14),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
