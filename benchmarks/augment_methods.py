@@ -18,6 +18,8 @@ from pathlib import Path
 import measure
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
 import augment
 from plantdoc.augment import augment_params
 from plantdoc.coco import dataset

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from pathlib import Path
 import augment_methods
 import measure
 from PIL import Image, ImageFile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import augment
 from plantdoc.augment import augment_params, transforms

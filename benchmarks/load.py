@@ -32,9 +32,12 @@ from pathlib import Path
 
 import measure
 import psutil
-from measure import ROOT, Row, UserError, stage
+from measure import ROOT, Row
 
-from plantdoc.core import processes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import processes, stage
+from plantdoc.core.errors import UserError
 
 MODES = {"merging": [], "alone": ["--no-merging"]}
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}

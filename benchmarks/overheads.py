@@ -31,9 +31,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import measure
-from measure import ROOT, Row, UserError, stage
+from measure import ROOT, Row
 
-from plantdoc.core import git, processes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import git, processes, stage
+from plantdoc.core.errors import UserError
 from plantdoc.repo import commands
 
 REPRO, HELP = 4.0, 1.0  # s, at most

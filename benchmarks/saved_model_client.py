@@ -13,13 +13,16 @@ import itertools
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import load
-from measure import stage
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import stage
 from plantdoc.detector import tf_setup
 from plantdoc.serving.handler import response, uploaded_image
 

@@ -11,11 +11,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import measure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.coco import dataset as coco_dataset
 from plantdoc.core.errors import UserError

@@ -44,7 +44,7 @@ def test_from_nothing_to_outputs_in_place(ec2_cli):
     (ec2_cli.folder / "models/detector/stale.h5").write_text("of before")
     (ec2_cli.folder / ".env").write_text("TOKEN=planted-s3cret")
     command = ec2_cli.spawn("run", dvc=True)
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.says("", phase="environment")
     command.shows("setting up the environment")
     machine.says(f"train: weights: 3 of 3 matched\r\n{EPOCH}\r\n")
@@ -93,7 +93,7 @@ def test_from_nothing_to_outputs_in_place(ec2_cli):
 
 def test_a_finished_run_is_taken_without_a_machine_or_an_upload(ec2_cli):
     command = ec2_cli.start("run")
-    ec2_cli.machine().finishes()
+    ec2_cli.puppet().finishes()
     command.ends(0)
     shutil.rmtree(ec2_cli.folder / "models/detector")
     before = len(ec2_cli.swift.requests())
@@ -105,7 +105,7 @@ def test_a_finished_run_is_taken_without_a_machine_or_an_upload(ec2_cli):
 @pytest.mark.full
 def test_the_second_run_sends_what_changed(ec2_cli, real_dvc):
     command = ec2_cli.start("run")
-    ec2_cli.machine().finishes()
+    ec2_cli.puppet().finishes()
     command.ends(0)
     first = set(ec2_cli.swift.objects(ec2_cli.bucket))
     text = (ec2_cli.folder / "params.yaml").read_text()
@@ -122,13 +122,13 @@ def test_the_second_run_sends_what_changed(ec2_cli, real_dvc):
 
 def test_a_machine_taken_away_is_followed_by_another(ec2_cli):
     command = ec2_cli.start("run")
-    first = ec2_cli.machine(1)
+    first = ec2_cli.puppet(1)
     first.says(f"{EPOCH}\r\n")
     first.ends("interrupted", "spot interruption notice")
-    second = ec2_cli.machine(2)
+    second = ec2_cli.puppet(2)
     assert [each["InstanceId"] for each in ec2_cli.instances()] == [second.claim["instance"]]
     second.dies()
-    third = ec2_cli.machine(3)
+    third = ec2_cli.puppet(3)
     third.finishes()
     text = command.ends(0)
     assert "ec2: the machine was taken away: spot interruption notice" in text
@@ -141,15 +141,15 @@ def test_a_machine_taken_away_is_followed_by_another(ec2_cli):
 def test_there_is_an_end_to_new_machines(ec2_cli):
     ec2_cli.set(max_attempts=2)
     command = ec2_cli.start("run")
-    ec2_cli.machine(1).dies()
-    ec2_cli.machine(2).ends("interrupted", "spot interruption notice")
+    ec2_cli.puppet(1).dies()
+    ec2_cli.puppet(2).ends("interrupted", "spot interruption notice")
     assert "runner.max_attempts = 2: as many machines were taken away" in command.ends(1)
     assert launches(ec2_cli) == 2 and ec2_cli.instances() == []
 
 
 def test_a_failed_training_is_an_error_and_no_other_machine(ec2_cli):
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.ends("failed", "train: the loss is not finite at step 3: lower lr")
     text = command.ends(1)
     assert "ec2: the training failed on its machine: train: the loss is not finite at step 3: lower lr" in text
@@ -157,7 +157,7 @@ def test_a_failed_training_is_an_error_and_no_other_machine(ec2_cli):
     assert ec2_cli.instances() == [] and launches(ec2_cli) == 1
     # Whoever mended what was wrong elsewhere may try again.
     again = ec2_cli.start("run")
-    ec2_cli.machine(2).finishes()
+    ec2_cli.puppet(2).finishes()
     again.ends(0)
     sent = [r.path for r in ec2_cli.swift.requests() if r.method == "PUT" and f"/{ec2_cli.bucket}/runs/code/" in r.path]
     assert len(sent) == 1, "the code was there already"
@@ -165,7 +165,7 @@ def test_a_failed_training_is_an_error_and_no_other_machine(ec2_cli):
 
 def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(ec2_cli):
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     command.kill()
     machine.ends("failed", "no progress for 20 minutes")
     assert "no progress for 20 minutes" in ec2_cli.ec2("run", code=1)
@@ -175,7 +175,7 @@ def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(ec
 @pytest.mark.slow
 def test_a_killed_launcher_leaves_the_run_going_on_and_the_next_attaches(ec2_cli):
     first = ec2_cli.spawn("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.says(f"{EPOCH}\r\n")
     first.shows(EPOCH)
     first.kill()
@@ -189,7 +189,7 @@ def test_a_killed_launcher_leaves_the_run_going_on_and_the_next_attaches(ec2_cli
 
 def test_a_result_made_while_nobody_watched_is_taken(ec2_cli):
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     command.kill()
     machine.finishes()
     ec2_cli.ec2("run")
@@ -201,7 +201,7 @@ def test_two_clones_at_once_start_one_machine(ec2_cli, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(ec2_cli.folder, other, symlinks=True)
     both = [ec2_cli.spawn("run"), ec2_cli.spawn("run", folder=other)]
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     for command in both:
         command.shows(f"ec2: machine {machine.claim['instance']}")
     machine.says(f"{EPOCH}\r\n")
@@ -247,7 +247,7 @@ def test_a_claim_without_a_machine_is_waited_for_and_then_taken_over(ec2_cli, mo
     command.shows("ec2: attempt 1 is being started elsewhere")
     assert launches(ec2_cli) == 0
     monkeypatch.setenv("PLANTDOC_PATIENCE", "-1")
-    ec2_cli.machine(2).finishes()
+    ec2_cli.puppet(2).finishes()
     text = command.ends(0)
     assert "ec2: whoever began attempt 1 is gone and started no machine" in text and launches(ec2_cli) == 1
     assert claim(ec2_cli, run)["ended"]
@@ -265,7 +265,7 @@ def test_a_fresh_claim_is_left_alone(ec2_cli):
 def test_a_machine_that_nobody_wrote_down_is_adopted(ec2_cli):
     """Killed between RunInstances and the claim's second writing."""
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     command.kill()
     put_claim(ec2_cli, machine.run, token=machine.claim["token"])
     second = ec2_cli.start("run")
@@ -282,7 +282,7 @@ def test_a_machine_that_nobody_wrote_down_is_adopted(ec2_cli):
 def test_ec2_shows_a_new_machine_late(ec2_cli):
     ec2_cli.aws.rules.lag = 3
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.says(f"{EPOCH}\r\n")
     command.shows(EPOCH)
     machine.finishes()
@@ -292,7 +292,7 @@ def test_ec2_shows_a_new_machine_late(ec2_cli):
 
 def test_ec2_forgets_a_machine_for_a_moment(ec2_cli):
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.says(f"{EPOCH}\r\n")
     command.shows(EPOCH)
     ec2_cli.aws.rules.lag = 600
@@ -316,7 +316,7 @@ def test_whoever_was_overtaken_ends_the_own_machine(ec2_cli):
 
     ec2_cli.aws.watchers.append(overtake)
     command = ec2_cli.start("run")
-    second = ec2_cli.machine(2)
+    second = ec2_cli.puppet(2)
     until(lambda: [each["InstanceId"] for each in ec2_cli.instances()] == [second.claim["instance"]])
     second.finishes()
     command.ends(0)
@@ -325,9 +325,9 @@ def test_whoever_was_overtaken_ends_the_own_machine(ec2_cli):
 
 def test_a_machine_of_an_earlier_attempt_is_ended(ec2_cli):
     command = ec2_cli.start("run")
-    first = ec2_cli.machine(1)
+    first = ec2_cli.puppet(1)
     ec2_cli.store.put(f"{first.run}/attempts/1.json", first.claim | {"ended": time.time()})  # written off, but alive
-    second = ec2_cli.machine(2)
+    second = ec2_cli.puppet(2)
     until(lambda: [each["InstanceId"] for each in ec2_cli.instances()] == [second.claim["instance"]])
     second.finishes()
     command.ends(0)
@@ -336,7 +336,7 @@ def test_a_machine_of_an_earlier_attempt_is_ended(ec2_cli):
 def test_damaged_outputs_change_nothing_here(ec2_cli):
     before = {path: path.read_bytes() for path in (ec2_cli.folder / "results").rglob("*") if path.is_file()}
     command = ec2_cli.start("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.finishes()
     command.ends(0)
     shutil.rmtree(ec2_cli.folder / "models/detector")
@@ -351,7 +351,7 @@ def test_damaged_outputs_change_nothing_here(ec2_cli):
 
 def test_outputs_stay_in_their_folders(ec2_cli):
     command = ec2_cli.start("run")
-    ec2_cli.machine().finishes(OUTPUTS | {"models/detector/../../params.yaml": b"lr: 9"})
+    ec2_cli.puppet().finishes(OUTPUTS | {"models/detector/../../params.yaml": b"lr: 9"})
     assert "names models/detector/../../params.yaml: nothing was changed" in command.ends(1)
     assert b"lr: 9" not in (ec2_cli.folder / "params.yaml").read_bytes() and ec2_cli.instances() == []
 

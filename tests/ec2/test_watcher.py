@@ -37,7 +37,7 @@ def networks(ec2_cli, monkeypatch):
 def watching(ec2_cli, start=None):
     """A command that watches its machine; by default in this process."""
     command = (start or ec2_cli.start)("run")
-    machine = ec2_cli.machine()
+    machine = ec2_cli.puppet()
     machine.says(f"{EPOCH}\r\n")
     command.shows(EPOCH)
     return command, machine
@@ -147,7 +147,7 @@ def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(ec2_cli, tmp_p
             stdout=log,
             stderr=log,
         )
-    ec2_cli.machine()
+    ec2_cli.puppet()
     parent.kill()
     parent.wait()
     until(lambda: "the dvc that started this stage is gone" in (tmp_path / "log").read_text())
@@ -169,7 +169,7 @@ def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(ec2_cli
     ec2_cli.store.put(f"{machine.run}/attempts/1.json", claim)
     machine.dies()
     if followed:
-        ec2_cli.machine(2).finishes()
+        ec2_cli.puppet(2).finishes()
         command.ends(0)
     else:
         assert "reached its deadline" in command.ends(1)

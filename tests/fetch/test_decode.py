@@ -15,7 +15,7 @@ from plantdoc.fetch import decode
 
 UPRIGHT = source_folders.image("upright")
 # How a picture must lie in the file so that EXIF orientation 1..8 turns it upright.
-STORED = {
+AS_STORED = {
     1: UPRIGHT,
     2: UPRIGHT.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     3: UPRIGHT.transpose(Image.Transpose.ROTATE_180),
@@ -30,7 +30,7 @@ STORED = {
 def with_orientation(orientation: int, kind: str = "JPEG", **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return source_folders.encoded(STORED[orientation], kind, exif=exif, **options)
+    return source_folders.encoded(AS_STORED[orientation], kind, exif=exif, **options)
 
 
 def reread(data: bytes) -> Image.Image:
@@ -69,7 +69,7 @@ def test_exif_orientation_is_applied_once(orientation, kind):
     kept = reread(decode.to_stored_form(decoded, data)[0])
     assert mean_difference(kept, UPRIGHT) < 6
     assert kept.getexif().get(0x0112, 1) == 1
-    assert (decoded.orientation, decoded.stored_size) == (orientation, STORED[orientation].size)
+    assert (decoded.orientation, decoded.stored_size) == (orientation, AS_STORED[orientation].size)
 
 
 @pytest.mark.parametrize("value", [0, 9, 77])

@@ -85,7 +85,7 @@ class Ec2Cli:
         states = states or ("pending", "running", "stopping", "stopped")
         return [each for r in found for each in r["Instances"] if each["State"]["Name"] in states]
 
-    def machine(self, n: int = 1, seconds: float = 180) -> Puppet:
+    def puppet(self, n: int = 1, seconds: float = 180) -> Puppet:
         """The machine of attempt n, once it is started and written down."""
 
         def claim():
