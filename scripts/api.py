@@ -34,7 +34,7 @@ def main() -> None:
         with clients.explained():
             arguments.run(arguments)
     except KeyboardInterrupt:
-        print("api: interrupted; what AWS has begun goes on there, the same command again takes it up", file=sys.stderr)
+        print("api: interrupted; AWS continues; run it again to attach", file=sys.stderr)
         sys.exit(130)
 
 
@@ -69,9 +69,7 @@ def create(arguments: argparse.Namespace) -> None:
     client = aws.client("cloudformation")
     there = stack.settled(client)
     if there and there["StackStatus"] in cloudformation.LEFTOVER:
-        print(
-            f"an earlier try left the stack {stack.NAME} in {there['StackStatus']}: it is to be deleted and made anew"
-        )
+        print(f"an earlier try left the stack {stack.NAME} in {there['StackStatus']}: it is deleted and created again")
         if arguments.dry_run:
             return
         cloudformation.delete(client, there)

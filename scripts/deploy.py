@@ -47,7 +47,7 @@ def main() -> None:
         print(f"deploy: {refusal}", file=sys.stderr)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
-        print("deploy: interrupted; what is under way on AWS goes on, run it again to take it up", file=sys.stderr)
+        print("deploy: interrupted; AWS continues; run it again to attach", file=sys.stderr)
         sys.exit(130)
 
 

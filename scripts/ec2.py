@@ -3,7 +3,7 @@
     python scripts/ec2.py ls                  our machines, with epoch, score, minutes and dollars
     python scripts/ec2.py attach              watch the one that runs; Ctrl-C leaves it going on
     python scripts/ec2.py logs 3f2a           all that a run printed; a run is named by the first digits of its id
-    python scripts/ec2.py stop 3f2a           end its machine; the next `dvc repro` goes on from the last epoch
+    python scripts/ec2.py stop 3f2a           end its machine; the next `dvc repro` continues from the last epoch
     python scripts/ec2.py cost                every run there was, with minutes and dollars
 
 `dvc exp run -S runner.kind=ec2` starts a training, not this: its train stage calls `run`. Where things are is read from
@@ -147,16 +147,16 @@ def attach(aws, arguments: argparse.Namespace) -> None:
     attempts = Attempts(aws.store, run_status.resolve(aws, arguments.name))
     every = attempts.all()
     if not every or every[-1].over or not every[-1].instance:
-        raise UserError(f"the run {attempts.run} has no machine now: `dvc repro` brings its result or goes on with it")
+        raise UserError(f"the run {attempts.run} has no machine now: `dvc repro` brings its result or continues it")
     console = Console()
     try:
         Follower(aws, attempts, every[-1], console).until_news()
     except KeyboardInterrupt:
         console.clear()
-        print(f"ec2: the run goes on; `python scripts/ec2.py stop {attempts.run}` ends it", file=sys.stderr)
+        print(f"ec2: the run continues; `python scripts/ec2.py stop {attempts.run}` ends it", file=sys.stderr)
         sys.exit(130)
-    end = attempts.end(every[-1]) or {"state": "gone without a word"}
-    print(f"ec2: {end['state']}; `dvc repro` brings the result or goes on", file=sys.stderr)
+    end = attempts.end(every[-1]) or {"state": "stopped without reporting a reason"}
+    print(f"ec2: {end['state']}; `dvc repro` brings the result or continues", file=sys.stderr)
 
 
 def stop(aws, arguments: argparse.Namespace) -> None:

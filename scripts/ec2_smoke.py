@@ -161,7 +161,7 @@ def train(copy: Path, run: list[str]) -> None:
 
 
 def compared(copy: Path, there: aws_context.AwsContext, run: str) -> str:
-    """What came back and what it cost, in a line.
+    """Summarise the returned files and the cost in a line.
 
     Raises:
         UserError: a file is not what the machine says it sent.

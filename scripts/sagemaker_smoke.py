@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def summary(made: dict) -> str:
-    """What was shown, in a line."""
+    """Summarise the smoke test in a line."""
     smoke = made["smoke"]
     return (
         f"{made['version']} answered {smoke['pictures']} pictures as by {smoke['against']}, the first after "

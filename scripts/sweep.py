@@ -79,7 +79,7 @@ def main() -> None:
     if waiting:
         raise UserError(
             f"{len(waiting)} of {len(named)} trials were not started, as --max-dollars (MAX_DOLLARS=) is reached: the "
-            "same command with more goes on with them"
+            "same command with more continues with them"
         )
 
 

@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_the_stack_going_and_the_next_run_waits_for_it(s3, clone):
         waiting.send_signal(signal.SIGINT)
         rest = waiting.stdout.read()
     assert waiting.returncode == 130
-    assert rest.strip() == "aws: interrupted; what AWS has begun goes on there, the same command again takes it up"
+    assert rest.strip() == "aws: interrupted; AWS continues; run it again to attach"
     assert (clone / ".dvc/config").read_text() == FOLDER_REMOTE
 
     with started(clone, *CREATE) as waiting:

@@ -132,7 +132,7 @@ def test_a_machine_taken_away_is_followed_by_another(ec2_cli):
     third.finishes()
     text = command.ends(0)
     assert "ec2: the machine was taken away: spot interruption notice" in text
-    assert "ec2: the machine of attempt 2 has gone without a word" in text
+    assert "ec2: the machine of attempt 2 stopped without reporting a reason" in text
     assert ec2_cli.instances() == [] and launches(ec2_cli) == 3
     cost = json.loads((ec2_cli.folder / "results/cost.json").read_text())["train"]
     assert cost["attempts"] == 3 and cost["minutes"] == 3.0 and cost["dollars"] == round(3 * 0.47 / 60, 4)
@@ -249,7 +249,7 @@ def test_a_claim_without_a_machine_is_waited_for_and_then_taken_over(ec2_cli, mo
     monkeypatch.setenv("PLANTDOC_PATIENCE", "-1")
     ec2_cli.puppet(2).finishes()
     text = command.ends(0)
-    assert "ec2: whoever began attempt 1 is gone and started no machine" in text and launches(ec2_cli) == 1
+    assert "ec2: the launcher of attempt 1 ended without starting a machine" in text and launches(ec2_cli) == 1
     assert claim(ec2_cli, run)["ended"]
 
 

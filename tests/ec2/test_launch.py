@@ -142,7 +142,7 @@ def test_what_only_this_place_lacks_is_looked_for_in_the_next(aws, here, code):
 
 def test_nowhere_a_machine(aws, here):
     aws.no_capacity()
-    with pytest.raises(UserError, match=r"no machine was to be had in 4 tries.*add runner\.instance_types.*on_demand"):
+    with pytest.raises(UserError, match=r"no capacity after 4 tries.*add runner\.instance_types.*on_demand"):
         start(here, runner(on_demand_fallback=False))
     assert not aws.client("ec2").describe_instances()["Reservations"]
 

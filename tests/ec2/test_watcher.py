@@ -85,7 +85,7 @@ def test_a_terminal_has_a_bar_and_ctrl_c_leaves_the_machine_when_told_so(ec2_cli
     command.shows(QUESTION)
     command.types("leave\n")
     text = command.ends(130)
-    assert f"The run {machine.run} goes on on its machine" in text and f"ec2.py stop {machine.run}" in text
+    assert f"The run {machine.run} continues on its machine" in text and f"ec2.py stop {machine.run}" in text
     assert len(ec2_cli.instances()) == 1
     again = ec2_cli.start("run")
     again.shows(EPOCH)
@@ -199,7 +199,7 @@ def test_without_a_network_the_run_goes_on(ec2_cli, networks):
     text = command.ends(1)
     assert "neither S3 nor EC2 answers; the machine goes on, trying again" in text
     assert "the network here is lost, neither S3 nor EC2 answers" in text
-    assert f"The run {machine.run} goes on on its machine, which ends by itself by" in text
+    assert f"The run {machine.run} continues on its machine, which ends by itself by" in text
     assert "could not be ended" not in text, "nothing is to be ended"
     assert len(ec2_cli.instances()) == 1 and not [c for c in ec2_cli.aws.calls if c.action == "TerminateInstances"]
 
@@ -298,7 +298,7 @@ def test_looking_at_a_run(ec2_cli):
     watcher = ec2_cli.start("attach", machine.run[:5])
     watcher.shows(EPOCH)
     watcher.interrupt()
-    assert "the run goes on" in watcher.ends(130) and len(ec2_cli.instances()) == 1
+    assert "the run continues" in watcher.ends(130) and len(ec2_cli.instances()) == 1
     watcher = ec2_cli.start("attach")
     watcher.shows(EPOCH)
     machine.finishes()

@@ -329,7 +329,7 @@ def test_whoever_interrupts_it_has_the_key_all_the_same(aws, clone):
         process.wait()
         aws.faults.clear()
     assert process.returncode == 130, first
-    assert "what AWS has begun goes on there" in first
+    assert "AWS continues; run it again to attach" in first
     (key,) = re.findall(r"if the change gets there, shown this once \(keep it\): (\S+)", first)
     said = api(clone, "create")
     assert "nothing to change" in said

@@ -329,7 +329,7 @@ def test_ctrl_c_while_waiting_is_taken_up_too(world):
             break
     fake_sagemaker_account.interrupt(process)
     rest = process.communicate(timeout=60)[0]
-    assert process.returncode == 130 and "interrupted; what is under way on AWS goes on" in rest
+    assert process.returncode == 130 and "interrupted; AWS continues; run it again to attach" in rest
     world.aws.sagemaker.frozen = False
     # Another version waits for the one that is under way, which nobody has tried, and takes its place.
     assert world.deploy(world.stock.better())["version"] == world.answered_by()

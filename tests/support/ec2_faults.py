@@ -187,7 +187,7 @@ class FaultyRun:
         result = self.world.store.read(f"{run}/result.json")
         assert {path: found["sha256"] for path, found in result["outputs"].items()} == wanted, about
         assert self.world.results(run) == 1, f"{about}: {self.world.results(run)} results"
-        self.story.resumed = sum("going on after epoch" in self.world.log(run, m.tags["attempt"]) for m in machines)
+        self.story.resumed = sum("continuing after epoch" in self.world.log(run, m.tags["attempt"]) for m in machines)
         for machine in machines:
             lived = machine.ended - machine.started
             assert lived <= fake_ec2_account.allowed(machine), f"{about}: {machine.id} lived {lived:.0f} minutes"

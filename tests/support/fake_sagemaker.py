@@ -141,7 +141,7 @@ class SageMaker:
         if call.service == "application-autoscaling" and call.action == "DeregisterScalableTarget":
             self._forget_policies(call.given)
         if call.action == "PutMetricAlarm":
-            # Changing an alarm leaves it on or off; moto's is made anew.
+            # Changing an alarm leaves it on or off; moto's is made again.
             for name, state in self._alarms.items():
                 self.alarms[name].state_value = state
         if call.service == "sagemaker" and call.action == "DescribeModel" and status.startswith("200"):

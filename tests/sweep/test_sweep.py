@@ -319,7 +319,7 @@ def test_one_sweep_runs_at_a_time(repository, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sweep.py", "lr=0.2"])
     monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
     monkeypatch.chdir(repository)
-    refused = pytest.raises(UserError, match=f"a sweep is already under way in process {os.getpid()}")
+    refused = pytest.raises(UserError, match=f"a sweep is already running in process {os.getpid()}")
     with processes.only_one(repository / ".dvc/tmp/plantdoc/sweep.lock", "a sweep"), refused:
         script.main()
 

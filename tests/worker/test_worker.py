@@ -123,7 +123,7 @@ def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path
     hold.unlink()
     second = run.launch()
     assert run.ended(second)["state"] == "done"
-    assert "train: going on after epoch 2" in run.log()
+    assert "train: continuing after epoch 2" in run.log()
     assert run.outputs()["models/detector/detector.weights.h5"] == expected
     assert run.store.read(f"{run.id}/result.json")["attempt"] == 2
 

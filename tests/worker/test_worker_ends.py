@@ -54,7 +54,7 @@ def test_its_own_deadline_ends_it_with_a_word_and_keeps_the_last_epoch(make_run,
     machine = run.launch(deadline=30)
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
-    assert end["reason"].startswith("time is up (runner.max_hours, runner.max_dollars)")
+    assert end["reason"].startswith("time limit reached (runner.max_hours, runner.max_dollars)")
     assert run.store.has(f"{run.id}/checkpoint/last.npz")
 
 

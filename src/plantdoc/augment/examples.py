@@ -1,4 +1,4 @@
-"""One square of the TFRecords: a picture of data/raw in, a framed record out.
+"""One example of the TFRecords: a picture of data/raw in, a framed record out.
 
 A pure function of the picture, params and seed, so that it does not matter which process makes it, or where, or when.
 """
@@ -49,8 +49,8 @@ class ShardGroup:
     pictures: list[SourcePicture]
 
     def tasks(self, seed: int) -> Iterator[ExampleTask]:
-        """What is to be made, in order: training pictures in an order of their own in each copy, so that training
-        needs no large shuffle buffer."""
+        """Tasks in order: training pictures in an order of their own in each copy, so that training needs no large
+        shuffle buffer."""
         pictures = self.pictures
         if self.copy is not None:
             pictures = sorted(pictures, key=lambda source: key(seed, self.copy, source.id))

@@ -1,4 +1,4 @@
-"""What a machine costs an hour: asked of AWS, or from a table with its date where AWS does not say."""
+"""Price of an EC2 instance per hour: AWS's own, or one from a dated table where AWS gives none."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Price:
 
 
 def of(session, region: str, instance_type: str, zone: str | None, spot: bool) -> Price:
-    """What a machine of this type costs now; disk and traffic are not in it.
+    """Current price of an instance type, without disk and traffic.
 
     For the spot market the last price of the zone, or, without one, the dearest zone's. Where AWS has none, the price
     on demand, which is the most that a spot machine costs; then that of TABLE.

@@ -59,7 +59,7 @@ def coco_map(split: Split, predictions: list[dict]) -> dict[str, float]:
 
 
 def figures(result: COCOeval) -> dict[str, float]:
-    """What `coco_map` returns, of an evaluation already made."""
+    """Figures of an evaluation, as `coco_map` returns them."""
     return {name: float(value) for name, value in zip(FIGURES, result.stats, strict=True) if value >= 0}
 
 

@@ -40,7 +40,7 @@ class Part(Section):
 
 
 class Root(Part):
-    """What some code reads of params.yaml, one field per section.
+    """The part of params.yaml that some code reads, one field per section.
 
     `MOVED` has keys that had another name in earlier versions: earlier name → name now.
     """

@@ -1,4 +1,4 @@
-"""How a detector behaves where the right answer follows from another one: behavioural tests (Ribeiro et al. 2020).
+"""Behavioural tests of a detector, where the right answer follows from another one (Ribeiro et al. 2020).
 
 Invariances: pictures are mirrored, made darker or brighter, moved, compressed or halved, what is found is carried back
 into the original's pixels, and scored against the original's truth. Expectations: a picture without a leaf gets no
@@ -68,7 +68,7 @@ class _Predictor:
     def about(
         self, name: str, pictures: list[Image.Image], threshold: float = 0.0, quality: int | None = None
     ) -> list[list[dict]]:
-        """What is found in each, in COCO's results form, at `threshold` and above."""
+        """Predictions for each, in COCO's results form, at `threshold` and above."""
         pictures_folder = self.folder / name
         pictures_folder.mkdir()
         asked = []

@@ -23,7 +23,7 @@ def storage(job: str) -> str:
 
 
 def credentials(job: str) -> str:
-    """Whose credentials these are; never what they are."""
+    """Check the AWS credentials; says whose they are, never what they are."""
     from plantdoc.aws import clients, timeouts
     from plantdoc.remote import dvc_remote
 
@@ -45,7 +45,7 @@ def credentials(job: str) -> str:
 
 
 def instance_types(job: str) -> str:
-    """What `make aws` has made for machines is there, and so is the image that they start from."""
+    """Check the resources that `make aws` has made for instances, and their image."""
     from plantdoc.aws import clients
     from plantdoc.core import params
     from plantdoc.ec2 import launch_config

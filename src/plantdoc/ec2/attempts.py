@@ -126,7 +126,7 @@ class Attempts:
         return self.write(attempt, **values)
 
     def end(self, attempt: Attempt) -> dict | None:
-        """What the machine said last, where it did."""
+        """The instance's end.json, where it wrote one."""
         return self.store.read(f"{attempt.folder}/end.json")
 
     def status(self, attempt: Attempt) -> dict | None:
@@ -145,7 +145,7 @@ class Attempts:
 
 
 def facts(machine: Instance, region: str, price: float) -> dict[str, object]:
-    """What a claim says of its machine."""
+    """Facts about an instance for its claim."""
     return {
         "instance": machine.id,
         "launched": machine.launched,

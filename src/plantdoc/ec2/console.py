@@ -72,6 +72,6 @@ def progress_bar(now: TrainingProgress) -> str:
 
 
 def _last(text: str) -> str:
-    """What is to be read of a line that was written over: its last part that is not blank."""
+    """Visible text of a line that was written over: its last part that is not blank."""
     parts = (_CONTROL.sub("", part).rstrip() for part in reversed(text.split("\r")))
     return next(filter(None, parts), "")

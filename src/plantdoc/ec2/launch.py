@@ -100,7 +100,7 @@ def _offers(aws: AwsContext, runner: Runner, base: launch_config.LaunchConfig, s
                     raise UserError(
                         f"runner.max_dollars = {runner.max_dollars:g} leaves {max(hours, 0) * 60:.0f} minutes of "
                         f"{kind} at ${price.dollars:.4f} an hour (${spent:.2f} went into earlier attempts): raise it, "
-                        "and the same command goes on from the last epoch"
+                        "and the same command continues from the last epoch"
                     )
                 yield Offer(kind, zone, spot, price, hours)
 
@@ -193,4 +193,4 @@ def _nothing(aws: AwsContext, runner: Runner, refused: list[tuple[str, Offer]]) 
     if any(name not in quotas.REFUSALS for name, _ in refused):
         more = "" if runner.on_demand_fallback or not runner.spot else ", or allow runner.on_demand_fallback"
         text.insert(0, f"add runner.instance_types or runner.zones, try again later{more}")
-    return f"no machine was to be had in {len(refused)} tries, listed above: " + "; ".join(text)
+    return f"no capacity after {len(refused)} tries, listed above: " + "; ".join(text)

@@ -1,4 +1,4 @@
-"""What a machine is started on: image, network and role, looked up before anything is claimed."""
+"""Launch configuration of an instance: image, network and role, looked up before anything is claimed."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _subnets(aws: AwsContext, group: str, zones: list[str]) -> dict[str, str]:
     found.sort(key=lambda each: (each.get("DefaultForAz", False), each.get("AvailableIpAddressCount", 0)))
     by_zone = {each["AvailabilityZone"]: each["SubnetId"] for each in found}
     if not by_zone:
-        raise UserError(f"the network {network} in {aws.region} has no subnet: make one, or run `make aws` anew")
+        raise UserError(f"the network {network} in {aws.region} has no subnet: make one, or run `make aws` again")
     if unknown := [zone for zone in zones if zone not in by_zone]:
         raise UserError(
             f"runner.zones: {', '.join(unknown)}: the network in {aws.region} has {', '.join(sorted(by_zone))}"

@@ -96,7 +96,7 @@ class Run:
     def _wait(self, attempt: Attempt) -> None:
         """Somebody else is about to start a machine, or was."""
         if self.attempts.abandoned(attempt):
-            log.info("ec2: whoever began attempt %d is gone and started no machine", attempt.n)
+            log.info("ec2: the launcher of attempt %d ended without starting a machine", attempt.n)
             self.attempts.settle(attempt)
             return
         if not self.waiting:
@@ -109,7 +109,7 @@ class Run:
         if self.launches == self.runner.max_attempts:
             raise UserError(
                 f"runner.max_attempts = {self.launches}: as many machines were taken away, one after another; the same "
-                "command goes on from the last epoch, with runner.spot=false nobody takes the machine away"
+                "command continues from the last epoch, with runner.spot=false nobody takes the machine away"
             )
         self.base = self.base or launch_config.find(self.aws, self.runner)
         code, weights = self.uploads.send()
@@ -157,7 +157,7 @@ class Run:
         if now.claim.get("stopped"):
             self.ours = None
             raise UserError(
-                f"the run was stopped by {now.claim['stopped']}; the same command goes on from the last epoch"
+                f"the run was stopped by {now.claim['stopped']}; the same command continues from the last epoch"
             )
         # Another watcher may have closed it already; this one is told all the same.
         if now.over and (end := self.attempts.end(attempt)):
@@ -187,7 +187,7 @@ class Run:
         self.ours = None
         self._refuse_at_deadline(attempt, attempt.claim["ended"])
         why = f" ({machine.reason})" if machine and machine.reason else ""
-        log.info("ec2: the machine of attempt %d has gone without a word%s", attempt.n, why)
+        log.info("ec2: the machine of attempt %d stopped without reporting a reason%s", attempt.n, why)
 
     def _refuse_at_deadline(self, attempt: Attempt, ended: float) -> None:
         """Whether there is to be more than was allowed is for a person to say, unless there is a result."""

@@ -1,4 +1,4 @@
-"""When S3 or EC2 do not answer: whose fault it is decides whether the machine goes on."""
+"""Decide from which service fails whether to keep the instance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an account may run at once, in plain words: AWS's quotas on vCPUs, and how to raise them."""
+"""AWS's quotas on vCPUs in plain words, and how to raise them."""
 
 from __future__ import annotations
 

@@ -71,16 +71,16 @@ def give_up(aws: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: I
     try:
         attempts.settle(attempt, found[-1] if found else None, stopped)
     except (ClientError, BotoCoreError) as error:
-        log.warning("ec2: S3 could not be told of the end (%s)", error)
+        log.warning("ec2: the end could not be written to S3 (%s)", error)
 
 
 def how_to_attach(attempt: Attempt | None) -> str:
-    """What a person can do about a run that goes on without anyone who watches."""
+    """Commands for a run that continues without a watcher."""
     if not attempt:
         return "Nothing was started"
     deadline = attempt.claim.get("deadline")
     by = f", which ends by itself by {time.strftime('%H:%M', time.localtime(deadline))}" if deadline else ""
     return (
-        f"The run {attempt.run} goes on on its machine{by}: the same command attaches to it or takes its result, "
+        f"The run {attempt.run} continues on its machine{by}: the same command attaches to it or takes its result, "
         f"`python scripts/ec2.py stop {attempt.run}` ends it"
     )

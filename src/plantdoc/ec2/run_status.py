@@ -1,4 +1,4 @@
-"""What there is and was: our machines as they are now, and runs with what they cost."""
+"""Status and cost of instances and runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def runs(aws: AwsContext) -> list[dict]:
 
 
 def run(aws: AwsContext, name: str) -> dict:
-    """What a run's attempts have cost together, and how it stands."""
+    """Cost of all attempts at a run, and its state."""
     attempts = Attempts(aws.store, name)
     every = attempts.all()
     last = every[-1] if every else None

@@ -15,7 +15,7 @@ _PATIENCE = 10  # seconds
 
 
 def person() -> str:
-    """Who stopped a run and when, for those who waited for it."""
+    """The person who stopped a run and the time, for those who waited for it."""
     return f"{os.environ.get('USER', 'somebody')} on {platform.node()}, {time.strftime('%Y-%m-%d %H:%M')}"
 
 

@@ -1,4 +1,4 @@
-"""What a machine is given through S3: data as DVC's own objects, the code, a file of weights. Nothing is sent twice."""
+"""Upload the inputs of a run to S3: data as DVC's own objects, the code, a file of weights. Nothing is sent twice."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PHASES = {
 }
 AT_DEADLINE = (
     "the machine has reached its deadline (runner.max_hours, or what runner.max_dollars allowed): the same command "
-    "goes on from the last epoch, on a new machine"
+    "continues from the last epoch, on a new machine"
 )
 LAG = 120  # seconds after its start in which EC2 may not show a machine yet
 _ENDING = 5  # seconds past the deadline that the machine has to end by itself
@@ -37,7 +37,7 @@ class Tail:
         self.store, self.folder, self.count = attempts.store, attempt.folder, 0
 
     def read(self, at_least: int = 0) -> bytes:
-        """What is new; `at_least` so many pieces are known to be there."""
+        """Read new pieces of the log; `at_least` so many are known to exist."""
         pieces: list[bytes] = []
         if at_least - self.count > 1:
             with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -12,7 +12,7 @@ _DEAD = ("Deleting", "Failed", "OutOfService")
 
 
 def endpoint_status(aws: AwsContext, name: str) -> str:
-    """What SageMaker says of the endpoint, like InService.
+    """Status of the SageMaker endpoint, like InService.
 
     Raises:
         UserError: it is not there, or is beyond answering.
@@ -27,5 +27,5 @@ def endpoint_status(aws: AwsContext, name: str) -> str:
             "or set serve.endpoint to one that `make endpoints` lists"
         ) from None
     if status in _DEAD:
-        raise UserError(f"the endpoint {name} is {status}: run `make deploy` first, which makes it anew")
+        raise UserError(f"the endpoint {name} is {status}: run `make deploy` first, which makes it again")
     return status

@@ -29,7 +29,7 @@ def make() -> bytes:
 
 
 def key(data: bytes) -> str:
-    """Where the zip lies in the bucket."""
+    """Key of the zip in the bucket."""
     return f"{PREFIX}{hashlib.sha256(data).hexdigest()}.zip"
 
 

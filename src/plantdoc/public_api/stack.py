@@ -25,7 +25,7 @@ def new_key() -> str:
 
 
 def hash_of(key: str) -> str:
-    """What is kept of a key."""
+    """SHA-256 of the API key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -60,7 +60,7 @@ def parameters(aws: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[
 
 
 def plan(client, wanted: dict[str, str]) -> cloudformation.Plan:
-    """What AWS would do to make the stack as `wanted` says."""
+    """Change set that makes the stack as `wanted` says."""
     return cloudformation.plan(client, NAME, TEMPLATE.read_text(encoding="utf-8"), wanted, TAG)
 
 

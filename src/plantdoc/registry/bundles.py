@@ -76,7 +76,7 @@ def _read(folder: Path, version: str, source: Path) -> Bundle:
     except (OSError, ValueError):
         raise UserError(
             f"{source} is of an older version of this project, or damaged: labels.json or {bundle.SERVING} cannot be "
-            "read from it; `dvc repro deploy` makes it anew"
+            "read from it; `dvc repro deploy` makes it again"
         ) from None
     return Bundle(folder, version, labels, about, source.name if source.is_absolute() else source.as_posix())
 

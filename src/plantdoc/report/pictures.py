@@ -28,7 +28,7 @@ _SIDE = 320
 
 @dataclass(frozen=True)
 class Detections:
-    """What a revision found in the test pictures: COCO results, the threshold it works at, F1 there by picture id."""
+    """Detections of a revision in the test pictures: COCO results, the threshold it works at, F1 by picture id."""
 
     rows: list[dict]
     threshold: float
@@ -67,7 +67,7 @@ def detections(revision: Revision, split: Split, scratch: Path) -> Detections:
 
 
 def choose(split: Split, old: Detections | None, new: Detections, seed: int) -> list[tuple[str, Picture]]:
-    """Why and which: the largest gains in F1, the largest losses, then random ones up to six.
+    """Pictures and the reason for each: the largest gains in F1, the largest losses, then random ones up to six.
 
     Without `old` the best and the worst stand for gains and losses. Equal ones go by name; none comes twice.
     """

@@ -38,8 +38,8 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the endpoint must answer: COCO results `rows` for the pictures `ids` of a split in `folder`; `known_by` says
-    where they come from."""
+    """Expected predictions of the endpoint: COCO results `rows` for the pictures `ids` of a split in `folder`;
+    `known_by` says where they come from."""
 
     folder: Path
     split: dataset.Split
@@ -74,7 +74,7 @@ def opened(name: str | None) -> Iterator[Shipped]:
 
 @contextlib.contextmanager
 def expected(given: Shipped, count: int, largest: int, threads: int) -> Iterator[Expected]:
-    """What `count` test pictures, none of more than `largest` bytes, must be answered with.
+    """Expected predictions for `count` test pictures, none of more than `largest` bytes.
 
     By evaluate's predictions, if the bundle is the workspace's, or a registered version whose predictions and pictures
     DVC can bring; else by the bundle itself, asked on this machine about the workspace's test pictures or, without

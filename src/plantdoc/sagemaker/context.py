@@ -1,4 +1,4 @@
-"""What an endpoint stands on: the bucket and region of the DVC remote, the role that `make aws` made, and clients."""
+"""AWS context of an endpoint: the bucket and region of the DVC remote, the role that `make aws` made, and clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READ_TIMEOUT = 70  # seconds for an answer: SageMaker itself gives up after 60
 
 @dataclass(frozen=True)
 class Context:
-    """The place, as trainings on EC2 have it too."""
+    """AWS context of the endpoint, on top of the one that trainings on EC2 use."""
 
     aws: aws_context.AwsContext
 

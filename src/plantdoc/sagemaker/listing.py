@@ -55,7 +55,7 @@ def left(context: Context, endpoint: str) -> list[str]:
 
 
 def _cost(context: Context, state: live_endpoint.State) -> tuple[str, float | None, str]:
-    """What answers, its dollars a day as it is now, and where that is known from."""
+    """Instances of the endpoint, its dollars a day as it is now, and the source of the price."""
     if about := state.variant.get("CurrentServerlessConfig"):
         return f"serverless, {about.get('MemorySizeInMB')} MB", 0.0, "serverless costs nothing while nobody asks"
     kind = _instance_type(context, state.config)

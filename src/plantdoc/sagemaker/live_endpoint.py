@@ -131,7 +131,7 @@ def settled(context: Context, endpoint: str) -> State | None:
         time.sleep(pause)
         pause = min(pause * 1.5, _POLL[1])
     progress.end()
-    raise UserError(f"{endpoint} is still under way after {_LIMIT // 60} minutes: run it again to go on waiting")
+    raise UserError(f"{endpoint} is still in progress after {_LIMIT // 60} minutes: run it again to wait")
 
 
 def delete(context: Context, endpoint: str) -> bool:

@@ -19,7 +19,7 @@ def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace:
     if serverless and was_serverless is False and not replace:
         raise UserError(
             f"{endpoint} has machines of its own, and AWS cannot make it serverless: --replace takes it away and "
-            "makes it anew (REPLACE=1), with some minutes in which nothing answers; or set serve.serverless to false"
+            "makes it again (REPLACE=1), with some minutes in which nothing answers; or set serve.serverless to false"
         )
 
 
@@ -33,7 +33,7 @@ def bring_up(
 ) -> bool:
     """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
     if state and state.status == live_endpoint.FAILED:
-        print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made anew", flush=True)
+        print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made again", flush=True)
         live_endpoint.delete(context, wanted.endpoint)
         state = None
     if state and state.config == plan.name and state.status == live_endpoint.IN_SERVICE:
@@ -75,14 +75,14 @@ def to(
         live_endpoint.create(context, endpoint, config)
     after = live_endpoint.settled(context, endpoint)
     if not after:
-        raise UserError(f"{endpoint} was deleted meanwhile: run it again")
+        raise UserError(f"{endpoint} was deleted in the meantime: run it again")
     if after.status != live_endpoint.IN_SERVICE or after.config != config:
         raise UserError(_why(context, wanted, after, config))
     _look_after(context, wanted, serverless)
 
 
 def _why(context: Context, wanted: Serve, after: live_endpoint.State, config: str) -> str:
-    """What became of an endpoint that does not serve `config`; a failed first one goes, as it can do nothing."""
+    """Reason why an endpoint does not serve `config`; a failed first one goes, as it can do nothing."""
     reason = after.reason or "AWS does not say why"
     if after.status == live_endpoint.FAILED:
         scaling.remove(context, wanted.endpoint)

@@ -1,4 +1,4 @@
-"""What an endpoint costs: asked of AWS, or from a table with its date where AWS does not say."""
+"""Price of an endpoint: AWS's own, or one from a dated table where AWS gives none."""
 
 from __future__ import annotations
 

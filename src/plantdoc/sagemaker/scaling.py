@@ -1,4 +1,4 @@
-"""What watches an endpoint with machines: autoscaling between two numbers, and alarms that undo an update."""
+"""Autoscaling of an endpoint with instances, and alarms that roll back an update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle is to be served with: a model and an endpoint config, in AWS's own words."""
+"""Specification of a model and an endpoint config for a bundle, in AWS's own words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def image(region: str, serve: Serve) -> str:
 
 
 def of(context: Context, serve: Serve, shipped: Shipped, uri: str) -> Plan:
-    """What the bundle at `uri` is served with."""
+    """Specification for the bundle at `uri`."""
     version, endpoint, score = shipped.version, serve.endpoint, Score.of(shipped.serving)
     model = {
         "PrimaryContainer": {

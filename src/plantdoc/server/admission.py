@@ -81,5 +81,5 @@ class Admission:
 
 
 def busy() -> Refused:
-    """What to answer when there is no slot."""
+    """Refusal when there is no slot."""
     return Refused(429, "busy", "more requests are waiting than can be answered soon: try again in some seconds")

@@ -29,7 +29,7 @@ _NONE = {"Cache-Control": "no-store"}
 
 
 class Service(Protocol):
-    """Who answers: plantdoc.server.local_backend.Local, or a plantdoc.server.remote_backend.RemoteBackend."""
+    """A backend: plantdoc.server.local_backend.Local, or a plantdoc.server.remote_backend.RemoteBackend."""
 
     source: str
     fresh: float  # seconds for which it is not asked again whether it answers
@@ -180,7 +180,7 @@ _OTHER = {
 
 
 def _name(sent: Request) -> str:
-    """What the client calls this host, without the port."""
+    """Host name in the request, without the port."""
     return re.sub(r":\d+$", "", sent.headers.get("host", "")).lower()
 
 

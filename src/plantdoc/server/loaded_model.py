@@ -38,7 +38,7 @@ class Model:
             self._serve = self._loaded.signatures["serving_default"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{folder} does not load ({why}): `dvc repro -f deploy` makes it anew") from None
+            raise UserError(f"{folder} does not load ({why}): `dvc repro -f deploy` makes it again") from None
         self._tf = tf
 
     def warm(self, most: int) -> None:

@@ -107,7 +107,7 @@ class Local:
         return response.body(predictions, many, self._bundle.version, threshold, milliseconds)
 
     def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[bytes | Refused], int]]:
-        """What is asked in one call, and bytes that it will be converted to.
+        """Pictures of one call, and the bytes that they will be converted to.
 
         That is as many pictures as allowed, and no more pixels than one picture may have.
         """

@@ -56,7 +56,7 @@ class RemoteBackend(abc.ABC):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def about(self) -> dict:
-        """What its answers told; nothing before the first."""
+        """Facts about the model from its answers; nothing before the first."""
         return {
             "model": self._model,
             "threshold": self._threshold,
@@ -139,5 +139,5 @@ def chosen(options: Options) -> dict[str, float | int]:
 
 
 def busy() -> Refused:
-    """What to answer when the model's side has enough to do."""
+    """Refusal when the model's side is busy."""
     return Refused(429, "busy", "the model is busy, or is starting: try again in some seconds")

@@ -24,7 +24,7 @@ class Detection(BaseModel):
 
 
 class Found(BaseModel):
-    """What was found in one photo, best first."""
+    """Detections in one photo, best first."""
 
     width: Annotated[int, Field(description="px, as displayed")]
     height: Annotated[int, Field(description="px, as displayed")]
@@ -48,7 +48,7 @@ class Reason(BaseModel):
 
 
 class Error(BaseModel):
-    """Why there is no answer."""
+    """Reason why there is no answer."""
 
     error: Reason
 

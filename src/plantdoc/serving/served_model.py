@@ -1,4 +1,4 @@
-"""What is served: from the bytes of a picture file to boxes in its pixels, all of it in one TensorFlow graph."""
+"""The served model: from the bytes of a picture file to boxes in its pixels, all in one TensorFlow graph."""
 
 from __future__ import annotations
 

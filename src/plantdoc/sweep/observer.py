@@ -1,4 +1,4 @@
-"""What a trial under way does, read from files of its copy: dvc.lock, and the training's plantdoc.train.progress."""
+"""Observe a trial under way through files of its copy: dvc.lock, and the training's plantdoc.train.progress."""
 
 from __future__ import annotations
 

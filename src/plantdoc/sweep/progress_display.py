@@ -1,4 +1,4 @@
-"""What a sweep shows meanwhile: lines for good, and below them, on a terminal, one that changes for each machine."""
+"""Live display of a sweep: lasting lines, and below them, on a terminal, one that changes for each instance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ProgressDisplay:
             self._draw()
 
     def show(self, name: str, summary: Callable[[], str]) -> None:
-        """What a machine is doing now: in its place on a terminal, else a line of its own."""
+        """Show the state of an instance: in its own row of a terminal, else as a new line."""
         with self._lock:
             self._shown[name] = summary
         if not self.terminal:

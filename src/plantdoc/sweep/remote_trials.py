@@ -1,4 +1,4 @@
-"""What a trial's instance on EC2 is doing and costs, as the trial's progress file (plantdoc.train.progress) has it."""
+"""State and cost of a trial's instance on EC2, from the trial's progress file (plantdoc.train.progress)."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ class RemoteTrial:
         return max(0.0, until - self.now.instance["launched"])
 
     def _facts(self) -> tuple:
-        """What has changed when there is something to tell; the clock alone is nothing."""
+        """Facts whose change is worth a new summary; the clock alone is not."""
         id = (self.now.instance or {}).get("id")
         return id, self.runs, self.now.epoch or self.now.state, self.now.val_map50

@@ -1,4 +1,4 @@
-"""How a sweep's trials did: a table, best on val first, and a plot of scores over a param."""
+"""Results of a sweep: a table, best on val first, and a plot of scores over a param."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TrialResult:
 
     @property
     def dollars(self) -> float | None:
-        """What the training cost, of all its machines on EC2 together; None where it ran here."""
+        """Cost of the training, of all its instances on EC2 together; None where it ran here."""
         return self.metric("cost:train.dollars") if self.timed else None
 
     def line(self) -> str:
@@ -169,5 +169,5 @@ def _axis(trials: Sequence[grid.Trial]) -> str:
 
 
 def _sort_key(value: object) -> tuple[bool, object]:
-    """Where a value goes on an axis, sortable: numbers by size, text after them."""
+    """Sort key of a value on an axis: numbers by size, text after them."""
     return (False, value) if grid.is_number(value) else (True, grid.text(value))

@@ -1,4 +1,4 @@
-"""The trials of a sweep, a few at a time: those that have no experiment yet, until the money is spent."""
+"""Scheduler of a sweep: runs trials that have no experiment yet, a few at a time, until the budget is spent."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Scheduler:
         return found
 
     def trial_results(self, failed: dict[str, str]) -> list[results.TrialResult]:
-        """How each trial did."""
+        """Result of each trial."""
         done = self.finished()
         return [self._result(name, done.get(name), failed.get(name, "done")) for name in self.named]
 

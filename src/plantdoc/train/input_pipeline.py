@@ -1,4 +1,4 @@
-"""What training and validation read: batches from the TFRecords, as tf.data.
+"""Input pipeline of training and validation: batches from the TFRecords, as tf.data.
 
 A training epoch is a pure function of (records, seed, epoch): all draws are stateless, so that a training that was
 killed goes on with the very pictures it would have seen. Fresh each epoch are the order, flips and mosaic: they are

@@ -20,7 +20,7 @@ class Gone(Exception):
 
 
 def insist(job: Job, action: Callable[..., Result], *arguments, stopped: threading.Event | None = None) -> Result:
-    """What `action(*arguments)` returns, called again while S3 is out or the machine's credentials are not to be had.
+    """Call `action(*arguments)`, again while S3 is out or the instance has no credentials; returns its result.
 
     Raises:
         Gone: S3 was out for too long, or is out while `stopped` is set.

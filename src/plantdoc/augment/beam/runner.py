@@ -31,7 +31,7 @@ class FolderOptions(PipelineOptions):
 
 
 def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
-    """What PLANTDOC_BEAM says; without a runner in it, a runner on this machine over `workers` processes (0: cores)."""
+    """Create PLANTDOC_BEAM's runner, or where it names none one on this machine over `workers` processes (0: cores)."""
     given = shlex.split(environment.read().beam)
     if here := not any(flag.partition("=")[0] == "--runner" for flag in given):
         number = workers or parallel.cores()

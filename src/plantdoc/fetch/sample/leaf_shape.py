@@ -37,7 +37,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a leaf's plane lies in its patch of `size` (width, height) px; `length` px is one leaf length."""
+    """Position of a leaf's plane in its patch of `size` (width, height) px; `length` px is one leaf length."""
 
     matrix: tuple[float, float, float, float]
     bend: float

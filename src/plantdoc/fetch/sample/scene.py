@@ -1,4 +1,4 @@
-"""What surrounds the drawn leaves: ground, clutter that is no leaf, and light."""
+"""Surroundings of the drawn leaves: ground, clutter that is no leaf, and light."""
 
 from __future__ import annotations
 

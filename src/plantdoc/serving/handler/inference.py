@@ -1,4 +1,4 @@
-"""How SageMaker's TensorFlow container asks the bundle: `handler`, which it calls for each request.
+"""Entry of the bundle in SageMaker's TensorFlow container: `handler`, which it calls for each request.
 
 The container runs this file as code/inference.py, beside a copy of this folder, in front of TensorFlow
 Serving with the model. It can answer 200 or 500 and nothing between, so a refusal is a 200 whose body is

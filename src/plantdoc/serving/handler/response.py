@@ -1,4 +1,4 @@
-"""What clients get: detections as JSON. Travels inside the bundle."""
+"""Responses to clients: detections as JSON. Travels inside the bundle."""
 
 from __future__ import annotations
 

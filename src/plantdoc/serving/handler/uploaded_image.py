@@ -67,7 +67,7 @@ def read(data: bytes, max_pixels: int) -> UploadedImage:
 
 
 def undecodable(photo: UploadedImage) -> Refused:
-    """What to answer when the model could not decode a photo whose header was right."""
+    """Refusal of an image that the model could not decode though its header was right."""
     size = f"{photo.width} × {photo.height}"
     return Refused(422, "damaged", f"the picture says it has {size} pixels, and is cut short or damaged: send it again")
 
@@ -93,7 +93,7 @@ def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> UploadedIma
 
 
 def _scans(data: bytes) -> int:
-    """How many scans a JPEG has; it is not looked at further than one above MAX_SCANS."""
+    """Number of scans in a JPEG, counted up to one above MAX_SCANS."""
     found, at = 0, 0
     while found <= MAX_SCANS and (marker := _MARKER.search(data, at)):
         kind, at = marker[1][0], marker.end()
