@@ -138,7 +138,7 @@ def test_a_machine_taken_away_is_followed_by_another(ec2_cli):
     assert cost["attempts"] == 3 and cost["minutes"] == 3.0 and cost["dollars"] == round(3 * 0.47 / 60, 4)
 
 
-def test_there_is_an_end_to_new_machines(ec2_cli):
+def test_max_attempts_is_respected(ec2_cli):
     ec2_cli.set(max_attempts=2)
     command = ec2_cli.start("run")
     ec2_cli.puppet(1).dies()
@@ -163,7 +163,7 @@ def test_a_failed_training_is_an_error_and_no_other_machine(ec2_cli):
     assert len(sent) == 1, "the code was there already"
 
 
-def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(ec2_cli):
+def test_unseen_failure_is_reported_before_another_machine_starts(ec2_cli):
     command = ec2_cli.start("run")
     machine = ec2_cli.puppet()
     command.kill()
@@ -173,7 +173,7 @@ def test_a_failure_that_nobody_saw_is_told_before_another_machine_is_paid_for(ec
 
 
 @pytest.mark.slow
-def test_a_killed_launcher_leaves_the_run_going_on_and_the_next_attaches(ec2_cli):
+def test_run_survives_a_killed_launcher_and_the_next_attaches(ec2_cli):
     first = ec2_cli.spawn("run")
     machine = ec2_cli.puppet()
     machine.says(f"{EPOCH}\r\n")
@@ -304,7 +304,7 @@ def test_ec2_forgets_a_machine_for_a_moment(ec2_cli):
     assert "has gone" not in text and text.count(EPOCH) == 1 and launches(ec2_cli) == 1
 
 
-def test_whoever_was_overtaken_ends_the_own_machine(ec2_cli):
+def test_overtaken_launcher_ends_its_own_machine(ec2_cli):
     """A launcher that was asleep: its claim was given up for lost while it started a machine."""
     held = {}
 

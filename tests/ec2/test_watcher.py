@@ -76,7 +76,7 @@ def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(ec2_cli):
 
 
 @pytest.mark.slow
-def test_a_terminal_has_a_bar_and_ctrl_c_leaves_the_machine_when_told_so(ec2_cli):
+def test_terminal_shows_a_bar_and_ctrl_c_can_leave_the_machine(ec2_cli):
     command, machine = watching(ec2_cli, ec2_cli.sit_down)
     machine.says("", epoch=2, step=3, steps=9, losses={"box": 0.512}, seconds_left=120.0)
     told = r"epoch 2/3: 33%, step 3/9, 2\.0 min left, box 0\.512.*\[\d+\.\d min, \$0\.\d\d\]"
@@ -176,7 +176,7 @@ def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(ec2_cli
     assert sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1 + followed
 
 
-def test_s3_away_for_a_while_is_waited_for(ec2_cli, networks):
+def test_waits_for_s3_outage(ec2_cli, networks):
     command, machine = watching(ec2_cli)
     networks[0].fail("503", times=2)
     command.shows("ec2: S3 gives no answer, trying again")
@@ -184,7 +184,7 @@ def test_s3_away_for_a_while_is_waited_for(ec2_cli, networks):
     command.ends(0)
 
 
-def test_s3_away_for_good_ends_the_machine(ec2_cli, networks):
+def test_ends_the_machine_after_a_long_s3_outage(ec2_cli, networks):
     command, _ = watching(ec2_cli)
     networks[0].down()
     text = command.ends(1)
@@ -192,7 +192,7 @@ def test_s3_away_for_good_ends_the_machine(ec2_cli, networks):
     assert ec2_cli.instances() == []
 
 
-def test_without_a_network_the_run_goes_on(ec2_cli, networks):
+def test_run_continues_without_network(ec2_cli, networks):
     command, machine = watching(ec2_cli)
     for network in networks:
         network.down()
@@ -204,7 +204,7 @@ def test_without_a_network_the_run_goes_on(ec2_cli, networks):
     assert len(ec2_cli.instances()) == 1 and not [c for c in ec2_cli.aws.calls if c.action == "TerminateInstances"]
 
 
-def test_a_network_that_comes_back_is_no_matter(ec2_cli, networks):
+def test_recovers_after_network_loss(ec2_cli, networks):
     command, machine = watching(ec2_cli)
     for network in networks:
         network.fail("cut", times=4)
@@ -220,7 +220,7 @@ def test_an_error_of_ours_ends_the_machine(ec2_cli):
     assert ec2_cli.instances() == []
 
 
-def test_stop_ends_the_machine_and_whoever_waits_starts_no_other(ec2_cli):
+def test_stop_ends_the_machine_and_no_other_starts(ec2_cli):
     command, machine = watching(ec2_cli)
     marked = []
     ec2_cli.aws.watchers.append(lambda what, ids: marked.append(ec2_cli.store.read(f"{machine.run}/attempts/1.json")))
@@ -246,7 +246,7 @@ class Late(Attempts):
 @pytest.mark.parametrize(
     ("reason", "looks"), [("Client.UserInitiatedShutdown: as a person said", 3), ("Server.SpotInstanceTermination", 1)]
 )
-def test_who_ends_a_machine_by_hand_has_time_to_say_so(ec2_cli, reason, looks):
+def test_manual_termination_waits_for_its_reason(ec2_cli, reason, looks):
     attempts = Late(ec2_cli.store, "0123456789abcdef")
     attempt = attempts.claim(1, "code")
     gone = Instance("i-1", "terminated", "g5.xlarge", "us-east-1a", True, 0.0, attempts.run, 1, None, None, reason)

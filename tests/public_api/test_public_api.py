@@ -176,7 +176,7 @@ def asked(cloud, folder: Path, said: str, **extra: str) -> tuple[dict, dict]:
 
 
 @pytest.mark.slow
-def test_create_makes_it_shows_a_line_of_curl_that_works_and_again_changes_nothing(aws, clone):
+def test_create_is_idempotent_and_its_curl_line_works(aws, clone):
     first = api(clone, "create")
     key = key_in(first)
     assert len(key) >= 43, "256 bits"

@@ -30,7 +30,7 @@ def world(account, stock, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_end(world):
+def test_better_model_is_served_wrong_one_refused_and_all_removed(world):
     first = world.deploy(world.stock.good)
     assert first["smoke"]["differences"] == 0 and first["smoke"]["pictures"] == 3
     assert world.answered_by() == first["version"]

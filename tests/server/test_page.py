@@ -564,7 +564,7 @@ def test_names_are_text_and_nothing_else(visit, tmp_path):
 
 
 @pytest.mark.full
-def test_what_browser_and_server_turn_differently_is_shown_as_the_browser_shows_it(visit, three):
+def test_orientation_is_shown_as_the_browser_shows_it(visit, three):
     """The first answer has width and height the other way round: the page sends what it shows instead."""
     turned = {"model": "m", "milliseconds": 1, "threshold": 0, "width": 480, "height": 640, "detections": []}
     visit.page.route("**/invocations*", lambda route: route.fulfill(json=turned), times=1)

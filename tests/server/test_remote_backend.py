@@ -134,7 +134,7 @@ def test_options_go_to_the_api_in_the_query_and_the_key_in_a_header(api, elsewhe
 BATCH = json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}, {"b64": "!"}, {"b64": "UklGRnNvbWU="}]})
 
 
-def test_a_batch_is_one_question_to_an_endpoint_and_what_was_refused_keeps_its_place(endpoint, elsewhere):
+def test_batch_is_one_request_and_refusals_keep_their_index(endpoint, elsewhere):
     rows = [{"width": 1, "height": 1, "detections": []}, {"error": {"status": 422, "code": "x", "message": "y"}}]
     head = {key: ONE[key] for key in ("model", "milliseconds", "threshold")}
     elsewhere.will(head | {"predictions": rows})

@@ -169,7 +169,7 @@ def test_lists_of_the_runner_are_one_value():
     assert runner_options.on_ec2({}, BASE | {"runner": BASE["runner"] | {"kind": "ec2"}})
 
 
-def test_an_uncommitted_change_of_runner_or_serve_alone_gives_trials_no_other_name(tmp_path, monkeypatch):
+def test_uncommitted_runner_or_serve_keeps_trial_names(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
     folder = fake_repo.make(tmp_path / "repository")
     (folder / ".dvc/tmp").mkdir(exist_ok=True)

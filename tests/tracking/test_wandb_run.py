@@ -209,7 +209,7 @@ def test_a_dead_host_and_a_bad_key_cost_one_line_and_the_training_goes_on(here, 
     assert last == "trained"
 
 
-def test_a_service_that_dies_in_the_middle_costs_one_line_and_the_training_goes_on(here):
+def test_lost_wandb_service_costs_one_line_and_training_continues(here):
     code = """
 import psutil
 with wandb_run.run("train", MADE_FROM) as tracker:
@@ -298,7 +298,7 @@ def test_no_secret_is_told_and_nothing_lies_in_the_tree(offline):
     assert "wandb" not in left
 
 
-def test_without_an_s3_remote_the_model_is_named_by_its_hash_and_no_path_of_this_machine(here):
+def test_without_s3_remote_the_model_is_named_by_hash_only(here):
     tell(here, "evaluate()", WANDB_MODE="offline")
     model = Log(here).artifacts["detector"]
     assert json.loads(model.metadata)["uri"] is None and json.loads(model.metadata)["md5"] == "cc33.dir"
@@ -314,7 +314,7 @@ def test_another_training_is_another_run_and_random_numbers_go_on_as_without_it(
 
 
 @pytest.mark.slow
-def test_online_a_repeated_training_goes_on_in_its_run_and_data_and_model_are_its_lineage(tmp_path):
+def test_online_repeated_training_resumes_its_run_with_lineage(tmp_path):
     folder = make(tmp_path / "here", "s3://bucket/dvc")
     with fake_wandb.running() as fake:
         settings = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": fake.url}

@@ -205,7 +205,7 @@ def main(monkeypatch, tf) -> Callable[[], None]:
     return train.main
 
 
-def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model(trained, tmp_path, monkeypatch, main):
+def test_non_finite_loss_stops_and_keeps_the_last_model(trained, tmp_path, monkeypatch, main):
     folder = copy(trained, tmp_path / "repository")
     before = outputs(folder)
     small_repo.set_params(folder, lr=1e9, train__half_size=0.0)

@@ -108,7 +108,7 @@ def test_an_environment_that_cannot_be_made_ends_it(make_run, changed):
 
 
 @pytest.mark.full
-def test_a_machine_with_a_gpu_ends_before_it_installs_anything_for_a_run_without(make_run):
+def test_gpu_instance_ends_before_installing_for_a_cpu_run(make_run):
     run = make_run()
     end = run.ended(run.launch(gpu=False))
     assert end["state"] == "failed"
