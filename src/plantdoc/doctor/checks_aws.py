@@ -100,7 +100,7 @@ def sagemaker(job: str) -> str:
     from plantdoc.aws import clients, timeouts
     from plantdoc.core import params
     from plantdoc.remote import dvc_remote
-    from plantdoc.sagemaker import context, live_endpoint
+    from plantdoc.sagemaker import context, endpoint_lifecycle
     from plantdoc.settings import serve_params
 
     name = params.load(serve_params.Params).serve.endpoint
@@ -111,7 +111,7 @@ def sagemaker(job: str) -> str:
             return f"answers in {client.meta.region_name}"
         os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
         there = context.find()
-        state = live_endpoint.look(there, name)
+        state = endpoint_lifecycle.look(there, name)
         role = there.role.rpartition("/")[2]
     now = f"{name} is {state.status}" if state else f"no endpoint {name} yet"
     return f"{now} in {there.region}, to be served by {role}"

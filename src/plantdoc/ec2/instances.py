@@ -1,15 +1,12 @@
-"""The machines of this project on EC2, found by their tags, and ending them."""
+"""Instances of this project on EC2, found by their tags."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plantdoc.aws.tags import PROJECT
-
-_GONE = ("InvalidInstanceID.NotFound",)
 
 
 @dataclass(frozen=True)
@@ -52,18 +49,6 @@ def find(ec2, run: str | None = None) -> list[Instance]:
     pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
     found = [of(each) for page in pages for reservation in page["Reservations"] for each in reservation["Instances"]]
     return sorted(found, key=lambda machine: (machine.launched, machine.id))
-
-
-def end(ec2, ids: Iterable[str]) -> None:
-    """Terminate these machines; one that EC2 does not know any more has ended."""
-    from botocore.exceptions import ClientError
-
-    for id in ids:
-        try:
-            ec2.terminate_instances(InstanceIds=[id])
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _GONE:
-                raise
 
 
 def of(about: dict) -> Instance:

@@ -15,6 +15,7 @@ from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
 from plantdoc.ec2.console import Console
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.ec2.outages import Unreachable
+from plantdoc.ec2.terminate import terminate
 from plantdoc.ec2.watcher import AT_DEADLINE, LAG, Follower
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.settings.runner_params import Runner
@@ -137,7 +138,7 @@ class Run:
         # What S3 may refuse to take, this process knows.
         self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.aws.region, price))
         if self.attempts.lost(attempt):
-            instances.end(self.aws.ec2, [machine.id])
+            terminate(self.aws.ec2, [machine.id])
             self.ours = None
         else:
             self.attempts.write(attempt, **facts(machine, self.aws.region, price))
@@ -166,7 +167,7 @@ class Run:
     def _close(self, attempt: Attempt, machine: instances.Instance | None, end: dict) -> None:
         """The machine said how it ended: see to it that it does."""
         if machine and machine.costs:
-            instances.end(self.aws.ec2, [machine.id])
+            terminate(self.aws.ec2, [machine.id])
         self.local.ended(self.attempts.settle(attempt, machine))
         self.ours = None
         if end["state"] == "failed":
@@ -181,7 +182,7 @@ class Run:
     def _lost(self, attempt: Attempt, machine: instances.Instance | None) -> None:
         """The machine has gone without a last word."""
         if machine and machine.costs:
-            instances.end(self.aws.ec2, [machine.id])
+            terminate(self.aws.ec2, [machine.id])
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None

@@ -9,6 +9,7 @@ from plantdoc.aws import ec2_prices
 from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat, facts
 from plantdoc.ec2.interrupts import Interrupts
+from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 
 log = logging.getLogger("plantdoc")
@@ -41,7 +42,7 @@ def closed(aws: AwsContext, attempts: Attempts) -> list[Attempt]:
     found = []
     try:
         found = instances.find(aws.ec2, attempts.run)
-        instances.end(aws.ec2, [each.id for each in found if each.costs])
+        terminate(aws.ec2, [each.id for each in found if each.costs])
     except (ClientError, BotoCoreError) as error:
         log.warning("ec2: EC2 does not answer (%s); a machine that is left ends by itself", error)
     settled = []
@@ -61,7 +62,7 @@ def give_up(aws: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: I
         with interrupts.held():
             found = [each for each in instances.find(aws.ec2, attempt.run) if each.attempt == attempt.n]
             ids = {each.id for each in found if each.costs} | ({attempt.instance} - {None})
-            instances.end(aws.ec2, ids)
+            terminate(aws.ec2, ids)
             for id in sorted(ids):
                 log.info("ec2: ended the machine %s", id)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempts, beat
+from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 
 _LIMIT = 300  # seconds in which a terminated machine is gone
@@ -38,7 +39,7 @@ def remove(aws: AwsContext, run: str | None, prefix: str) -> list[str]:
 def _end(aws: AwsContext, run: str) -> list[str]:
     until = time.monotonic() + _LIMIT
     while alive := [each for each in instances.find(aws.ec2, run) if each.state != "terminated"]:
-        instances.end(aws.ec2, [each.id for each in alive if each.costs])
+        terminate(aws.ec2, [each.id for each in alive if each.costs])
         if time.monotonic() > until:
             return [f"machine {each.id} is still {each.state} in {aws.region}" for each in alive]
         time.sleep(beat())

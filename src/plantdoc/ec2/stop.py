@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempts
+from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 
 _PATIENCE = 10  # seconds
@@ -29,7 +30,7 @@ def stop(aws: AwsContext, runs: set[str] | None) -> list[instances.Instance]:
     with ThreadPoolExecutor(1) as pool:
         marked = pool.submit(_mark, aws, runs if runs is not None else {each.run for each in found if each.run}, found)
         wait([marked], timeout=_PATIENCE)
-        instances.end(aws.ec2, [each.id for each in found])
+        terminate(aws.ec2, [each.id for each in found])
         marked.result()
     return found
 

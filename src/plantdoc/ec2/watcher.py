@@ -12,6 +12,7 @@ from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.console import Console, Log, progress_bar
 from plantdoc.ec2.outages import Outages
+from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.train import progress
 
@@ -113,7 +114,7 @@ class Follower:
 
         try:
             found = instances.find(self.aws.ec2, self.attempt.run)
-            instances.end(self.aws.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
+            terminate(self.aws.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
         except (ClientError, BotoCoreError):
             return False  # S3 still tells how it is
         ours = next((each for each in found if each.id == self.attempt.instance), None)

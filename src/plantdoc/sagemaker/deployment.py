@@ -17,7 +17,7 @@ from plantdoc.sagemaker import (
     bundle_source,
     bundle_upload,
     configs,
-    live_endpoint,
+    endpoint_lifecycle,
     quality_gate,
     rollout,
     scaling,
@@ -65,7 +65,7 @@ def deploy(
             "set it to 0, or serve.serverless to false"
         )
     with bundle_source.opened(name) as shipped:
-        before = live_endpoint.settled(context, wanted.endpoint)
+        before = endpoint_lifecycle.settled(context, wanted.endpoint)
         history = configs.all_of(context, wanted.endpoint)
         served = serving(before, history)
         if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
@@ -100,7 +100,10 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
         UserError: there is no endpoint or no earlier version, or it does not answer.
     """
     wanted = settings.serve
-    before, state = live_endpoint.look(context, wanted.endpoint), live_endpoint.settled(context, wanted.endpoint)
+    before, state = (
+        endpoint_lifecycle.look(context, wanted.endpoint),
+        endpoint_lifecycle.settled(context, wanted.endpoint),
+    )
     if not before or not state:
         raise UserError(f"there is no endpoint {wanted.endpoint} in {context.region}: `make deploy` makes it")
     history = configs.all_of(context, wanted.endpoint)
@@ -132,7 +135,7 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     return earlier
 
 
-def serving(state: live_endpoint.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
+def serving(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
     """The version that a new one is held against: the one that is served or, while that is untried, the last tried."""
     now = _version_of(state, history)
     if now and now.order is not None:
@@ -156,7 +159,7 @@ def previous(history: list[EndpointConfig], now: EndpointConfig | None) -> Endpo
     )
 
 
-def _version_of(state: live_endpoint.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
+def _version_of(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
     return next((each for each in history if state and each.name == state.config), None)
 
 
@@ -179,14 +182,14 @@ def _fail(
         configs.mark(context, standing, withdrawn="yes")
     if earlier:
         print(f"deploy: smoke test failed, going back to {earlier.version}", flush=True)
-        state = live_endpoint.settled(context, wanted.endpoint)
+        state = endpoint_lifecycle.settled(context, wanted.endpoint)
         # It does not answer as it should, so a gap does no harm.
         rollout.to(context, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
         end = f"{earlier.version} serves again"
     else:
         print("deploy: smoke test failed, and nothing was served before", flush=True)
         scaling.remove(context, wanted.endpoint)
-        live_endpoint.delete(context, wanted.endpoint)
+        endpoint_lifecycle.delete(context, wanted.endpoint)
         end = "nothing was served before, so the endpoint was deleted"
     rollout.tidy(context, wanted)
     raise UserError(said + end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from plantdoc.aws.tags import TAG
-from plantdoc.sagemaker import configs, live_endpoint, resource_names, sagemaker_prices, scaling
+from plantdoc.sagemaker import configs, endpoint_lifecycle, resource_names, sagemaker_prices, scaling
 from plantdoc.sagemaker.context import NAMES, Context, tags_of
 
 
@@ -14,7 +14,7 @@ def endpoints(context: Context) -> list[dict]:
     price is known from."""
     rows = []
     for name in named(context):
-        if not (state := live_endpoint.look(context, name)):
+        if not (state := endpoint_lifecycle.look(context, name)):
             continue
         now = next((each for each in configs.all_of(context, name) if each.name == state.config), None)
         kind, dollars, source = _cost(context, state)
@@ -54,7 +54,7 @@ def left(context: Context, endpoint: str) -> list[str]:
     return found
 
 
-def _cost(context: Context, state: live_endpoint.State) -> tuple[str, float | None, str]:
+def _cost(context: Context, state: endpoint_lifecycle.State) -> tuple[str, float | None, str]:
     """Instances of the endpoint, its dollars a day as it is now, and the source of the price."""
     if about := state.variant.get("CurrentServerlessConfig"):
         return f"serverless, {about.get('MemorySizeInMB')} MB", 0.0, "serverless costs nothing while nobody asks"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import configs, live_endpoint, scaling
+from plantdoc.sagemaker import configs, endpoint_lifecycle, scaling
 from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
@@ -26,17 +26,17 @@ def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace:
 def bring_up(
     context: Context,
     wanted: Serve,
-    state: live_endpoint.State | None,
+    state: endpoint_lifecycle.State | None,
     plan: Plan,
     now: EndpointConfig | None,
     replace: bool,
 ) -> bool:
     """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
-    if state and state.status == live_endpoint.FAILED:
+    if state and state.status == endpoint_lifecycle.FAILED:
         print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made again", flush=True)
-        live_endpoint.delete(context, wanted.endpoint)
+        endpoint_lifecycle.delete(context, wanted.endpoint)
         state = None
-    if state and state.config == plan.name and state.status == live_endpoint.IN_SERVICE:
+    if state and state.config == plan.name and state.status == endpoint_lifecycle.IN_SERVICE:
         _look_after(context, wanted, plan.serverless)
         return False
     to(context, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
@@ -46,7 +46,7 @@ def bring_up(
 def to(
     context: Context,
     wanted: Serve,
-    state: live_endpoint.State | None,
+    state: endpoint_lifecycle.State | None,
     config: str,
     serverless: bool,
     was_serverless: bool | None,
@@ -61,7 +61,7 @@ def to(
     if state and serverless and was_serverless is False:
         check(endpoint, serverless, was_serverless, replace)
         scaling.remove(context, endpoint)
-        live_endpoint.delete(context, endpoint)
+        endpoint_lifecycle.delete(context, endpoint)
         state = None
     if not serverless:
         scaling.watch(context, endpoint)
@@ -70,23 +70,23 @@ def to(
             # A scaling target of machines that are to go holds the update up.
             if serverless:
                 scaling.remove(context, endpoint)
-            live_endpoint.update(context, endpoint, config, serverless or was_serverless is True)
+            endpoint_lifecycle.update(context, endpoint, config, serverless or was_serverless is True)
     else:
-        live_endpoint.create(context, endpoint, config)
-    after = live_endpoint.settled(context, endpoint)
+        endpoint_lifecycle.create(context, endpoint, config)
+    after = endpoint_lifecycle.settled(context, endpoint)
     if not after:
         raise UserError(f"{endpoint} was deleted in the meantime: run it again")
-    if after.status != live_endpoint.IN_SERVICE or after.config != config:
+    if after.status != endpoint_lifecycle.IN_SERVICE or after.config != config:
         raise UserError(_why(context, wanted, after, config))
     _look_after(context, wanted, serverless)
 
 
-def _why(context: Context, wanted: Serve, after: live_endpoint.State, config: str) -> str:
+def _why(context: Context, wanted: Serve, after: endpoint_lifecycle.State, config: str) -> str:
     """Reason why an endpoint does not serve `config`; a failed first one goes, as it can do nothing."""
     reason = after.reason or "AWS does not say why"
-    if after.status == live_endpoint.FAILED:
+    if after.status == endpoint_lifecycle.FAILED:
         scaling.remove(context, wanted.endpoint)
-        live_endpoint.delete(context, wanted.endpoint)
+        endpoint_lifecycle.delete(context, wanted.endpoint)
         tidy(context, wanted)
         return f"AWS could not start {config}: {reason}. CloudWatch has the container's log; the endpoint was deleted"
     tidy(context, wanted)
@@ -106,7 +106,7 @@ def _look_after(context: Context, wanted: Serve, serverless: bool) -> None:
 
 def tidy(context: Context, wanted: Serve) -> None:
     """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
-    state = live_endpoint.look(context, wanted.endpoint)
+    state = endpoint_lifecycle.look(context, wanted.endpoint)
     served = {state.config, state.pending} if state else set()
     ways_back = [
         each.name

@@ -20,7 +20,7 @@ def watch(context: Context, endpoint: str) -> None:
         metric, most = kinds[kind]
         context.alarms.put_metric_alarm(
             AlarmName=name,
-            AlarmDescription="Undoes an update of the endpoint, see plantdoc.sagemaker.live_endpoint",
+            AlarmDescription="Undoes an update of the endpoint, see plantdoc.sagemaker.endpoint_lifecycle",
             Namespace="AWS/SageMaker",
             MetricName=metric,
             Dimensions=[

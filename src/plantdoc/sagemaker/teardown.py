@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plantdoc.sagemaker import configs, deployment, listing, live_endpoint, scaling
+from plantdoc.sagemaker import configs, deployment, endpoint_lifecycle, listing, scaling
 from plantdoc.sagemaker.context import Context
 
 
@@ -14,9 +14,9 @@ def remove(context: Context, endpoint: str) -> list[str]:
     Raises:
         UserError: an endpoint of this name is not ours.
     """
-    live_endpoint.look(context, endpoint)  # nothing is touched that is not ours
+    endpoint_lifecycle.look(context, endpoint)  # nothing is touched that is not ours
     scaling.remove(context, endpoint)
-    if live_endpoint.delete(context, endpoint):
+    if endpoint_lifecycle.delete(context, endpoint):
         print(f"deploy: deleted the endpoint {endpoint}", flush=True)
     for name in configs.keep_only(context, endpoint, set()):
         print(f"deploy: deleted {name}", flush=True)
