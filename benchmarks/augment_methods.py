@@ -18,6 +18,8 @@ from pathlib import Path
 import measure
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
 import augment
 from plantdoc.augment import augment_params
 from plantdoc.coco import dataset
@@ -44,7 +46,7 @@ class Work:
     config: augment_params.Augment
     seed: int
     classes: tuple[str, ...]
-    pictures: list[augment.Source]
+    pictures: list[augment.SourcePicture]
 
 
 def ours(work: Work) -> measure.Row:
@@ -53,7 +55,7 @@ def ours(work: Work) -> measure.Row:
     (work.folder / "ours").mkdir()
     with timed(len(work.pictures)) as row, tfrecord.ShardWriter(work.folder / "ours", "train", 10**9) as writer:
         for source in work.pictures:
-            writer.write(augment.square((source, 0), work.raw, work.config, work.seed, work.classes))
+            writer.write(augment.make_example((source, 0), work.raw, work.config, work.seed, work.classes))
     return row | {"bytes/picture": size(work.folder / "ours") / len(work.pictures)}
 
 
@@ -97,15 +99,15 @@ def tfrecorder(work: Work, ends: contextlib.ExitStack, core: int) -> dict[str, S
     Raises:
         UserError: its environment is not there.
     """
-    ask = _peer(work, ends, core, measure.peer("tfrecorder"), "tfrecorder_way.py", "beam")
+    ask = _peer(work, ends, core, measure.peer("tfrecorder"), "tfrecorder_pipeline.py", "beam")
     return {name: partial(ask, way, f"beam-{way}") for name, way in BEAM.items()}
 
 
 def _peer(work: Work, ends: contextlib.ExitStack, core: int, python: str, script: str, out: str) -> Callable:
     """Start a script of peers/ on a core; the function that has it go through the pictures once."""
-    told = work.folder / "pictures.json"
-    told.write_text(json.dumps(manifest(work)))
-    command = [python, str(HERE / "peers" / script), str(told), str(work.folder / out)]
+    listing = work.folder / "pictures.json"
+    listing.write_text(json.dumps(manifest(work)))
+    command = [python, str(HERE / "peers" / script), str(listing), str(work.folder / out)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with pinned(core):  # inherited
         process = subprocess.Popen(command, text=True, **pipes)
@@ -151,7 +153,7 @@ def manifest(work: Work) -> dict:
 
 def floor(work: Work) -> dict[str, Side]:
     """Sides that decode alone, encode alone, and do both, as the augment stage does it."""
-    squares = []
+    examples = []
     count, config = len(work.pictures), work.config
 
     def decode() -> None:
@@ -161,11 +163,11 @@ def floor(work: Work) -> dict[str, Side]:
                 image.convert("RGB")
 
     def encode() -> None:
-        if not squares:
+        if not examples:
             (file,) = (work.folder / "ours").iterdir()
-            squares.extend(Image.open(io.BytesIO(record.jpeg)).convert("RGB") for record in shards.read(file))
-        for square in squares:
-            square.save(io.BytesIO(), "JPEG", quality=config.quality, subsampling=0)
+            examples.extend(Image.open(io.BytesIO(record.jpeg)).convert("RGB") for record in shards.read(file))
+        for example in examples:
+            example.save(io.BytesIO(), "JPEG", quality=config.quality, subsampling=0)
 
     def side(*steps) -> measure.Row:
         with timed(count) as row:

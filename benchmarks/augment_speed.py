@@ -12,7 +12,7 @@ that of a core. Start-up, imports, tracing and a first pass do not count.
     KerasCV             layers over ragged batches in tf.data, see benchmarks/peers/kerascv_layers.py: in the order of
                         KerasCV's guide, on which the target is; then what a careful reader makes of it, the resize
                         first: with the operations of ours, without the rotation, and stored as tensors
-    TFRecorder's way    Beam and base64 of raw pixels, see benchmarks/peers/tfrecorder_way.py; nothing is augmented
+    TFRecorder's way    Beam and base64 of raw pixels, see benchmarks/peers/tfrecorder_pipeline.py; nothing is augmented
     decode, encode      the floor: Pillow's decoder as ours uses it, Pillow's encoder on squares, and both
 
 and the whole stage, 4 variants of each, by two processes on two cores, which is told by the clock. Needs the peers'
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from pathlib import Path
 import augment_methods
 import measure
 from PIL import Image, ImageFile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import augment
 from plantdoc.augment import augment_params, transforms
@@ -57,7 +60,7 @@ def main() -> None:
     config = settings.augment.model_copy(update={"size": arguments.size or settings.augment.size, "copies": COPIES})
     with tempfile.TemporaryDirectory(prefix="augment-") as made, contextlib.ExitStack() as ends:
         folder = Path(made)
-        classes, found = augment.sources(arguments.source, "train")
+        classes, found = augment.read_sources(arguments.source, "train")
         work = augment_methods.Work(
             arguments.source, folder, config, settings.seed, classes, found[: arguments.pictures]
         )

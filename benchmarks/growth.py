@@ -37,6 +37,8 @@ import measure
 import psutil
 from ruamel.yaml import YAML
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
 from plantdoc.coco import dataset
 from plantdoc.core import parallel, params, stage
 from plantdoc.core.errors import UserError

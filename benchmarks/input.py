@@ -20,6 +20,7 @@ rate of 0, which changes no time. About 4 minutes on two cores. Writes results/b
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from itertools import islice
 from pathlib import Path
 
 import measure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.core import params, stage
 from plantdoc.detector import tf_setup

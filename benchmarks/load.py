@@ -32,11 +32,14 @@ from pathlib import Path
 
 import measure
 import psutil
-from measure import ROOT, Row, UserError, stage
+from measure import ROOT, Row
 
-from plantdoc.core import processes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-WAYS = {"merging": [], "alone": ["--no-merging"]}
+from plantdoc.core import processes, stage
+from plantdoc.core.errors import UserError
+
+MODES = {"merging": [], "alone": ["--no-merging"]}
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 WARM = 0.2  # of the time
 
@@ -55,7 +58,7 @@ class Counts:
 def main() -> None:
     arguments = parse()
     processes.end_on_terminate()  # what it has started ends with it
-    sides = {way: functools.partial(loaded, way, arguments) for way in WAYS}
+    sides = {way: functools.partial(loaded, way, arguments) for way in MODES}
     rounds = measure.in_turns(sides, arguments.rounds)
     rows = [measure.medians(found) | {"errors": sum(row["errors"] for row in found)} for found in rounds.values()]
     measure.write("load", rows, clients=arguments.clients, seconds=arguments.seconds, rounds=rounds)
@@ -77,7 +80,7 @@ def parse() -> argparse.Namespace:
 def loaded(way: str, arguments: argparse.Namespace) -> Row:
     """Start a server, warm it up, and ask it for a while."""
     options = ["--threads", str(arguments.threads), "--max-batch", str(arguments.max_batch)]
-    options += ["--max-wait-ms", str(arguments.max_wait_ms), *WAYS[way]]
+    options += ["--max-wait-ms", str(arguments.max_wait_ms), *MODES[way]]
     with server(arguments.model, options) as (url, pid):
         photos = from_folder(arguments.source) if arguments.source else examples(url)
         asyncio.run(load(url, photos, arguments.clients, arguments.seconds * WARM))

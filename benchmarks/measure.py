@@ -18,15 +18,15 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import stage
+from plantdoc.core.errors import UserError
+from plantdoc.repo import text_table
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results/benchmarks"
 PEERS = ROOT / ".venv-peers"  # environments of what we compare with, one folder each: see `peer`
-sys.path.insert(0, str(ROOT / "src"))
-
-from plantdoc.core import stage  # noqa: E402
-from plantdoc.core.errors import UserError  # noqa: E402
-from plantdoc.repo import text_table  # noqa: E402
-
 Row = dict[str, float | int | str | None]
 
 
@@ -37,8 +37,8 @@ def in_turns(sides: dict[str, Callable[[], Row]], rounds: int, show: bool = True
         for name, measure in sides.items():
             found[name].append(measure())
             if show:
-                told = ", ".join(f"{key} {text(value)}" for key, value in found[name][-1].items())
-                print(f"{number + 1}/{rounds} {name}: {told}", file=sys.stderr, flush=True)
+                shown = ", ".join(f"{key} {text(value)}" for key, value in found[name][-1].items())
+                print(f"{number + 1}/{rounds} {name}: {shown}", file=sys.stderr, flush=True)
     return found
 
 

@@ -31,9 +31,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import measure
-from measure import ROOT, Row, UserError, stage
+from measure import ROOT, Row
 
-from plantdoc.core import git, processes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import git, processes, stage
+from plantdoc.core.errors import UserError
 from plantdoc.repo import commands
 
 REPRO, HELP = 4.0, 1.0  # s, at most
@@ -87,9 +90,8 @@ def programs() -> dict[str, list[str]]:
     for path in sorted(ROOT.glob("scripts/*.py")):
         name = path.relative_to(ROOT).as_posix()
         found[f"{name} --help{IMPORTED}"] = [
-            *(python, "-c"),
-            f"import runpy; runpy.run_path({str(path)!r}, run_name='imported')",
-        ]
+            python, "-c", f"import runpy; runpy.run_path({str(path)!r}, run_name='imported')",
+        ]  # fmt: skip
         found[f"{name} --help"] = [python, str(path), "--help"]
     return found
 
@@ -123,14 +125,14 @@ def uploads() -> list[Row]:
         commands.dvc("remote", "add", "--local", "--default", "benchmark", str(remote), root=folder)
         commands.dvc("remote", "add", "--local", "workspace", cache, root=folder)  # a cache is laid out like a remote
         commands.dvc("pull", "--remote", "workspace", root=folder)
-        found, before = [], stored(remote)
+        found, before = [], objects_in(remote)
         for what in ("of HEAD, to an empty remote", "of a second trial (train.epochs=1)", "with nothing new"):
             if what.startswith("of a second"):
                 print("training the second trial", file=sys.stderr)
                 settings = [word for change in TRIAL for word in ("--set-param", change)]
                 timed([sys.executable, "-m", "dvc", "exp", "run", *settings], folder)
             seconds = timed([sys.executable, "-m", "dvc", "push"], folder)["seconds"]
-            after = stored(remote)
+            after = objects_in(remote)
             new = {name: size for name, size in after.items() if name not in before}
             found.append(line(f"dvc push {what}", seconds, new=new))
             before = after
@@ -148,7 +150,7 @@ def repro() -> list[Row]:
         return [line(name, timed(command, folder)["seconds"]) for name, command in made.items()]
 
 
-def stored(folder: Path) -> dict[str, int]:
+def objects_in(folder: Path) -> dict[str, int]:
     """The objects in a folder remote, and their bytes."""
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 

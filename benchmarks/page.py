@@ -10,8 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from pathlib import Path
 
 import measure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import stage
 
 PAGES = ("docs/benchmarks.md", "docs/scaling.md")
 
@@ -22,7 +28,7 @@ def main() -> None:
         before = path.read_text(encoding="utf-8")
         after = filled(before)
         if after != before:
-            with measure.stage.replacing(path, folder=False) as target:
+            with stage.replacing(path, folder=False) as target:
                 target.write_text(after, encoding="utf-8")
         print(f"{page}: {'written' if after != before else 'up to date'}")
 
@@ -70,4 +76,4 @@ def _target(each: dict) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    measure.stage.run(main)
+    stage.run(main)

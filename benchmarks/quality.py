@@ -29,6 +29,8 @@ from pathlib import Path
 import measure
 from quality_run import CORES, OURS, THEIRS, counts, file, identity, make, name
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
 from plantdoc.core import processes, stage
 from plantdoc.core.errors import UserError
 

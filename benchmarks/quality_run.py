@@ -18,6 +18,8 @@ import yolo_cli
 
 sys.path.insert(0, str(measure.ROOT / "scripts"))
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
 import recipe
 
 from plantdoc.coco import dataset, metrics

@@ -13,13 +13,16 @@ import itertools
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import load
-from measure import stage
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import stage
 from plantdoc.detector import tf_setup
 from plantdoc.serving.handler import response, uploaded_image
 
@@ -124,11 +127,11 @@ def _ask(signature, batches: Iterator[list[bytes]], seconds: float) -> list[floa
     return took
 
 
-def _checked(batch: list[bytes]) -> list[uploaded_image.Photo]:
+def _checked(batch: list[bytes]) -> list[uploaded_image.UploadedImage]:
     return [uploaded_image.read(each, MOST_PIXELS) for each in batch]
 
 
-def _answered(found: dict, photos: list[uploaded_image.Photo]) -> list[str]:
+def _answered(found: dict, photos: list[uploaded_image.UploadedImage]) -> list[str]:
     columns = {key: found[key].numpy().tolist() for key in ("boxes", "scores", "class_ids", "class_names")}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     for row in rows:

@@ -34,9 +34,12 @@ from pathlib import Path
 import load
 import measure
 import yolo_predict
-from measure import ROOT, Row, UserError, stage
+from measure import ROOT, Row
 
-from plantdoc.core import processes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core import processes, stage
+from plantdoc.core.errors import UserError
 from plantdoc.registry import bundles
 
 CLIENTS = 32

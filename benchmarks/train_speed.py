@@ -26,6 +26,8 @@ from pathlib import Path
 import measure
 import yolo_cli
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
 from plantdoc.core import stage
 from plantdoc.detector import model_params
 from plantdoc.records import shards

@@ -11,11 +11,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import measure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.coco import dataset as coco_dataset
 from plantdoc.core.errors import UserError
@@ -104,11 +107,11 @@ def train(
     """Train YOLOv8n from scratch with Ultralytics' defaults and `settings`; returns also the folder of its results."""
     ran = yolo(
         folder,
-        *("detect", "train", f"model={MODEL}", "pretrained=False", f"data={data}", f"imgsz={size}", f"seed={seed}"),
-        *("device=cpu", "plots=False", f"project={folder}", "name=train", "exist_ok=True"),
+        "detect", "train", f"model={MODEL}", "pretrained=False", f"data={data}", f"imgsz={size}", f"seed={seed}",
+        "device=cpu", "plots=False", f"project={folder}", "name=train", "exist_ok=True",
         *(f"{key}={value}" for key, value in settings.items()),
         threads=threads,
-    )
+    )  # fmt: skip
     return ran, folder / "train"
 
 
@@ -120,9 +123,9 @@ def validate(folder: Path, data: Path, weights: Path, size: int) -> list[dict]:
     """
     yolo(
         folder,
-        *("detect", "val", f"model={weights}", f"data={data}", f"imgsz={size}", "device=cpu", "plots=False"),
-        *("save_json=True", f"project={folder}", "name=val", "exist_ok=True"),
-    )
+        "detect", "val", f"model={weights}", f"data={data}", f"imgsz={size}", "device=cpu", "plots=False",
+        "save_json=True", f"project={folder}", "name=val", "exist_ok=True",
+    )  # fmt: skip
     found = folder / "val/predictions.json"
     return [
         # Its JSON counts classes from 1, as COCO's own do.

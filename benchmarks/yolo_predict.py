@@ -12,6 +12,7 @@ import os
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,8 +23,12 @@ from pathlib import Path
 import load
 import measure
 import psutil
-from measure import Row, UserError
+from measure import Row
 from yolo_cli import MODEL, PEER
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from plantdoc.core.errors import UserError
 
 PATIENCE = 120  # s, to start
 MOST = 1000  # pictures per second, to link enough of them

@@ -34,7 +34,7 @@ def main() -> None:
         with clients.explained():
             arguments.run(arguments)
     except KeyboardInterrupt:
-        print("api: interrupted; what AWS has begun goes on there, the same command again takes it up", file=sys.stderr)
+        print("api: interrupted; AWS continues; run it again to attach", file=sys.stderr)
         sys.exit(130)
 
 
@@ -64,14 +64,12 @@ def create(arguments: argparse.Namespace) -> None:
     by_key = serve.api_access == "key"
     if arguments.new_key and not by_key:
         raise UserError(f"--new-key: serve.api_access is {serve.api_access}, so that there is no key")
-    place = signed_in()
-    print(f"the endpoint {serve.endpoint} is {endpoint_status.endpoint_status(place, serve.endpoint)}")
-    client = place.client("cloudformation")
+    aws = signed_in()
+    print(f"the endpoint {serve.endpoint} is {endpoint_status.endpoint_status(aws, serve.endpoint)}")
+    client = aws.client("cloudformation")
     there = stack.settled(client)
     if there and there["StackStatus"] in cloudformation.LEFTOVER:
-        print(
-            f"an earlier try left the stack {stack.NAME} in {there['StackStatus']}: it is to be deleted and made anew"
-        )
+        print(f"an earlier try left the stack {stack.NAME} in {there['StackStatus']}: it is deleted and created again")
         if arguments.dry_run:
             return
         cloudformation.delete(client, there)
@@ -80,10 +78,10 @@ def create(arguments: argparse.Namespace) -> None:
     kept = "" if arguments.new_key else stack.given(there).get("KeyHash", "")
     key = stack.new_key() if by_key and not kept and not arguments.dry_run else None
     code = lambda_zip.make()
-    wanted = stack.parameters(place, serve, lambda_zip.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
+    wanted = stack.parameters(aws, serve, lambda_zip.key(code), stack.hash_of(key) if key else kept or stack.NO_HASH)
     if not arguments.dry_run:
-        sent = lambda_zip.send(place, code)
-        print(f"code: s3://{place.bucket}/{lambda_zip.key(code)} ({'sent' if sent else 'there already'})")
+        sent = lambda_zip.send(aws, code)
+        print(f"code: s3://{aws.bucket}/{lambda_zip.key(code)} ({'sent' if sent else 'there already'})")
     planned = stack.plan(client, wanted)
     if arguments.dry_run:
         if planned.needed:
@@ -99,7 +97,7 @@ def create(arguments: argparse.Namespace) -> None:
             # AWS may get there without us, and nobody could ask for the key again.
             show_key(key, ", if the change gets there")
             raise
-    describe(place, stack.settled(client), key)
+    describe(aws, stack.settled(client), key)
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -107,13 +105,13 @@ def show(arguments: argparse.Namespace) -> None:
     from plantdoc.aws import cloudformation
     from plantdoc.public_api import stack
 
-    place = signed_in()
-    there = cloudformation.find(place.client("cloudformation"), stack.NAME)
+    aws = signed_in()
+    there = cloudformation.find(aws.client("cloudformation"), stack.NAME)
     if not there or there["StackStatus"] in cloudformation.LEFTOVER:
-        raise UserError(f"there is no public API in {place.region}: `make api` makes it")
+        raise UserError(f"there is no public API in {aws.region}: `make api` makes it")
     if not there.get("Outputs"):
         raise UserError(f"the stack {stack.NAME} is in {there['StackStatus']}: `make api` waits for it")
-    describe(place, there)
+    describe(aws, there)
 
 
 def delete(arguments: argparse.Namespace) -> None:
@@ -121,16 +119,16 @@ def delete(arguments: argparse.Namespace) -> None:
     from plantdoc.aws import cloudformation
     from plantdoc.public_api import lambda_zip, stack
 
-    place = signed_in()
+    aws = signed_in()
     if arguments.dry_run:
-        there = cloudformation.find(place.client("cloudformation"), stack.NAME)
+        there = cloudformation.find(aws.client("cloudformation"), stack.NAME)
         print(f"would delete the stack {stack.NAME}" if there else f"there is no stack {stack.NAME}: nothing to delete")
         return
-    gone = stack.remove(place)
+    gone = stack.remove(aws)
     print(f"deleted the stack {stack.NAME}" if gone else f"there is no stack {stack.NAME}: nothing to delete")
-    if left := lambda_zip.sent(place):
+    if left := lambda_zip.sent(aws):
         print(
-            f"left of the API: {len(left)} × its code in s3://{place.bucket}/{lambda_zip.PREFIX}, some kB, "
+            f"left of the API: {len(left)} × its code in s3://{aws.bucket}/{lambda_zip.PREFIX}, some kB, "
             "which goes with the bucket (`make aws-delete`); the endpoint stays until `make undeploy`"
         )
 
@@ -139,13 +137,13 @@ def signed_in():
     """The place, after a line that says whose account is worked on."""
     from plantdoc.remote import aws_context
 
-    place = aws_context.find()
-    who = place.client("sts").get_caller_identity()
-    print(f"account {who['Account']}, region {place.region}, as {who['Arn']}")
-    return place
+    aws = aws_context.find()
+    who = aws.client("sts").get_caller_identity()
+    print(f"account {who['Account']}, region {aws.region}, as {who['Arn']}")
+    return aws
 
 
-def describe(place, there: dict, key: str | None = None) -> None:
+def describe(aws, there: dict, key: str | None = None) -> None:
     """Print the address, who may ask, and how."""
     from plantdoc.public_api import curl, stack
 
@@ -161,8 +159,8 @@ def describe(place, there: dict, key: str | None = None) -> None:
     print(f"it asks: {given['Endpoint']}; who may ask it: {who[access]}")
     print(f"web pages that may ask it: {given.get('Origins') or 'none'}; at most {given['Rate']} requests per second")
     show_key(key)
-    token = bool(access == "iam" and getattr(place.session.get_credentials(), "token", None))
-    print(f"try it:\n  {curl.line(url, access, place.region, key, token)}")
+    token = bool(access == "iam" and getattr(aws.session.get_credentials(), "token", None))
+    print(f"try it:\n  {curl.line(url, access, aws.region, key, token)}")
     if access == "iam":
         print('the credentials are to be in the environment: eval "$(aws configure export-credentials --format env)"')
     if access == "key" and not key:

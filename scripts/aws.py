@@ -45,7 +45,7 @@ def main() -> None:
         with clients.explained():
             arguments.run(arguments)
     except KeyboardInterrupt:
-        print("aws: interrupted; what AWS has begun goes on there, the same command again takes it up", file=sys.stderr)
+        print("aws: interrupted; AWS continues; run it again to attach", file=sys.stderr)
         sys.exit(130)
 
 
@@ -87,7 +87,7 @@ def create(arguments: argparse.Namespace) -> None:
         command = f"aws cloudformation continue-update-rollback --region {region} --stack-name {name}"
         raise UserError(f"the stack {name} is stuck after an update that failed: run `{command}`, then this again")
     if stack and stack["StackStatus"] in cloudformation.LEFTOVER:
-        print(f"an earlier try left the stack {name} in {stack['StackStatus']}: it is to be deleted and made anew")
+        print(f"an earlier try left the stack {name} in {stack['StackStatus']}: it is deleted and created again")
         if arguments.dry_run:
             return
         cloudformation.delete(client, stack)

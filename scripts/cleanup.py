@@ -83,7 +83,7 @@ def keepers(experiments: list[Revision], in_remote: bool) -> list[str]:
 
 
 def show(experiments: list[Revision], objects: dict[str, list[int]], left: list[Path]) -> None:
-    """What would go, and how much of it there is."""
+    """Print what would be removed, and its size."""
     print(f"experiments to remove: {len(experiments)}")
     width = max((len(experiment.name) for experiment in experiments), default=0)
     for experiment in experiments:
@@ -111,7 +111,7 @@ def ref(experiment: Revision) -> str:
 
 
 def amount(sizes: list[int]) -> str:
-    """How many objects, and how much."""
+    """A number of objects and their size, as text."""
     return f"{len(sizes)} objects, {sum(sizes)} bytes ({sum(sizes) / 1e6:.1f} MB)"
 
 

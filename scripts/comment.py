@@ -157,7 +157,7 @@ def reached() -> str:
 
 
 def call(*command: str, stdin: str | None = None) -> str:
-    """What a command printed, stripped; a UserError with the end of what it complained of."""
+    """Run a command; returns its output, stripped, or raises a UserError with the end of its error output."""
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:

@@ -47,7 +47,7 @@ def main() -> None:
         print(f"deploy: {refusal}", file=sys.stderr)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
-        print("deploy: interrupted; what is under way on AWS goes on, run it again to take it up", file=sys.stderr)
+        print("deploy: interrupted; AWS continues; run it again to attach", file=sys.stderr)
         sys.exit(130)
 
 
@@ -108,7 +108,7 @@ def undeploy(there, arguments: argparse.Namespace) -> None:
 
     name = params.load(serve_params.Params).serve.endpoint
     left = teardown.remove(there, name)
-    stacks = there.place.client("cloudformation")
+    stacks = there.aws.client("cloudformation")
     if cloudformation.find(stacks, api.NAME):
         done = subprocess.run([sys.executable, str(Path(__file__).with_name("api.py")), "delete"])
         if done.returncode or cloudformation.find(stacks, api.NAME):

@@ -41,7 +41,7 @@ CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("W&B", checks.wandb, ("repro", "ec2")),
     ("remote", checks_aws.storage, ("push", "ec2", "deploy")),
     ("credentials", checks_aws.credentials, ("push", "ec2", "deploy")),
-    ("machines", checks_aws.machines, ("ec2",)),
+    ("machines", checks_aws.instance_types, ("ec2",)),
     ("quota", checks_aws.quota, ("ec2",)),
     ("SageMaker", checks_aws.sagemaker, ("deploy",)),
 ]

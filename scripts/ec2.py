@@ -3,7 +3,7 @@
     python scripts/ec2.py ls                  our machines, with epoch, score, minutes and dollars
     python scripts/ec2.py attach              watch the one that runs; Ctrl-C leaves it going on
     python scripts/ec2.py logs 3f2a           all that a run printed; a run is named by the first digits of its id
-    python scripts/ec2.py stop 3f2a           end its machine; the next `dvc repro` goes on from the last epoch
+    python scripts/ec2.py stop 3f2a           end its machine; the next `dvc repro` continues from the last epoch
     python scripts/ec2.py cost                every run there was, with minutes and dollars
 
 `dvc exp run -S runner.kind=ec2` starts a training, not this: its train stage calls `run`. Where things are is read from
@@ -86,7 +86,7 @@ def region(*, checked: bool) -> str:
     return params.load(runner_params.Params).runner.region  # or says what is wrong
 
 
-def run(place, arguments: argparse.Namespace) -> None:
+def run(aws, arguments: argparse.Namespace) -> None:
     """See plantdoc.ec2.orchestrator. The run's id is the one that the machine will work out for itself."""
     from plantdoc.core import identity, params
     from plantdoc.ec2 import instance_types, orchestrator
@@ -102,31 +102,31 @@ def run(place, arguments: argparse.Namespace) -> None:
         run_id = identity.run_id(lineage.made_from("train", settings, file, gpu))
         log.info("ec2: run %s", run_id)
         try:
-            orchestrator.Run(place, runner, run_id, file, interrupts).finish()
+            orchestrator.Run(aws, runner, run_id, file, interrupts).finish()
         except orchestrator.Left as left:
             print(f"ec2: {left}", file=sys.stderr)
             sys.exit(130)
 
 
-def ls(place, arguments: argparse.Namespace) -> None:
+def ls(aws, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import run_status
 
-    rows = run_status.machines_now(place)
+    rows = run_status.machines_now(aws)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
         text_table.show([machine_cells(row) for row in rows])
     else:
-        print(f"no machine in {place.region}")
+        print(f"no machine in {aws.region}")
 
 
-def logs(place, arguments: argparse.Namespace) -> None:
+def logs(aws, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import run_status
     from plantdoc.ec2.attempts import Attempts
     from plantdoc.ec2.console import Log
     from plantdoc.ec2.watcher import Tail
 
-    attempts = Attempts(place.store, run_status.resolve(place, arguments.name))
+    attempts = Attempts(aws.store, run_status.resolve(aws, arguments.name))
     every = attempts.all()
     wanted = [each for each in every if arguments.attempt in (None, each.n)]
     if not wanted:
@@ -138,54 +138,54 @@ def logs(place, arguments: argparse.Namespace) -> None:
         print(f"ec2: {end['state']}" + (f": {end['reason']}" if end.get("reason") else ""), file=sys.stderr)
 
 
-def attach(place, arguments: argparse.Namespace) -> None:
+def attach(aws, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import run_status
     from plantdoc.ec2.attempts import Attempts
     from plantdoc.ec2.console import Console
     from plantdoc.ec2.watcher import Follower
 
-    attempts = Attempts(place.store, run_status.resolve(place, arguments.name))
+    attempts = Attempts(aws.store, run_status.resolve(aws, arguments.name))
     every = attempts.all()
     if not every or every[-1].over or not every[-1].instance:
-        raise UserError(f"the run {attempts.run} has no machine now: `dvc repro` brings its result or goes on with it")
-    screen = Console()
+        raise UserError(f"the run {attempts.run} has no machine now: `dvc repro` brings its result or continues it")
+    console = Console()
     try:
-        Follower(place, attempts, every[-1], screen).until_news()
+        Follower(aws, attempts, every[-1], console).until_news()
     except KeyboardInterrupt:
-        screen.clear()
-        print(f"ec2: the run goes on; `python scripts/ec2.py stop {attempts.run}` ends it", file=sys.stderr)
+        console.clear()
+        print(f"ec2: the run continues; `python scripts/ec2.py stop {attempts.run}` ends it", file=sys.stderr)
         sys.exit(130)
-    end = attempts.end(every[-1]) or {"state": "gone without a word"}
-    print(f"ec2: {end['state']}; `dvc repro` brings the result or goes on", file=sys.stderr)
+    end = attempts.end(every[-1]) or {"state": "stopped without reporting a reason"}
+    print(f"ec2: {end['state']}; `dvc repro` brings the result or continues", file=sys.stderr)
 
 
-def stop(place, arguments: argparse.Namespace) -> None:
+def stop(aws, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import run_status, stop
 
     if not arguments.names and not arguments.all:
         raise UserError("say which run, or --all; `python scripts/ec2.py ls` lists them")
-    wanted = None if arguments.all else {run_status.resolve(place, name) for name in arguments.names}
-    for machine in stop.stop(place, wanted):
+    wanted = None if arguments.all else {run_status.resolve(aws, name) for name in arguments.names}
+    for machine in stop.stop(aws, wanted):
         print(f"ended {machine.id} ({machine.type} in {machine.zone}, run {machine.run})")
 
 
-def reap(place, arguments: argparse.Namespace) -> None:
+def reap(aws, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import reaper
 
-    ended = reaper.reap(place.ec2, time.time())
+    ended = reaper.reap(aws.ec2, time.time())
     for machine in ended:
         about = f"{machine['instance']} ({machine['type']} in {machine['zone']}, run {machine['run']})"
         print(f"NOT ended {about}: {machine['error']}" if machine["error"] else f"ended {about}")
     if any(machine["error"] for machine in ended):
         raise UserError("not all of them could be ended: end them in AWS's console, they cost money")
     if not ended:
-        print(f"no machine in {place.region} is past its deadline")
+        print(f"no machine in {aws.region} is past its deadline")
 
 
-def cost(place, arguments: argparse.Namespace) -> None:
+def cost(aws, arguments: argparse.Namespace) -> None:
     from plantdoc.ec2 import run_status
 
-    rows = run_status.runs(place)
+    rows = run_status.runs(aws)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     elif rows:
@@ -193,7 +193,7 @@ def cost(place, arguments: argparse.Namespace) -> None:
         text_table.show([run_cells(row) for row in rows])
         print(f"{len(rows)} runs, ${total:.2f}; disks and traffic are not in it")
     else:
-        print(f"no training on EC2 yet in s3://{place.bucket}")
+        print(f"no training on EC2 yet in s3://{aws.bucket}")
 
 
 def machine_cells(row: dict) -> dict[str, str]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # AWS's own Ubuntu without drivers: small, and the type needs no quota that a new account lacks.
 TYPE, IMAGE = "t3.large", "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
-TINY = {
+SMALL = {
     "fetch.source": "sample",
     "fetch.limit": 24,
     "augment.size": 64,
@@ -86,7 +86,7 @@ def smoke(arguments: argparse.Namespace) -> None:
     there = aws_context.find(params.load(runner_params.Params).runner.region)
     prefix = f"{there.prefix}/smoke-{secrets.token_hex(4)}".lstrip("/")
     # Another seed each time: a run that is in the bucket already would only be fetched.
-    wanted = TINY | {
+    wanted = SMALL | {
         "seed": secrets.randbelow(2**31),
         "runner.instance_types": [arguments.type],
         "runner.spot": arguments.spot,
@@ -144,7 +144,7 @@ def train(copy: Path, run: list[str]) -> None:
 
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "WANDB_MODE": "disabled", "DVC_NO_ANALYTICS": "1"}
-    # On a leash: Ctrl-C ends the machine without asking, and is waited for.
+    # As a child that dies with this process: Ctrl-C ends the machine without asking, and is waited for.
     with open(os.devnull) as nothing, child_processes.hold(nothing.fileno(), GRACE) as launch:
         command = [sys.executable, "-m", "dvc", "repro", "train"]
         process = launch(
@@ -161,7 +161,7 @@ def train(copy: Path, run: list[str]) -> None:
 
 
 def compared(copy: Path, there: aws_context.AwsContext, run: str) -> str:
-    """What came back and what it cost, in a line.
+    """Summarise the returned files and the cost in a line.
 
     Raises:
         UserError: a file is not what the machine says it sent.

@@ -124,7 +124,7 @@ def refuse_unknown_versions() -> None:
         try:
             tags = git_remotes.refs(remote, f"refs/tags/{version_tags.ARTIFACT}@v*")
         except UserError as error:
-            log.info("%s cannot be asked for its versions (%s): going on with those of this clone", remote, error)
+            log.info("%s cannot be asked for its versions (%s): continuing with those of this clone", remote, error)
             continue
         if unknown := sorted(tag for ref in tags if (tag := ref.removeprefix("refs/tags/")) not in known):
             raise UserError(f"{remote} has {', '.join(unknown)}, unknown here: `git fetch {remote} --tags` first")
@@ -159,7 +159,7 @@ def refuse_foreign_changes(best: Candidate) -> None:
             "`git stash`"
         )
     if changed:
-        log.info("going on with a promotion that was cut short")
+        log.info("continuing an interrupted promotion")
 
 
 def go_back(commit: str) -> None:

@@ -59,12 +59,12 @@ def diagnose(action: str, targets: list[str]) -> None:
         raise UserError(describe(faults, there, targets))
     raise UserError(
         f"dvc {action} failed, and the remote {there.url} answers now: if it was away for a moment, run the same "
-        "command again, it goes on where it stopped; else DVC's own message above says why"
+        "command again, it continues where it stopped; else DVC's own message above says why"
     )
 
 
 def describe(faults: dict[verify.Object, str], there: dvc_config.Remote, targets: list[str]) -> str:
-    """What is wrong with which objects, and who can mend it."""
+    """Describe damaged objects and who can repair them."""
     named = [f"{fault.path} is {state} ({fault.md5})" for fault, state in list(faults.items())[:5]]
     if len(faults) > 5:
         named.append(f"and {len(faults) - 5} more")

@@ -84,13 +84,13 @@ def draw_sheets(
 
     try:
         split, files, origin = pictures.load(after, work)
-        new = pictures.answers(after, split, work)
+        new = pictures.detections(after, split, work)
     except UserError as error:
         return [], [without("No test pictures", error)], False
     old, notes = None, []
     if figures.MAIN in before.metrics and not difference:
         try:
-            old = pictures.answers(before, split, work)
+            old = pictures.detections(before, split, work)
         except UserError as error:
             notes.append(without("The boxes found before are not shown", error))
     sheets = []

@@ -50,7 +50,7 @@ def main() -> None:
             made = deployment.deploy(there, settings, entry.given_or_name(arguments.bundle), force=True, record=None)
             dollars = sagemaker_prices.serverless(arguments.memory, made["smoke"]["seconds"], 0)
             print(
-                f"sagemaker_smoke: {told(made)}, at most ${max(dollars, 0.0001):.4f} "
+                f"sagemaker_smoke: {summary(made)}, at most ${max(dollars, 0.0001):.4f} "
                 f"(prices of {sagemaker_prices.TABLE_DATE})"
             )
         finally:
@@ -62,8 +62,8 @@ def main() -> None:
         raise UserError("not all could be removed, as it says above: delete the rest in AWS's console")
 
 
-def told(made: dict) -> str:
-    """What was shown, in a line."""
+def summary(made: dict) -> str:
+    """Summarise the smoke test in a line."""
     smoke = made["smoke"]
     return (
         f"{made['version']} answered {smoke['pictures']} pictures as by {smoke['against']}, the first after "

@@ -75,7 +75,7 @@ def parse() -> argparse.Namespace:
 
 
 def whole(least: int, most: int):
-    """What argparse makes a whole number from `least` to `most` with."""
+    """Build an argparse type for whole numbers from `least` to `most`."""
 
     def number(text: str) -> int:
         if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) <= most:
@@ -107,7 +107,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def local(arguments: argparse.Namespace, limits, metrics):
-    """Who answers, and where the examples are, with a model in this process."""
+    """Backend and folder of examples for a model in this process."""
     from plantdoc.registry import bundles
     from plantdoc.server.loaded_model import Model
     from plantdoc.server.local_backend import Local
@@ -121,7 +121,7 @@ def local(arguments: argparse.Namespace, limits, metrics):
 
 
 def remote(arguments: argparse.Namespace):
-    """Who answers, and where the examples are, with a model elsewhere."""
+    """Backend and folder of examples for a model elsewhere."""
     from plantdoc.registry import bundles
 
     if arguments.endpoint:
@@ -178,7 +178,7 @@ def run(service, examples, metrics, limits, listening: socket.socket) -> None:
 
 
 def url(listening: socket.socket) -> str:
-    """What to type into a browser on this machine."""
+    """Address for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -67,10 +67,10 @@ def main() -> None:
         start = snapshot.take(root)
         tell_changes(start)
         named = {grid.name(settings, start.state()): settings for settings in trials}
-        trials = scheduler.Pool(named, start, where, away, arguments.max_dollars)
+        trials = scheduler.Scheduler(named, start, where, away, arguments.max_dollars)
         failed = trials.run(arguments.jobs, lock)
         with stage.replacing(RESULTS) as folder:
-            table = results.write(folder, trials.standings(failed))
+            table = results.write(folder, trials.trial_results(failed))
     print(f"\n{table}\nThis is {RESULTS}/table.md; table.csv and plot.png are beside it")
     waiting = [name for name, why in failed.items() if why.startswith(scheduler.NOT_STARTED)]
     if len(failed) > len(waiting):
@@ -79,7 +79,7 @@ def main() -> None:
     if waiting:
         raise UserError(
             f"{len(waiting)} of {len(named)} trials were not started, as --max-dollars (MAX_DOLLARS=) is reached: the "
-            "same command with more goes on with them"
+            "same command with more continues with them"
         )
 
 

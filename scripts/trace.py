@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def describe(model: Model, found: list[Revision]) -> Iterator[tuple[str, str]]:
-    """What is known of a model, as (title, text); `found` are the revisions that hold it, its maker first."""
+    """Describe a model as (title, text); `found` are the revisions that hold it, its maker first."""
     maker = found[0]
     output = provenance.output(maker, model.md5)
     stages = {name: maker.lock[name] for name in provenance.upstream(maker.lock, output)}
@@ -85,7 +85,7 @@ def title(revision: Revision) -> str:
 
 
 def also_in(found: list[Revision]) -> Iterator[str]:
-    """Where else a model is: branches and tags by name, other commits by their number, experiments, the workspace."""
+    """Other places of a model: branches and tags by name, other commits by their number, experiments, the workspace."""
     maker, *others = found
     commits = {revision.commit for revision in found if revision.commit and not revision.base}
     named = {maker.commit}
@@ -151,7 +151,7 @@ def check(model: Model, maker: Revision) -> None:
 
 
 def unknown(model: Model, root: Path) -> str:
-    """Why no revision holds a model, and what to do."""
+    """Explain why no revision holds a model, and what to do."""
     count = len(provenance.commits(root))
     searched = f"{count} commits, {len(revisions.experiments(root))} experiments and the workspace"
     if maker := provenance.claimed(model.made_from, root):
@@ -169,7 +169,7 @@ def unknown(model: Model, root: Path) -> str:
 
 
 def changed(model: Model, known: str | None, root: Path) -> str:
-    """Which files of a model are not those of the output with the hash `known`."""
+    """Files of a model that differ from the output with the hash `known`."""
     if not known:
         return "dvc.lock has none there"
     folder = subprocess.check_output([sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, text=True).strip()

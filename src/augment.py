@@ -27,7 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from plantdoc.augment import augment_params
-from plantdoc.augment.examples import Group, Source, Task, square
+from plantdoc.augment.examples import ExampleTask, ShardGroup, SourcePicture, make_example
 from plantdoc.coco import dataset
 from plantdoc.core import cost, parallel, params, stage
 from plantdoc.core.errors import UserError
@@ -70,11 +70,13 @@ def build(
         UserError: `raw` is not there, has no training pictures, or holds a picture that cannot be read.
     """
     # In a process of its own, since parsed annotations leave several times the memory behind that the sources take.
-    (classes, train), (_, val) = parallel.imap(functools.partial(sources, raw), ("train", "val"), 1)
+    (classes, train), (_, val) = parallel.imap(functools.partial(read_sources, raw), ("train", "val"), 1)
     if not train:
         raise UserError(f"{raw / 'train'} holds no pictures to train on: look at results/fetch/report.md")
-    groups = [Group(f"train-c{copy:02d}", copy, train) for copy in range(config.copies)] + [Group("val", None, val)]
-    work = functools.partial(square, raw=raw, config=config, seed=seed, classes=classes)
+    groups = [ShardGroup(f"train-c{copy:02d}", copy, train) for copy in range(config.copies)] + [
+        ShardGroup("val", None, val)
+    ]
+    work = functools.partial(make_example, raw=raw, config=config, seed=seed, classes=classes)
     limit = config.shard_mb * 10**6
     if engine == "beam":
         files = _beam().write(groups, work, seed, raw, folder, limit, workers)
@@ -91,7 +93,7 @@ def build(
 
 
 def write(
-    groups: list[Group], work: Callable[[Task], bytes], seed: int, folder: Path, limit: int, workers: int
+    groups: list[ShardGroup], work: Callable[[ExampleTask], bytes], seed: int, folder: Path, limit: int, workers: int
 ) -> list[tuple[str, ...]]:
     """Write the squares of each group as shards, over processes of this machine; returns the shards' names by group.
 
@@ -103,12 +105,12 @@ def write(
     interval = 0.5 if sys.stderr.isatty() else 30
     files = []
     with (
-        contextlib.closing(parallel.imap(work, tasks, workers)) as squares,
+        contextlib.closing(parallel.imap(work, tasks, workers)) as examples,
         tqdm(total=count, desc="augment", unit="picture", mininterval=interval) as progress,
     ):
         for group in groups:
             with tfrecord.ShardWriter(folder, group.name, limit) as writer:
-                for framed in itertools.islice(squares, len(group.pictures)):
+                for framed in itertools.islice(examples, len(group.pictures)):
                     writer.write(framed)
                     progress.update()
             files.append(tuple(writer.files))
@@ -123,7 +125,7 @@ def _beam() -> ModuleType:
     return pipeline
 
 
-def sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[Source]]:
+def read_sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[SourcePicture]]:
     """The classes and pictures of a split, in the order of its annotations."""
     try:
         annotations = dataset.load(raw / split)
@@ -133,7 +135,7 @@ def sources(raw: Path, split: str) -> tuple[tuple[str, ...], list[Source]]:
     for p in annotations.pictures:
         boxes = np.array([(*box.xywh, box.category) for box in p.boxes], np.float32).reshape(-1, 5)
         boxes[:, 2:4] += boxes[:, :2]
-        found.append(Source(f"{split}/{p.file_name}", p.width, p.height, boxes.tobytes()))
+        found.append(SourcePicture(f"{split}/{p.file_name}", p.width, p.height, boxes.tobytes()))
     return annotations.classes, found
 
 

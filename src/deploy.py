@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def try_behaviour(server, threshold: float, settings: deploy_params.Params) -> dict:
-    """What plantdoc.deploy.behaviour finds on `deploy.behaviour_pictures` test pictures with boxes; {} for none."""
+    """Run the behavioural tests of plantdoc.deploy.behaviour on `deploy.behaviour_pictures` test pictures; {} for 0."""
     split = dataset.load(TEST)
     ids = parity.spread([picture.id for picture in split.pictures if picture.boxes], settings.deploy.behaviour_pictures)
     if not ids:

@@ -152,7 +152,7 @@ def write_splits(pictures: list[Audited], sides: list[str], folder: Path) -> dic
         files = naming.flat([p.name for p in members], [p.kind for p in members])
         entries = []
         for i, (file, p) in enumerate(sorted(zip(files, members, strict=True), key=lambda pair: pair[0]), start=1):
-            p.stored.rename(folder / side / file)
+            p.file.rename(folder / side / file)
             boxes = tuple(dataset.Box(xywh, category[name]) for xywh, name in p.boxes)
             entries.append(dataset.Picture(i, file, p.width, p.height, boxes))
         splits[side] = dataset.Split(classes, tuple(entries))

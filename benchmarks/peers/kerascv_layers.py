@@ -28,7 +28,7 @@ FORMAT = "xyxy"
 
 
 def main() -> None:
-    told, out = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2]
+    manifest, out = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
@@ -39,26 +39,26 @@ def main() -> None:
     for line in sys.stdin:
         layers, store = line.split()
         if (layers, store) not in pipelines:
-            pipelines[layers, store] = pipeline(told, layers, store)
+            pipelines[layers, store] = pipeline(manifest, layers, store)
         before = time.process_time()
-        count = write(pipelines[layers, store], Path(f"{out}-{layers}-{store}"), told["size"])
+        count = write(pipelines[layers, store], Path(f"{out}-{layers}-{store}"), manifest["size"])
         took = {"processor": time.process_time() - before}
         print(json.dumps(took | {"pictures": count}), flush=True)
 
 
-def pipeline(told: dict, which: str, store: str):
+def pipeline(manifest: dict, which: str, store: str):
     """A tf.data.Dataset of (bytes of a square, its boxes [N, 4] as xyxy in px, its classes [N])."""
     import keras
     import tensorflow as tf
     from keras_cv import layers
 
-    size, quality, jitter = told["size"], told["quality"], told["jitter"]
+    size, quality, jitter = manifest["size"], manifest["quality"], manifest["jitter"]
     flip = layers.RandomFlip(mode="horizontal", bounding_box_format=FORMAT)
     turn = layers.RandomRotation(
         factor=jitter["rotation"] / 360, fill_mode="constant", fill_value=114, bounding_box_format=FORMAT
     )
     resize = layers.JitteredResize(
-        target_size=(size, size), scale_factor=tuple(told["scale"]), bounding_box_format=FORMAT
+        target_size=(size, size), scale_factor=tuple(manifest["scale"]), bounding_box_format=FORMAT
     )
     colours = [
         layers.RandomHue(factor=jitter["hue"], value_range=(0, 255)),
@@ -74,7 +74,7 @@ def pipeline(told: dict, which: str, store: str):
         image.set_shape([None, None, 3])
         return {"images": tf.cast(image, tf.float32), "bounding_boxes": {"boxes": boxes, "classes": classes}}
 
-    def stored(batch):
+    def encoded(batch):
         images = tf.cast(tf.round(tf.clip_by_value(batch["images"], 0, 255)), tf.uint8)
 
         def one(image):
@@ -86,7 +86,7 @@ def pipeline(told: dict, which: str, store: str):
             pictures = tf.map_fn(tf.io.serialize_tensor, batch["images"], fn_output_signature=tf.string)
         return pictures, batch["bounding_boxes"]["boxes"], batch["bounding_boxes"]["classes"]
 
-    pictures = told["pictures"]
+    pictures = manifest["pictures"]
     boxes = tf.RaggedTensor.from_row_lengths(
         tf.constant([box for picture in pictures for box in picture["boxes"]], tf.float32, None),
         [len(picture["boxes"]) for picture in pictures],
@@ -94,7 +94,7 @@ def pipeline(told: dict, which: str, store: str):
     classes = tf.ragged.constant([picture["classes"] for picture in pictures], tf.float32)
     data = tf.data.Dataset.from_tensor_slices(([picture["path"] for picture in pictures], boxes, classes))
     data = data.map(read, tf.data.AUTOTUNE).ragged_batch(BATCH)
-    data = data.map(augmenter, tf.data.AUTOTUNE).map(stored, tf.data.AUTOTUNE).unbatch()
+    data = data.map(augmenter, tf.data.AUTOTUNE).map(encoded, tf.data.AUTOTUNE).unbatch()
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     return data.with_options(options).prefetch(tf.data.AUTOTUNE)

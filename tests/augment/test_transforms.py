@@ -17,7 +17,7 @@ def generator(key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def test_letterbox_keeps_the_aspect_ratio_and_pads_with_grey_at_the_right_and_below():
+def test_letterbox_keeps_aspect_ratio_and_pads_right_and_below():
     image = coloured_pictures.picture(300, 150, {0: (30, 60, 120, 150)}, "rectangle")
     square, boxes = transforms.letterbox(image, np.array([[30, 60, 120, 150]]), 100)
     np.testing.assert_allclose(boxes, [[10, 20, 40, 50]])

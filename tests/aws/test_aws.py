@@ -113,7 +113,7 @@ def test_a_dry_run_says_what_create_would_do_and_leaves_nothing_behind(s3, clone
     assert (clone / ".dvc/config").read_text() == FOLDER_REMOTE
 
 
-def test_a_dry_run_on_a_stack_that_is_there_shows_the_change_and_does_not_make_it(s3, clone):
+def test_dry_run_on_an_existing_stack_changes_nothing(s3, clone):
     made(parameters={"Budget": "20"})
     before = change_sets()
     said = aws(clone, *CREATE, "--dry-run").stdout
@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_the_stack_going_and_the_next_run_waits_for_it(s3, clone):
         waiting.send_signal(signal.SIGINT)
         rest = waiting.stdout.read()
     assert waiting.returncode == 130
-    assert rest.strip() == "aws: interrupted; what AWS has begun goes on there, the same command again takes it up"
+    assert rest.strip() == "aws: interrupted; AWS continues; run it again to attach"
     assert (clone / ".dvc/config").read_text() == FOLDER_REMOTE
 
     with started(clone, *CREATE) as waiting:
@@ -214,7 +214,7 @@ def test_a_stack_that_fails_says_why_and_leaves_the_remote_as_it_was(s3, clone, 
     assert (clone / ".dvc/config").read_text() == FOLDER_REMOTE
 
 
-def test_a_stack_stuck_after_an_update_is_left_alone_with_the_command_that_frees_it(s3, clone):
+def test_stuck_stack_is_left_with_the_command_that_frees_it(s3, clone):
     made()
     backend_stack().status = "UPDATE_ROLLBACK_FAILED"
     done = aws(clone, *CREATE, check=False)
@@ -244,7 +244,7 @@ def test_a_bucket_that_outlived_its_stack_is_taken_in_and_a_stranger_is_not(s3, 
     assert s3.head_bucket(Bucket=BUCKET)
 
 
-def test_a_provider_that_the_account_holds_already_is_used_for_the_roles_of_workflows(s3, clone):
+def test_existing_github_provider_is_used(s3, clone):
     (clone / ".dvc/config").write_text(S3_REMOTE)
     iam = boto3.client("iam", region_name=REGION)
     provider = iam.create_open_id_connect_provider(Url="https://token.actions.githubusercontent.com")
@@ -269,11 +269,11 @@ def test_a_profile_gives_credentials_region_and_endpoint(s3, clone, tmp_path, mo
     with checked_from_now(endpoint):
         done = aws(
             clone,
-            *("create", "--bucket", BUCKET, "--email", "me@example.org"),
+            "create", "--bucket", BUCKET, "--email", "me@example.org",
             AWS_PROFILE="field",
             AWS_CONFIG_FILE=str(tmp_path / "config"),
             AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
-        )
+        )  # fmt: skip
     assert "region us-west-2" in done.stdout
     config = (clone / ".dvc/config").read_text()
     assert "region = us-west-2" in config

@@ -42,7 +42,7 @@ def there(root: Path, tmp_path_factory) -> Path:
     return folder
 
 
-def told(folder: Path) -> Path:
+def write_manifest(folder: Path) -> Path:
     """What benchmarks/augment_methods.py tells the peers' scripts."""
     split = dataset.load(folder / "data/raw/train")
     pictures = [
@@ -70,8 +70,8 @@ def test_augment_counts_pictures_and_bytes(there):
     rows = {row["side"]: row for row in found["rows"]}
     mine = rows["ours"]
     config = params.load(augment_params.Params, there / "params.yaml").augment
-    classes, sources = augment.sources(there / "data/raw", "train")
-    written = [augment.square((source, 0), there / "data/raw", config, SEED, classes) for source in sources]
+    classes, sources = augment.read_sources(there / "data/raw", "train")
+    written = [augment.make_example((source, 0), there / "data/raw", config, SEED, classes) for source in sources]
     assert mine["bytes/picture"] == sum(map(len, written)) / COUNT
     tensors = rows["KerasCV, resize first, stored as tensors"]
     assert SIZE * SIZE * 3 * 4 < tensors["bytes/picture"] < SIZE * SIZE * 3 * 4 + 1000
@@ -85,7 +85,7 @@ def test_augment_counts_pictures_and_bytes(there):
 @pytest.mark.full
 def test_layers_of_kerascv_give_squares_with_boxes(there):
     script = str(there / "benchmarks/peers/kerascv_layers.py")
-    command = [sys.executable, script, str(told(there)), str(there / "kerascv")]
+    command = [sys.executable, script, str(write_manifest(there)), str(there / "kerascv")]
     done = subprocess.run(command, input="guide jpeg\n" * 2, capture_output=True, text=True, check=True)
     assert [json.loads(line)["pictures"] for line in done.stdout.splitlines()] == [COUNT, COUNT]
     out = there / "kerascv-guide-jpeg"
@@ -105,8 +105,8 @@ def test_the_way_of_tfrecorder_stores_raw_pixels(there):
     python = there / ".venv-peers/tfrecorder/bin/python"
     if not python.exists():
         pytest.skip("its environment is not there: make bench-peers")
-    script = str(there / "benchmarks/peers/tfrecorder_way.py")
-    command = [str(python), script, str(told(there)), str(there / "beam")]
+    script = str(there / "benchmarks/peers/tfrecorder_pipeline.py")
+    command = [str(python), script, str(write_manifest(there)), str(there / "beam")]
     done = subprocess.run(command, input="plain\ngzip\n", capture_output=True, text=True, check=True)
     assert [json.loads(line)["pictures"] for line in done.stdout.splitlines()] == [COUNT, COUNT]
     (plain,) = there.glob("beam-plain*")

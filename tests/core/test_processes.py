@@ -83,11 +83,11 @@ def test_ends_when_its_dvc_was_killed_before_it_could_watch(tmp_path, root, thro
     process.wait()
     go.touch()
     orphan.wait(timeout=20)
-    assert said.read_text() == "the dvc that started this stage is gone: stopping\n"
+    assert said.read_text() == "the dvc process that started this stage has ended: stopping\n"
 
 
 def test_only_one_names_the_holder(tmp_path):
-    refused = pytest.raises(UserError, match=rf"^it is already under way in process {os.getpid()}\b")
+    refused = pytest.raises(UserError, match=rf"^it is already running in process {os.getpid()}\b")
     with processes.only_one(tmp_path / "lock", "it"), refused, processes.only_one(tmp_path / "lock", "it", patience=0):
         pass
     with processes.only_one(tmp_path / "lock", "it", patience=0):

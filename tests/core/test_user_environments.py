@@ -95,7 +95,7 @@ def test_all_that_git_calls_its_own_is_dropped():
 
 
 @pytest.mark.full
-def test_a_sweep_in_a_hook_of_a_linked_worktree_leaves_the_persons_repository_as_it_is(tmp_path):
+def test_sweep_in_a_hook_of_a_worktree_leaves_the_repository_alone(tmp_path):
     """M2: as tried, with everything that git sets for a post-commit hook."""
     repository, tree = fake_repo.finished(tmp_path / "repository"), tmp_path / "tree"
     small_repo.git(repository, "worktree", "add", "-q", "-b", "other", str(tree))

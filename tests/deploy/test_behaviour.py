@@ -11,7 +11,7 @@ from plantdoc.coco.dataset import Box, Picture, Split
 from plantdoc.deploy import behaviour, perturbations
 
 LEAST = dict.fromkeys(("mirrored", "light", "shifted", "compressed", "halved", "no_leaf", "two_leaves"), 0.8)
-PLACES = [(20, 12, 60, 40), (90, 40, 50, 60), (8, 70, 70, 40), (60, 20, 64, 48)]
+POSITIONS = [(20, 12, 60, 40), (90, 40, 50, 60), (8, 70, 70, 40), (60, 20, 64, 48)]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def leaves(tf, tmp_path_factory) -> tuple:
     """A folder of pictures with one rectangle each, and its split."""
     folder, pictures, names = tmp_path_factory.mktemp("leaves"), [], tuple(COLOURS)
     for number in range(12):
-        box, name = PLACES[number % 4], number % 3
+        box, name = POSITIONS[number % 4], number % 3
         picture(160, 128, {names[name]: box}).save(folder / f"{number}.png")
         pictures.append(Picture(number + 1, f"{number}.png", 160, 128, (Box(box, name),)))
     return folder, Split(names, tuple(pictures))

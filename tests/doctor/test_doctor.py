@@ -310,7 +310,7 @@ def quotas(monkeypatch):
 
 
 @pytest.fixture
-def ready(repository, aws, quotas) -> Path:
+def repository_on_aws(repository, aws, quotas) -> Path:
     """A repository with a bucket, its stack, and an image for machines; no quota yet."""
     ec2 = boto3.client("ec2")
     (network,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -327,17 +327,17 @@ def ready(repository, aws, quotas) -> Path:
 
 
 @pytest.mark.slow
-def test_ec2_wants_a_quota_for_one_of_the_instance_types_on_one_of_the_markets(ready, quotas):
-    lines, code, text = page(ready, "ec2")
+def test_ec2_wants_a_quota_for_one_of_the_instance_types_on_one_of_the_markets(repository_on_aws, quotas):
+    lines, code, text = page(repository_on_aws, "ec2")
     assert code == 1 and lines["quota"][0] == "not ready" and text.endswith("not ready for ec2: quota\n")
     assert "g5.xlarge takes 4 vCPUs of 0 spot, 0 on demand; g4dn.xlarge takes 4" in lines["quota"][1]
     assert "Service Quotas, Amazon EC2, L-3819A6DF or L-DB2E81BA" in lines["quota"][1]
     quotas["L-3819A6DF"] = 4.0
-    lines, code, text = page(ready, "ec2")
+    lines, code, text = page(repository_on_aws, "ec2")
     assert code == 0, text
     assert "of 4 spot, 0 on demand" in lines["quota"][1]
-    small_repo.set_params(ready, runner__spot=False)
-    lines, code, _ = page(ready, "ec2")
+    small_repo.set_params(repository_on_aws, runner__spot=False)
+    lines, code, _ = page(repository_on_aws, "ec2")
     assert code == 1 and "vCPUs of 0 on demand; " in lines["quota"][1]
 
 
@@ -349,19 +349,19 @@ def test_the_wanted_instance_types_and_region_come_from_the_params(repository, a
 
 
 @pytest.mark.slow
-def test_ec2_wants_what_make_aws_has_made_and_an_image(ready, aws):
-    lines, _, _ = page(ready, "ec2")
+def test_ec2_wants_what_make_aws_has_made_and_an_image(repository_on_aws, aws):
+    lines, _, _ = page(repository_on_aws, "ec2")
     state, said = lines["machines"]
     assert state == "ready" and "with plant-disease-plants-MachineProfile" in said and "us-east-1a" in said
     assert re.search(r"^ami-\S+ .* sg-\S+ in", said)
-    small_repo.set_params(ready, runner__image="/aws/service/no/such/image")
-    lines, code, _ = page(ready, "ec2")
+    small_repo.set_params(repository_on_aws, runner__image="/aws/service/no/such/image")
+    lines, code, _ = page(repository_on_aws, "ec2")
     assert (
         code == 1 and "runner.image = /aws/service/no/such/image: us-east-1 has no such image" in lines["machines"][1]
     )
     aws.create_bucket(Bucket="others")
-    on_s3(ready, "others")
-    lines, _, _ = page(ready, "ec2")
+    on_s3(repository_on_aws, "others")
+    lines, _, _ = page(repository_on_aws, "ec2")
     assert lines["remote"][0] == "ready" and lines["machines"][0] == "not ready"
     assert "no stack plant-disease-others" in lines["machines"][1] and "`make aws BUCKET=others" in lines["machines"][1]
 

@@ -9,7 +9,7 @@ import pytest
 
 from plantdoc.core.errors import UserError
 from plantdoc.ec2.claim import Claim
-from plantdoc.ec2.instances import Machine
+from plantdoc.ec2.instances import Instance
 
 NEW = {
     **{"token": "t0ken", "time": 1700000000.25, "code": "c0de"},
@@ -31,7 +31,7 @@ def test_a_new_claim_says_that_there_is_no_machine_and_then_which_one():
     claim = Claim(token="t0ken", time=1700000000.25, code="c0de")
     assert claim.as_json() == NEW
     about = {name: MACHINE[name] for name in ("launched", "type", "zone", "spot", "deadline")}
-    machine = Machine(id="i-1", state="pending", run="r", attempt=1, ended=None, reason="", **about)
+    machine = Instance(id="i-1", state="pending", run="r", attempt=1, ended=None, reason="", **about)
     assert claim.with_machine(machine, "us-east-1", 0.47).as_json() == NEW | MACHINE
 
 

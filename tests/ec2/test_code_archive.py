@@ -113,10 +113,10 @@ def test_the_same_tree_gives_the_same_bytes(repository, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        *(".env", "deploy/.env.production", "prod.env", "keys/server.pem", "tls.key", "id_rsa", "id_ed25519.bak"),
-        *(".dvc/config.local", "credentials", ".aws/config", "google-credentials.json", ".netrc", ".pypirc", "a.p12"),
+        ".env", "deploy/.env.production", "prod.env", "keys/server.pem", "tls.key", "id_rsa", "id_ed25519.bak",
+        ".dvc/config.local", "credentials", ".aws/config", "google-credentials.json", ".netrc", ".pypirc", "a.p12",
     ],
-)
+)  # fmt: skip
 def test_secret_looking_names_are_left_out_and_told(repository, name):
     write(repository, name, "x")
     packed = code_archive.make(repository)

@@ -83,7 +83,7 @@ def check_role(world) -> None:
 
 
 @pytest.mark.full
-def test_the_next_experiment_sends_its_code_alone_and_a_known_one_needs_no_machine(world, origin, network, tmp_path):
+def test_next_experiment_sends_only_code_and_a_known_one_no_instance(world, origin, network, tmp_path):
     expected = fake_training.expected(origin, tmp_path / "local", lr=0.25)
     folder = fake_training.copy(origin, tmp_path / "clone", lr=0.25, runner__kind="ec2")
     world.run(folder, "dvc", "repro", network=network)

@@ -100,7 +100,7 @@ def test_faults_as_they_are_drawn(world, origin, expected, tmp_path, times):
 
 @pytest.mark.full
 def test_s3_that_is_gone_for_good(world, origin, expected, tmp_path):
-    """A clear end here, no machine left; and when S3 is back the same command goes on from the last epoch."""
+    """A clear end here, no machine left; and when S3 is back the same command continues from the last epoch."""
     hold = tmp_path / "hold"
     hold.touch()
     folder = fake_training.copy(
@@ -118,7 +118,7 @@ def test_s3_that_is_gone_for_good(world, origin, expected, tmp_path):
         hold.unlink()
         world.run(folder, "python", "src/train.py", network=network)
     _, second = world.of("of", "gone")
-    assert "going on after epoch" in world.log(second.tags["run"], 2)
+    assert "continuing after epoch" in world.log(second.tags["run"], 2)
     assert fake_training.outputs(folder).items() - expected.items() == {
         (
             "models/detector/config.json",

@@ -84,4 +84,4 @@ def test_an_experiment_in_a_fresh_clone_to_which_much_happens(world, origin, exp
     assert (folder / "models/bundle").is_dir()
     (run,) = world.runs()
     assert (len(world.machines.instances()), world.results(run)) == (3, 1)
-    assert "train: going on after epoch" in world.log(run, 3)
+    assert "train: continuing after epoch" in world.log(run, 3)

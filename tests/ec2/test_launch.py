@@ -63,7 +63,7 @@ def runner(**changes: object) -> Runner:
     return Runner(**values | wanted)
 
 
-def start(here, wanted: Runner, spent: float = 0.0) -> tuple[instances.Machine, float]:
+def start(here, wanted: Runner, spent: float = 0.0) -> tuple[instances.Instance, float]:
     """Start a machine for attempt 1; returns it with its price an hour."""
     attempt = attempts.Attempts(here.store, RUN).claim(1, "c0de")
     base = launch_config.find(here, wanted)
@@ -258,14 +258,14 @@ def test_a_machine_is_known_here_where_s3_does_not_take_it_down(aws, run, monkey
     monkeypatch.setattr(attempts.Attempts, "write", refuse)
     with pytest.raises(EndpointConnectionError):
         run._begin(1)
-    (machine,) = instances.find(run.place.ec2, RUN)
+    (machine,) = instances.find(run.aws.ec2, RUN)
     assert run.ours.instance == machine.id and run.launches == 1
 
 
 def test_a_signal_waits_until_the_machine_is_written_down(aws, here, run, monkeypatch):
     send = launch_request.send
 
-    def interrupted(*about: object) -> instances.Machine:
+    def interrupted(*about: object) -> instances.Instance:
         run.interrupts._handle(signal.SIGINT, None)
         return send(*about)
 

@@ -17,7 +17,7 @@ from ec2_commands import until
 
 from plantdoc.ec2 import interrupts, reconcile, watcher
 from plantdoc.ec2.attempts import Attempts
-from plantdoc.ec2.instances import Machine
+from plantdoc.ec2.instances import Instance
 
 pytest_plugins = ["ec2_fixtures"]
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
@@ -26,18 +26,18 @@ QUESTION = "end the machine, or leave it and attach later?"
 
 
 @pytest.fixture
-def networks(desk, monkeypatch):
+def networks(ec2_cli, monkeypatch):
     """What the command reaches S3 and EC2 through."""
-    with fake_s3_network.running(desk.swift) as to_s3, fake_s3_network.running(desk.aws) as to_ec2:
+    with fake_s3_network.running(ec2_cli.swift) as to_s3, fake_s3_network.running(ec2_cli.aws) as to_ec2:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", to_s3.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL", to_ec2.url)
         yield to_s3, to_ec2
 
 
-def watching(desk, start=None):
+def watching(ec2_cli, start=None):
     """A command that watches its machine; by default in this process."""
-    command = (start or desk.start)("run")
-    machine = desk.machine()
+    command = (start or ec2_cli.start)("run")
+    machine = ec2_cli.puppet()
     machine.says(f"{EPOCH}\r\n")
     command.shows(EPOCH)
     return command, machine
@@ -45,39 +45,39 @@ def watching(desk, start=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_without_a_terminal_a_signal_ends_the_machine(desk, number):
+def test_without_a_terminal_a_signal_ends_the_machine(ec2_cli, number):
     """Also where the parent ignores it, as train does while it waits for this command."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        command, machine = watching(desk, desk.spawn)
+        command, machine = watching(ec2_cli, ec2_cli.spawn)
     finally:
         signal.signal(number, before)
     command.process.send_signal(number)
     text = command.ends(130)
     assert f"ec2: ended the machine {machine.claim['instance']}" in text and QUESTION not in text
-    assert desk.instances() == []
-    stopped = desk.store.read(f"{machine.run}/attempts/1.json")
+    assert ec2_cli.instances() == []
+    stopped = ec2_cli.store.read(f"{machine.run}/attempts/1.json")
     assert stopped["stopped"].startswith("tester on ") and stopped["ended"]
 
 
-def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(desk):
+def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(ec2_cli):
     """RunInstances has been answered, nothing is written down, and EC2 does not show the machine yet."""
-    desk.aws.rules.lag = 600
+    ec2_cli.aws.rules.lag = 600
 
     def interrupt(what: str, ids: list[str]) -> None:
         if what == "run":
             command.interrupts._handle(signal.SIGINT, None)  # raises here unless signals are held
 
-    desk.aws.watchers.append(interrupt)
-    command = desk.start("run")
+    ec2_cli.aws.watchers.append(interrupt)
+    command = ec2_cli.start("run")
     command.ends(130)
-    desk.aws.rules.lag = 0
-    assert len(desk.instances("terminated", "shutting-down")) == 1 and desk.instances() == []
+    ec2_cli.aws.rules.lag = 0
+    assert len(ec2_cli.instances("terminated", "shutting-down")) == 1 and ec2_cli.instances() == []
 
 
 @pytest.mark.slow
-def test_a_terminal_has_a_bar_and_ctrl_c_leaves_the_machine_when_told_so(desk):
-    command, machine = watching(desk, desk.sit_down)
+def test_terminal_shows_a_bar_and_ctrl_c_can_leave_the_machine(ec2_cli):
+    command, machine = watching(ec2_cli, ec2_cli.sit_down)
     machine.says("", epoch=2, step=3, steps=9, losses={"box": 0.512}, seconds_left=120.0)
     told = r"epoch 2/3: 33%, step 3/9, 2\.0 min left, box 0\.512.*\[\d+\.\d min, \$0\.\d\d\]"
     until(lambda: re.search(told, command.text))
@@ -85,33 +85,33 @@ def test_a_terminal_has_a_bar_and_ctrl_c_leaves_the_machine_when_told_so(desk):
     command.shows(QUESTION)
     command.types("leave\n")
     text = command.ends(130)
-    assert f"The run {machine.run} goes on on its machine" in text and f"ec2.py stop {machine.run}" in text
-    assert len(desk.instances()) == 1
-    again = desk.start("run")
+    assert f"The run {machine.run} continues on its machine" in text and f"ec2.py stop {machine.run}" in text
+    assert len(ec2_cli.instances()) == 1
+    again = ec2_cli.start("run")
     again.shows(EPOCH)
     machine.finishes()
     again.ends(0)
-    assert sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+    assert sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_at_a_terminal_ends_the_machine(desk):
-    command, _ = watching(desk, desk.sit_down)
+def test_a_second_ctrl_c_at_a_terminal_ends_the_machine(ec2_cli):
+    command, _ = watching(ec2_cli, ec2_cli.sit_down)
     command.types(CTRL_C)
     command.shows(QUESTION)
     command.types(CTRL_C)
     command.ends(130)
-    assert desk.instances() == []
+    assert ec2_cli.instances() == []
 
 
 @pytest.mark.full
-def test_sigterm_while_a_person_is_asked_ends_the_machine(desk):
-    command, _ = watching(desk, desk.sit_down)
+def test_sigterm_while_a_person_is_asked_ends_the_machine(ec2_cli):
+    command, _ = watching(ec2_cli, ec2_cli.sit_down)
     command.types(CTRL_C)
     command.shows(QUESTION)
     command.process.terminate()
     command.ends(130)
-    assert desk.instances() == []
+    assert ec2_cli.instances() == []
 
 
 @pytest.mark.parametrize(
@@ -135,77 +135,77 @@ def test_nobody_is_asked_without_a_terminal_or_after_sigterm(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(desk, tmp_path):
+def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(ec2_cli, tmp_path):
     """As dvc starts it: through a shell. Nothing is heard when dvc is killed."""
     dvc = tmp_path / "dvc"
     dvc.write_text("import subprocess, sys\nsubprocess.run(sys.argv[1:])\n")
     with open(tmp_path / "log", "wb") as log:
         parent = subprocess.Popen(
             [sys.executable, dvc, sys.executable, "scripts/ec2.py", "run"],
-            cwd=desk.folder,
-            env=desk.environment | desk.without_dvc,
+            cwd=ec2_cli.folder,
+            env=ec2_cli.environment | ec2_cli.without_dvc,
             stdout=log,
             stderr=log,
         )
-    desk.machine()
+    ec2_cli.puppet()
     parent.kill()
     parent.wait()
     until(lambda: "the dvc that started this stage is gone" in (tmp_path / "log").read_text())
-    assert len(desk.instances()) == 1
+    assert len(ec2_cli.instances()) == 1
 
 
-def test_the_deadline_ends_a_machine_that_does_not_end_itself(desk, monkeypatch):
+def test_the_deadline_ends_a_machine_that_does_not_end_itself(ec2_cli, monkeypatch):
     monkeypatch.setattr(watcher, "_ENDING", 0)
-    desk.set(max_hours=1 / 3600)
-    text = desk.ec2("run", code=1)
+    ec2_cli.set(max_hours=1 / 3600)
+    text = ec2_cli.ec2("run", code=1)
     assert "the machine has reached its deadline (runner.max_hours, or what runner.max_dollars allowed)" in text
-    assert desk.instances() == [] and sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+    assert ec2_cli.instances() == [] and sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1
 
 
 @pytest.mark.parametrize(("left", "followed"), [(30, False), (600, True)])
-def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(desk, left, followed):
-    command, machine = watching(desk)
+def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(ec2_cli, left, followed):
+    command, machine = watching(ec2_cli)
     claim = machine.claim | {"deadline": time.time() + left}
-    desk.store.put(f"{machine.run}/attempts/1.json", claim)
+    ec2_cli.store.put(f"{machine.run}/attempts/1.json", claim)
     machine.dies()
     if followed:
-        desk.machine(2).finishes()
+        ec2_cli.puppet(2).finishes()
         command.ends(0)
     else:
         assert "reached its deadline" in command.ends(1)
-    assert sum(call.action == "RunInstances" for call in desk.aws.calls) == 1 + followed
+    assert sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1 + followed
 
 
-def test_s3_away_for_a_while_is_waited_for(desk, networks):
-    command, machine = watching(desk)
+def test_waits_for_s3_outage(ec2_cli, networks):
+    command, machine = watching(ec2_cli)
     networks[0].fail("503", times=2)
     command.shows("ec2: S3 gives no answer, trying again")
     machine.finishes()
     command.ends(0)
 
 
-def test_s3_away_for_good_ends_the_machine(desk, networks):
-    command, _ = watching(desk)
+def test_ends_the_machine_after_a_long_s3_outage(ec2_cli, networks):
+    command, _ = watching(ec2_cli)
     networks[0].down()
     text = command.ends(1)
     assert "S3 has not answered 3 times in a row, while EC2 does" in text and "ec2: ended the machine i-" in text
-    assert desk.instances() == []
+    assert ec2_cli.instances() == []
 
 
-def test_without_a_network_the_run_goes_on(desk, networks):
-    command, machine = watching(desk)
+def test_run_continues_without_network(ec2_cli, networks):
+    command, machine = watching(ec2_cli)
     for network in networks:
         network.down()
     text = command.ends(1)
     assert "neither S3 nor EC2 answers; the machine goes on, trying again" in text
     assert "the network here is lost, neither S3 nor EC2 answers" in text
-    assert f"The run {machine.run} goes on on its machine, which ends by itself by" in text
+    assert f"The run {machine.run} continues on its machine, which ends by itself by" in text
     assert "could not be ended" not in text, "nothing is to be ended"
-    assert len(desk.instances()) == 1 and not [c for c in desk.aws.calls if c.action == "TerminateInstances"]
+    assert len(ec2_cli.instances()) == 1 and not [c for c in ec2_cli.aws.calls if c.action == "TerminateInstances"]
 
 
-def test_a_network_that_comes_back_is_no_matter(desk, networks):
-    command, machine = watching(desk)
+def test_recovers_after_network_loss(ec2_cli, networks):
+    command, machine = watching(ec2_cli)
     for network in networks:
         network.fail("cut", times=4)
     command.shows("neither S3 nor EC2 answers")
@@ -213,22 +213,22 @@ def test_a_network_that_comes_back_is_no_matter(desk, networks):
     command.ends(0)
 
 
-def test_an_error_of_ours_ends_the_machine(desk):
-    command, machine = watching(desk)
-    desk.store.put(f"{machine.run}/1/status.json", b"no JSON")
+def test_an_error_of_ours_ends_the_machine(ec2_cli):
+    command, machine = watching(ec2_cli)
+    ec2_cli.store.put(f"{machine.run}/1/status.json", b"no JSON")
     assert "JSONDecodeError" in command.ends(1)
-    assert desk.instances() == []
+    assert ec2_cli.instances() == []
 
 
-def test_stop_ends_the_machine_and_whoever_waits_starts_no_other(desk):
-    command, machine = watching(desk)
+def test_stop_ends_the_machine_and_no_other_starts(ec2_cli):
+    command, machine = watching(ec2_cli)
     marked = []
-    desk.aws.watchers.append(lambda what, ids: marked.append(desk.store.read(f"{machine.run}/attempts/1.json")))
-    text = desk.ec2("stop", machine.run[:4])
+    ec2_cli.aws.watchers.append(lambda what, ids: marked.append(ec2_cli.store.read(f"{machine.run}/attempts/1.json")))
+    text = ec2_cli.ec2("stop", machine.run[:4])
     assert marked[0]["stopped"], "marked before the machine ends: a watcher in between would start another"
     assert f"ended {machine.claim['instance']} (g5.xlarge in us-east-1a, run {machine.run})" in text
     assert "the run was stopped by tester on " in command.ends(1)
-    assert desk.instances() == [] and sum(call.action == "RunInstances" for call in desk.aws.calls) == 1
+    assert ec2_cli.instances() == [] and sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1
 
 
 class Late(Attempts):
@@ -246,32 +246,32 @@ class Late(Attempts):
 @pytest.mark.parametrize(
     ("reason", "looks"), [("Client.UserInitiatedShutdown: as a person said", 3), ("Server.SpotInstanceTermination", 1)]
 )
-def test_who_ends_a_machine_by_hand_has_time_to_say_so(desk, reason, looks):
-    attempts = Late(desk.store, "0123456789abcdef")
+def test_manual_termination_waits_for_its_reason(ec2_cli, reason, looks):
+    attempts = Late(ec2_cli.store, "0123456789abcdef")
     attempt = attempts.claim(1, "code")
-    gone = Machine("i-1", "terminated", "g5.xlarge", "us-east-1a", True, 0.0, attempts.run, 1, None, None, reason)
+    gone = Instance("i-1", "terminated", "g5.xlarge", "us-east-1a", True, 0.0, attempts.run, 1, None, None, reason)
     now = reconcile.final_state(attempts, attempt, gone)
     assert attempts.looks == looks and now.over == (looks == 3)
     assert now.claim.stopped == ("a colleague" if looks == 3 else None)
 
 
-def test_stop_all_spares_what_is_not_ours(desk):
-    other = desk.aws.client("ec2").run_instances(
-        ImageId=desk.aws.rules.image, MinCount=1, MaxCount=1, InstanceType="t3.micro"
+def test_stop_all_spares_what_is_not_ours(ec2_cli):
+    other = ec2_cli.aws.client("ec2").run_instances(
+        ImageId=ec2_cli.aws.rules.image, MinCount=1, MaxCount=1, InstanceType="t3.micro"
     )["Instances"][0]["InstanceId"]
-    command, _ = watching(desk)
-    desk.ec2("stop", "--all")
+    command, _ = watching(ec2_cli)
+    ec2_cli.ec2("stop", "--all")
     command.ends(1)
-    assert [each["InstanceId"] for each in desk.instances()] == [other]
-    assert "say which run, or --all" in desk.ec2("stop", code=1)
+    assert [each["InstanceId"] for each in ec2_cli.instances()] == [other]
+    assert "say which run, or --all" in ec2_cli.ec2("stop", code=1)
 
 
-def test_looking_at_a_run(desk):
-    assert "no machine in us-east-1" in desk.ec2("ls") and "no training on EC2 yet" in desk.ec2("cost")
-    assert "no machine is running" in desk.ec2("logs", code=1)
-    command, machine = watching(desk)
+def test_looking_at_a_run(ec2_cli):
+    assert "no machine in us-east-1" in ec2_cli.ec2("ls") and "no training on EC2 yet" in ec2_cli.ec2("cost")
+    assert "no machine is running" in ec2_cli.ec2("logs", code=1)
+    command, machine = watching(ec2_cli)
     machine.says("", epoch=2, val_map50=0.0801)
-    (row,) = json.loads(desk.ec2("ls", "--json"))
+    (row,) = json.loads(ec2_cli.ec2("ls", "--json"))
     assert row.pop("minutes") >= 0 and row.pop("dollars") >= 0
     assert row == {
         "run": machine.run,
@@ -287,38 +287,38 @@ def test_looking_at_a_run(desk):
         "val_map50": 0.0801,
         "deadline": machine.claim["deadline"],
     }
-    table = desk.ec2("ls").splitlines()
+    table = ec2_cli.ec2("ls").splitlines()
     assert table[1].split()[:9] == [
-        *(machine.run, machine.claim["instance"], "g5.xlarge", "us-east-1a", "spot", "training", "2/3", "0.0801"),
+        machine.run, machine.claim["instance"], "g5.xlarge", "us-east-1a", "spot", "training", "2/3", "0.0801",
         table[1].split()[8],
-    ]
-    assert desk.ec2("logs").splitlines()[0] == EPOCH
-    assert "no run begins with zzz" in desk.ec2("logs", "zzz", code=1)
+    ]  # fmt: skip
+    assert ec2_cli.ec2("logs").splitlines()[0] == EPOCH
+    assert "no run begins with zzz" in ec2_cli.ec2("logs", "zzz", code=1)
 
-    watcher = desk.start("attach", machine.run[:5])
+    watcher = ec2_cli.start("attach", machine.run[:5])
     watcher.shows(EPOCH)
     watcher.interrupt()
-    assert "the run goes on" in watcher.ends(130) and len(desk.instances()) == 1
-    watcher = desk.start("attach")
+    assert "the run continues" in watcher.ends(130) and len(ec2_cli.instances()) == 1
+    watcher = ec2_cli.start("attach")
     watcher.shows(EPOCH)
     machine.finishes()
     command.ends(0)
     assert "ec2: done; `dvc repro` brings the result" in watcher.ends(0)
 
-    assert "ec2: done" in desk.ec2("logs", machine.run)
-    text = desk.ec2("cost")
+    assert "ec2: done" in ec2_cli.ec2("logs", machine.run)
+    text = ec2_cli.ec2("cost")
     assert re.search(rf"{machine.run} +20\d\d-.* done +1 +g5.xlarge in us-east-1a, spot +1\.0 +0\.01", text), text
-    assert json.loads(desk.ec2("cost", "--json"))[0]["state"] == "done"
+    assert json.loads(ec2_cli.ec2("cost", "--json"))[0]["state"] == "done"
 
 
-def test_reap_ends_what_is_past_its_deadline(desk):
-    command, machine = watching(desk)
-    assert "no machine in us-east-1 is past its deadline" in desk.ec2("reap")
+def test_reap_ends_what_is_past_its_deadline(ec2_cli):
+    command, machine = watching(ec2_cli)
+    assert "no machine in us-east-1 is past its deadline" in ec2_cli.ec2("reap")
     command.kill()
     past = [{"Key": "deadline", "Value": str(int(time.time()) - 3600)}]
-    desk.aws.client("ec2").create_tags(Resources=[machine.claim["instance"]], Tags=past)
-    assert f"ended {machine.claim['instance']} (g5.xlarge in us-east-1a" in desk.ec2("reap")
-    assert desk.instances() == []
+    ec2_cli.aws.client("ec2").create_tags(Resources=[machine.claim["instance"]], Tags=past)
+    assert f"ended {machine.claim['instance']} (g5.xlarge in us-east-1a" in ec2_cli.ec2("reap")
+    assert ec2_cli.instances() == []
 
 
 @pytest.mark.parametrize("command", ["run", "ls", "logs", "attach", "stop", "reap", "cost"])

@@ -35,7 +35,8 @@ def test_the_stage_writes_all_its_outputs(tmp_path):
     folder = small_repo.finished(tmp_path / "repository")
     made = contents(folder / "results/evaluate")
     assert set(made) == {
-        *("metrics.json", "predictions.json"),
+        "metrics.json",
+        "predictions.json",
         *(f"plots/{name}" for name in ("precision_recall.json", "confusion.csv", "per_class.csv")),
         *(f"pictures/{kind}-1.jpg" for kind in ("best", "worst", "random")),
     }

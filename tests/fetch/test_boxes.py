@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from plantdoc.fetch import boxes
 from plantdoc.fetch.formats.raw_data import RawBox, RawPicture
 
-STORED = (100, 60)
+AS_STORED = (100, 60)
 NAN = float("nan")
 
 
@@ -21,7 +21,7 @@ def raw(*corners, relative=False, declared=None, name="leaf"):
 
 def spot(orientation: int) -> tuple[float, float, float, float]:
     """Where a spot at (10, 5)–(40, 25) of the stored picture shows up, by Pillow."""
-    image = Image.new("L", STORED)
+    image = Image.new("L", AS_STORED)
     image.paste(255, (10, 5, 40, 25))
     exif = image.getexif()
     exif[0x0112] = orientation
@@ -34,29 +34,29 @@ def spot(orientation: int) -> tuple[float, float, float, float]:
 @pytest.mark.parametrize("relative", [False, True])
 def test_boxes_drawn_on_the_stored_picture_turn_with_it(orientation, relative):
     corners = (0.1, 5 / 60, 0.4, 25 / 60) if relative else (10, 5, 40, 25)
-    kept, repairs, _ = boxes.clean(raw(corners, relative=relative, declared=STORED), STORED, orientation, 4)
+    kept, repairs, _ = boxes.clean(raw(corners, relative=relative, declared=AS_STORED), AS_STORED, orientation, 4)
     assert kept == [(spot(orientation), "leaf")]
     assert repairs == ["boxes turned along with the picture"]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_turn_is_pillows(orientation):
-    x0, y0, x1, y1 = boxes._turn((10, 5, 40, 25), orientation, STORED)
+    x0, y0, x1, y1 = boxes._turn((10, 5, 40, 25), orientation, AS_STORED)
     assert (x0, y0, x1 - x0, y1 - y0) == spot(orientation)
 
 
 def test_the_frame_is_the_declared_one_else_the_one_that_holds_the_boxes():
     tall, wide, small = (10, 5, 30, 90), (10, 5, 90, 30), (10, 5, 30, 30)
-    displayed = STORED[::-1]
+    displayed = AS_STORED[::-1]
 
     def turned(*corners, declared):
         return bool(
-            boxes.clean(raw(*corners, declared=declared), STORED, 6, 4)[1][:1]
+            boxes.clean(raw(*corners, declared=declared), AS_STORED, 6, 4)[1][:1]
             == ["boxes turned along with the picture"]
         )
 
     assert not turned(small, declared=displayed)
-    assert turned(small, declared=STORED)
+    assert turned(small, declared=AS_STORED)
     assert not turned(tall, small, declared=None)
     assert turned(wide, small, declared=None)
     assert turned(wide, declared=(0, 0)) and not turned(small, declared=None)
@@ -66,7 +66,7 @@ def test_boxes_are_clipped_and_useless_ones_dropped():
     picture = raw(
         (-10, -10, 50, 30), (10, 10, 10, 30), (30, 30, 20, 20), (10, 10, 60, 13), (200, 10, 220, 30), (NAN, 0, 9, 9)
     )
-    kept, repairs, dropped = boxes.clean(picture, STORED, 1, 4)
+    kept, repairs, dropped = boxes.clean(picture, AS_STORED, 1, 4)
     assert kept == [((0, 0, 50, 30), "leaf")]
     assert repairs == ["1 box clipped to the picture"]
     assert dropped == [
@@ -76,10 +76,10 @@ def test_boxes_are_clipped_and_useless_ones_dropped():
         "box outside the picture",
         "box without numbers",
     ]
-    assert boxes.clean(raw((1, 1, 20, 20), name=""), STORED, 1, 4)[2] == ["box without a class name"]
+    assert boxes.clean(raw((1, 1, 20, 20), name=""), AS_STORED, 1, 4)[2] == ["box without a class name"]
 
 
 def test_a_wrong_declared_size_changes_nothing():
-    kept, repairs, _ = boxes.clean(raw((10, 5, 40, 25), declared=(4000, 3000)), STORED, 1, 4)
+    kept, repairs, _ = boxes.clean(raw((10, 5, 40, 25), declared=(4000, 3000)), AS_STORED, 1, 4)
     assert kept == [((10, 5, 30, 20), "leaf")]
     assert repairs == ["declared size 4000 × 3000 ignored"]

@@ -15,7 +15,7 @@ from plantdoc.fetch import decode
 
 UPRIGHT = source_folders.image("upright")
 # How a picture must lie in the file so that EXIF orientation 1..8 turns it upright.
-STORED = {
+AS_STORED = {
     1: UPRIGHT,
     2: UPRIGHT.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     3: UPRIGHT.transpose(Image.Transpose.ROTATE_180),
@@ -30,7 +30,7 @@ STORED = {
 def with_orientation(orientation: int, kind: str = "JPEG", **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return source_folders.encoded(STORED[orientation], kind, exif=exif, **options)
+    return source_folders.encoded(AS_STORED[orientation], kind, exif=exif, **options)
 
 
 def reread(data: bytes) -> Image.Image:
@@ -58,7 +58,7 @@ def mean_difference(a: Image.Image, b: Image.Image) -> float:
 def test_a_plain_picture_keeps_its_bytes(data):
     decoded = decode.decode(data, 10**6)
     assert decoded.repairs == ()
-    assert decode.stored(decoded, data)[0] == data
+    assert decode.to_stored_form(decoded, data)[0] == data
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -66,10 +66,10 @@ def test_a_plain_picture_keeps_its_bytes(data):
 def test_exif_orientation_is_applied_once(orientation, kind):
     data = with_orientation(orientation, kind)
     decoded = decode.decode(data, 10**6)
-    kept = reread(decode.stored(decoded, data)[0])
+    kept = reread(decode.to_stored_form(decoded, data)[0])
     assert mean_difference(kept, UPRIGHT) < 6
     assert kept.getexif().get(0x0112, 1) == 1
-    assert (decoded.orientation, decoded.stored_size) == (orientation, STORED[orientation].size)
+    assert (decoded.orientation, decoded.stored_size) == (orientation, AS_STORED[orientation].size)
 
 
 @pytest.mark.parametrize("value", [0, 9, 77])
@@ -77,7 +77,7 @@ def test_an_orientation_that_makes_no_sense_is_ignored(value):
     exif = Image.Exif()
     exif[0x0112] = value
     data = source_folders.encoded(UPRIGHT, exif=exif)
-    assert decode.stored(decode.decode(data, 10**6), data)[0] == data
+    assert decode.to_stored_form(decode.decode(data, 10**6), data)[0] == data
 
 
 def test_other_colour_forms_become_rgb():
@@ -99,7 +99,7 @@ def test_other_colour_forms_become_rgb():
     }
     for name, (data, expected, tolerance) in cases.items():
         decoded = decode.decode(data, 10**6)
-        data_kept, kind = decode.stored(decoded, data)
+        data_kept, kind = decode.to_stored_form(decoded, data)
         kept = reread(data_kept)
         assert (kept.mode, kept.format, kind) == ("RGB", "JPEG", "JPEG"), name
         assert mean_difference(kept, expected) < tolerance, name
@@ -134,7 +134,7 @@ def test_a_transparent_colour_in_an_rgb_png_becomes_white():
 def test_of_a_jpeg_with_more_pictures_behind_it_the_first_counts():
     data = source_folders.encoded(UPRIGHT, "MPO", save_all=True, append_images=[source_folders.image("second")])
     decoded = decode.decode(data, 10**6)
-    assert decode.stored(decoded, data) == (data, "JPEG")
+    assert decode.to_stored_form(decoded, data) == (data, "JPEG")
     assert mean_difference(decoded.image, UPRIGHT) < 6
 
 

@@ -36,7 +36,7 @@ def test_pictures_are_plain_rgb_jpegs_of_the_size_that_the_annotations_say(writt
                 assert not image.getexif()
 
 
-def test_every_class_and_shape_of_picture_is_there_and_some_pictures_hold_several_leaves(written):
+def test_sample_has_all_classes_and_shapes_and_several_leaves(written):
     pictures = dataset.load(written / "train").pictures
     assert {box.category for picture in pictures for box in picture.boxes} == set(range(len(generator.CLASSES)))
     assert {(p.width, p.height) for p in pictures} == set(generator.SIZES)

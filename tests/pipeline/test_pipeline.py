@@ -106,7 +106,7 @@ def test_plots_show_draws_every_plot(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
     small_repo.run(clone, "dvc", "plots", "show", "-o", "page")
     page = (clone / "page/index.html").read_text()
-    for title in ("Training loss: place", "Val mAP@50", "Learning rate", "Precision and recall", "Confusion", "AP@50"):
+    for title in ("Training loss: box", "Val mAP@50", "Learning rate", "Precision and recall", "Confusion", "AP@50"):
         assert title in page, title
 
 

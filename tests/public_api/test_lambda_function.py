@@ -122,11 +122,11 @@ def detector(folder: Path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     uri = f"http://127.0.0.1:{server.server_port}/v1/models/model:predict"
 
-    def answer(kind: str, attributes: str, body: bytes) -> bytes:
+    def respond(kind: str, attributes: str, body: bytes) -> bytes:
         context = types.SimpleNamespace(custom_attributes=attributes, request_content_type=kind, rest_uri=uri)
         return module.handler(io.BytesIO(body), context)[0]
 
-    return answer
+    return respond
 
 
 def api_file(name: str) -> Path:

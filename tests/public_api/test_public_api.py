@@ -47,7 +47,7 @@ REMOTE = f"""[core]
     url = s3://{BUCKET}/dvc
     region = {REGION}
 """
-ANSWER = {"model": "detector@v1.2.0", "width": 48, "height": 32, "detections": []}
+RESPONSE = {"model": "detector@v1.2.0", "width": 48, "height": 32, "detections": []}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def asked(cloud, folder: Path, said: str, **extra: str) -> tuple[dict, dict]:
     spec.loader.exec_module(module)
     signer = Credentials("key", "secret") if variables["ACCESS"] == "iam" else None
     with (
-        fake_api_gateway.runtime(plant_disease_detector=lambda *_: json.dumps(ANSWER).encode()) as runtime,
+        fake_api_gateway.runtime(plant_disease_detector=lambda *_: json.dumps(RESPONSE).encode()) as runtime,
         pytest.MonkeyPatch.context() as patch,
         fake_api_gateway.gateway(module.handler, signer=signer) as local,
     ):
@@ -176,7 +176,7 @@ def asked(cloud, folder: Path, said: str, **extra: str) -> tuple[dict, dict]:
 
 
 @pytest.mark.slow
-def test_create_makes_it_shows_a_line_of_curl_that_works_and_again_changes_nothing(aws, clone):
+def test_create_is_idempotent_and_its_curl_line_works(aws, clone):
     first = api(clone, "create")
     key = key_in(first)
     assert len(key) >= 43, "256 bits"
@@ -191,7 +191,7 @@ def test_create_makes_it_shows_a_line_of_curl_that_works_and_again_changes_nothi
     assert found(aws)["Tags"] == [{"Key": "project", "Value": "plant-disease-detector"}]
     assert gateway() == ("NONE", None, (10, 20))
     answer, sent = asked(aws, clone, first)
-    assert answer == ANSWER
+    assert answer == RESPONSE
     picture = (clone / "data/raw/test/images/a leaf.jpg").read_bytes()
     assert (sent["type"], sent["body"], sent["endpoint"]) == ("image/jpeg", picture, ENDPOINT)
 
@@ -200,7 +200,7 @@ def test_create_makes_it_shows_a_line_of_curl_that_works_and_again_changes_nothi
     shown = api(clone, "show")
     for said in (again, shown):
         assert "$PLANTDOC_API_KEY" in said and key not in said
-        assert asked(aws, clone, said, PLANTDOC_API_KEY=key)[0] == ANSWER
+        assert asked(aws, clone, said, PLANTDOC_API_KEY=key)[0] == RESPONSE
         assert asked(aws, clone, said, PLANTDOC_API_KEY="x")[0]["error"]["code"] == "key_wrong"
     assert keys(aws) == [code]
     assert not traces(aws, clone, key), "the key lies about"
@@ -232,7 +232,7 @@ def test_a_new_key_ends_the_one_before(aws, clone):
     second = api(clone, "create", "--new-key")
     assert "UPDATE_COMPLETE" in second
     old, new = key_in(first), key_in(second)
-    assert asked(aws, clone, second)[0] == ANSWER
+    assert asked(aws, clone, second)[0] == RESPONSE
     assert asked(aws, clone, second.replace(new, old))[0]["error"]["code"] == "key_wrong"
 
 
@@ -245,10 +245,10 @@ def test_who_may_ask_is_a_param(aws, clone):
     assert variables == {"ENDPOINT": ENDPOINT, "ACCESS": "iam"}, "an old key is of no use any more"
     assert gateway() == ("AWS_IAM", None, (3, 20))
     credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    assert asked(aws, clone, said, **credentials)[0] == ANSWER
+    assert asked(aws, clone, said, **credentials)[0] == RESPONSE
     assert "AWS_SESSION_TOKEN" not in said
     with_token = api(clone, "show", AWS_SESSION_TOKEN="token-of-a-session")
-    assert asked(aws, clone, with_token, **credentials, AWS_SESSION_TOKEN="token-of-a-session")[0] == ANSWER
+    assert asked(aws, clone, with_token, **credentials, AWS_SESSION_TOKEN="token-of-a-session")[0] == RESPONSE
     assert "token-of-a-session" not in with_token
     assert asked(aws, clone, said, **credentials | {"AWS_SECRET_ACCESS_KEY": "x"}) == ({"message": "Forbidden"}, {})
     assert "there is no key" in api(clone, "create", "--new-key", code=1)
@@ -257,7 +257,7 @@ def test_who_may_ask_is_a_param(aws, clone):
     said = api(clone, "create")
     assert "everyone: each request costs you" in said and "https://leaves.example" in said
     assert gateway() == ("NONE", ["https://leaves.example"], (3, 20))
-    assert asked(aws, clone, said)[0] == ANSWER
+    assert asked(aws, clone, said)[0] == RESPONSE
 
 
 @pytest.mark.full
@@ -298,7 +298,7 @@ def test_what_a_failed_creation_left_is_made_anew(aws, clone):
     left.status = "ROLLBACK_COMPLETE"
     said = api(clone, "create")
     assert "DELETE_COMPLETE" in said
-    assert asked(aws, clone, said)[0] == ANSWER
+    assert asked(aws, clone, said)[0] == RESPONSE
 
 
 @pytest.mark.full
@@ -329,11 +329,11 @@ def test_whoever_interrupts_it_has_the_key_all_the_same(aws, clone):
         process.wait()
         aws.faults.clear()
     assert process.returncode == 130, first
-    assert "what AWS has begun goes on there" in first
+    assert "AWS continues; run it again to attach" in first
     (key,) = re.findall(r"if the change gets there, shown this once \(keep it\): (\S+)", first)
     said = api(clone, "create")
     assert "nothing to change" in said
-    assert asked(aws, clone, said, PLANTDOC_API_KEY=key)[0] == ANSWER
+    assert asked(aws, clone, said, PLANTDOC_API_KEY=key)[0] == RESPONSE
 
 
 def test_it_refuses_where_there_is_nothing_to_stand_on(aws, clone):

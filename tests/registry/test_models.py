@@ -61,7 +61,7 @@ def test_only_params_that_differ_are_shown_and_lr_always(clone):
 
 
 @pytest.mark.slow
-def test_it_says_whether_outputs_are_in_the_cache_and_with_remote_in_the_remote_storage(clone):
+def test_lists_outputs_in_cache_and_remote(clone):
     tag(clone, "detector@v1.0.0", "HEAD")
     tag(clone, "detector@v1.1.0", "lr-0.2")
     script_runner.run(clone, "dvc", "push")

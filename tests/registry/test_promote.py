@@ -66,7 +66,7 @@ def is_promoted(clone: Path, name: str, tag: str = "detector@v1.0.0") -> bool:
 
 
 @pytest.mark.slow
-def test_the_true_maximum_becomes_a_version_and_a_second_time_there_is_nothing_to_do(clone):
+def test_best_experiment_becomes_a_version_once(clone):
     scores = {one.name: one.metrics["train:val_map50"] for one in revisions.experiments(clone)}
     scores["HEAD"] = revisions.find("HEAD", clone).metrics["train:val_map50"]
     assert max(scores, key=scores.get) == "lr-0.2"
@@ -168,7 +168,7 @@ def test_a_best_that_is_worse_than_the_last_version_is_refused(clone):
 
 
 @pytest.mark.slow
-def test_a_hook_that_rejects_the_commit_leaves_all_as_it_was_and_the_same_command_works_later(clone):
+def test_rejected_commit_changes_nothing_and_can_be_repeated(clone):
     rejecting = hook(clone, "pre-commit", "echo not on a friday >&2; exit 1")
     before = state(clone)
     done = promote(clone)

@@ -88,7 +88,7 @@ def test_without_yes_it_only_shows_and_with_yes_just_that_goes(clone):
 
 
 @pytest.mark.slow
-def test_experiments_asked_to_be_kept_stay_and_data_that_a_killed_run_had_yet_to_remove_goes(clone):
+def test_keeps_named_experiments_and_resumes_a_killed_removal(clone):
     gone = revisions.find("lr-0.05", clone)
     small_repo.git(clone, "update-ref", "-d", f"refs/exps/{gone.base[:2]}/{gone.base[2:]}/lr-0.05")
     md5 = gone.md5("models/detector")

@@ -75,7 +75,7 @@ def test_a_fresh_clone_pulls_from_s3_what_another_pushed_byte_for_byte(swift, or
 
 
 @pytest.mark.full
-def test_the_run_cache_goes_through_s3_so_that_a_stage_need_not_run_a_second_time(swift, origin, tmp_path, request):
+def test_run_cache_is_shared_through_s3(swift, origin, tmp_path, request):
     url = f"s3://{bucket(swift, request)}/dvc"
     point(origin, url)
     small_repo.set_params(origin, augment__size=96)
@@ -378,7 +378,7 @@ def test_a_folder_that_is_not_there_or_is_none_is_said_with_the_remedy(origin, t
 
 
 @pytest.mark.full
-def test_an_experiment_in_a_copy_runs_with_the_remote_in_the_settings_and_is_pushed_from_the_main_one(origin, tmp_path):
+def test_experiment_in_a_copy_is_pushed_from_the_main_repository(origin, tmp_path):
     script_runner.run(origin, "dvc", "exp", "run", "--temp", "-S", "lr=0.2", "-n", "other")
     script_runner.run(origin, "dvc", "exp", "apply", "other")
     script_runner.run(origin, *PUSH)

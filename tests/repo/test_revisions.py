@@ -111,14 +111,14 @@ def test_a_number_that_dvc_writes_in_scientific_form_is_a_number(repository):
     assert revisions.find("small", repository).params["lr"] == 1e-05
 
 
-def test_of_two_experiments_with_one_name_that_on_the_current_commit_is_meant(repository):
+def test_ambiguous_experiment_means_the_one_on_the_current_commit(repository):
     here, there = experiment(repository, "same", lr=0.2), experiment(repository, "same", "HEAD~1", lr=0.3)
     assert revisions.find("same", repository).commit == here
     small_repo.git(repository, "checkout", "-q", "HEAD~1")
     assert revisions.find("same", repository).commit == there
 
 
-def test_of_two_experiments_with_one_name_elsewhere_the_commit_has_to_be_given(repository):
+def test_ambiguous_experiment_elsewhere_needs_its_commit(repository):
     here, there = experiment(repository, "same", lr=0.2), experiment(repository, "same", "HEAD~1", lr=0.3)
     small_repo.git(repository, "commit", "-q", "--allow-empty", "-m", "later")
     with pytest.raises(UserError, match="2 experiments are called same") as error:

@@ -176,7 +176,7 @@ def test_a_passing_failure_of_gh_is_tried_again(pull_request):
 @pytest.mark.parametrize(
     "installed", [{"cml": CML, "gh": GH}, {"gh": GH}, {}], ids=["both fail", "gh fails", "neither"]
 )
-def test_where_nothing_can_post_it_stands_in_the_summary_and_the_step_fails_with_the_remedy(pull_request, installed):
+def test_unposted_comment_is_in_the_summary_and_fails_with_the_remedy(pull_request, installed):
     pull_request.install(**installed)
     for name in installed:
         pull_request.fail(name, 9)
@@ -247,7 +247,7 @@ def test_where_there_is_no_pull_request_the_summary_is_all(pull_request):
     assert "0.74" in summary.read_text() and not pull_request.comments
 
 
-def test_a_report_that_is_too_long_is_cut_between_paragraphs_and_says_where_the_rest_is(pull_request):
+def test_long_report_is_cut_between_paragraphs_with_a_link(pull_request):
     pull_request.install(gh=GH)
     long = REPORT + "\n<details><summary>classes</summary>\n" + "\n| apple | 0.5 → 0.6 ↑ |\n" * 5000 + "\n</details>\n"
     (pull_request.clone / "results/report.md").write_text(long)

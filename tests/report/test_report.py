@@ -180,9 +180,7 @@ def test_six_pictures_show_truth_before_and_after(compared):
 
 
 @pytest.mark.slow
-def test_the_same_report_again_is_the_same_to_the_byte_and_comes_from_the_remote_where_the_cache_is_empty(
-    compared, copy
-):
+def test_report_is_reproducible_also_from_the_remote(compared, copy):
     script_runner.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
     cache = copy / ".dvc/cache"
     # A folder remote is laid out as the cache is.
@@ -393,7 +391,7 @@ def test_a_report_on_very_many_classes_fits_into_a_comment_and_says_what_was_cut
     assert "### Time and cost" in text
 
 
-def test_costs_of_another_run_are_marked_and_dollars_are_shown_where_there_are_any(copy):
+def test_costs_of_another_run_are_marked_and_dollars_shown(copy):
     before, after = pair()
     path = Path("results/cost.json")
     figures_of = json.loads(path.read_text())
@@ -470,7 +468,7 @@ def test_a_repository_is_private_only_where_github_says_so(tmp_path, monkeypatch
         publishing.is_private()
 
 
-def test_the_same_pictures_again_push_nothing_and_others_keep_the_earlier_address(copy, monkeypatch):
+def test_unchanged_pictures_push_nothing_and_addresses_stay(copy, monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
     bare = origin(copy)
     commit = revisions.find("main").commit

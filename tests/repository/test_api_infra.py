@@ -45,7 +45,7 @@ def test_it_is_short_enough_to_be_sent_as_it_is():
     assert stack.TEMPLATE == TEMPLATE
 
 
-def test_the_function_may_ask_the_one_endpoint_and_write_its_own_log_and_nothing_else(resources):
+def test_function_may_only_invoke_its_endpoint_and_write_its_log(resources):
     role = resources["Role"]
     assert not {"ManagedPolicyArns", "PermissionsBoundary"} & set(role)
     statements = [each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]]

@@ -15,7 +15,7 @@ from import_graph import ROOT, SRC, STAGES
 from plantdoc.core import params
 
 # Modules that a worker process imports, or a command that must answer at once.
-LIGHT = [
+WITHOUT_TENSORFLOW = [
     "fetch",
     "augment",
     "plantdoc.coco.dataset",
@@ -210,7 +210,7 @@ for name in sys.argv[1:]:
     if found := {"tensorflow", "keras", "keras_cv"} & set(sys.modules):
         sys.exit(f"importing {name} imports {sorted(found)}")
 """
-    command = [sys.executable, "-c", code, *sorted({*LIGHT, *AWS})]
+    command = [sys.executable, "-c", code, *sorted({*WITHOUT_TENSORFLOW, *AWS})]
     done = subprocess.run(command, env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

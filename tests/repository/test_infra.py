@@ -36,7 +36,9 @@ def test_templates_pass_cfn_lint_in_both_kinds_of_region():
     done = subprocess.run(
         [
             Path(sys.executable).with_name("cfn-lint"),
-            *("--regions", "us-east-1", "eu-central-1"),
+            "--regions",
+            "us-east-1",
+            "eu-central-1",
             "--",
             *sorted(TEMPLATE.parent.glob("*.yaml")),
         ],
@@ -98,7 +100,7 @@ def test_how_a_run_ended_is_written_once(resources):
         )
 
 
-def test_the_alarm_goes_off_at_half_at_four_fifths_at_all_and_when_all_is_to_be_expected(resources):
+def test_budget_alarms_at_50_80_100_percent_and_forecast(resources):
     alarm = resources["Alarm"]["Properties"]
     assert alarm["Budget"]["BudgetLimit"] == {"Amount": {"Ref": "Budget"}, "Unit": "USD"}
     assert alarm["Budget"]["TimeUnit"] == "MONTHLY"
@@ -237,7 +239,7 @@ def test_who_trains_touches_none_but_machines_of_this_project(resources, action,
     assert statement["Condition"] == {"StringEquals": condition}
 
 
-def test_a_machine_starts_only_with_the_tag_by_which_it_can_be_ended_and_without_a_key(resources):
+def test_instances_start_only_tagged_and_without_a_key(resources):
     starts = [statement for _, statement in allowed(resources) if "ec2:RunInstances" in listed(statement["Action"])]
     tagged, rest = starts
     assert tagged["Condition"] == {

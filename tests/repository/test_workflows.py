@@ -97,7 +97,7 @@ def test_actionlint_finds_nothing(tmp_path):
     assert done.returncode == 1 and "trian" in done.stdout
 
 
-def test_actions_are_pinned_by_commit_with_the_version_beside_it_and_alike_everywhere():
+def test_actions_are_pinned_by_commit_with_their_version():
     text = "".join(path.read_text() for path in WORKFLOWS)
     used = re.findall(r"uses: *(\S+)(.*)", text)
     assert len(used) == sum("uses" in step for step in steps()) > 0
@@ -250,7 +250,7 @@ def test_a_failed_push_or_training_costs_neither_report_nor_comment():
     assert post["run"] == f"python3 scripts/comment.py {upload['with']['path']}"
 
 
-def test_every_step_is_one_command_that_runs_locally_and_takes_nothing_from_expressions():
+def test_every_step_is_one_local_command_without_expressions():
     assert len(run_lines()) == sum("run" in step for step in steps()) > 10
     for line in run_lines():
         assert "${{" not in line, line
@@ -306,7 +306,7 @@ def test_params_given_by_hand_become_an_experiment_of_the_given_name(repository)
 
 
 @pytest.mark.slow
-def test_where_to_train_is_given_by_hand_too_and_what_is_among_the_params_comes_after_it(repository):
+def test_runner_input_comes_before_params(repository):
     done = make_experiment(repository, SET="lr=0.4", NAME="ci-3-1", RUNNER="ec2")
     assert done.returncode == 0, done.stdout
     params = YAML(typ="safe").load(

@@ -35,7 +35,7 @@ def repro(folder: Path, *arguments: str, cpu: str = "", code: int = 0) -> tuple[
     return done.stdout, [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def told(output: str) -> dict[str, str]:
+def summary_lines(output: str) -> dict[str, str]:
     """The summary's lines by their headings, each as one line; of `next` the first."""
     found = {}
     for line in output.rpartition("\n\n")[2].splitlines():
@@ -91,7 +91,7 @@ def test_the_first_run_says_what_it_does_and_how_long_it_takes(elsewhere):
 def test_another_cpu_is_told_with_both_scores_and_what_to_do(elsewhere):
     clone, output = elsewhere
     commit = small_repo.git(clone, "rev-parse", "--short=7", "HEAD").strip()
-    lines = told(output)
+    lines = summary_lines(output)
     machine = lines["this machine"]
     assert f"equal to {commit}: fetch, augment; not equal, from the same code and params: train, evaluate, deploy" in (
         machine
@@ -115,7 +115,7 @@ def test_another_cpu_is_told_with_both_scores_and_what_to_do(elsewhere):
 def test_dropped_results_come_back_without_a_training_and_can_be_kept(elsewhere, clone):
     """The commands that the summary names, as they are printed."""
     ours = (clone / "dvc.lock").read_bytes()
-    lines = told(elsewhere[1])
+    lines = summary_lines(elsewhere[1])
     small_repo.run(clone, "sh", "-c", lines["drop"].partition("   ")[0])
     assert small_repo.git(clone, "status", "--porcelain") == ""
     assert (clone / "dvc.lock").read_bytes() != ours
@@ -139,7 +139,7 @@ def test_a_switch_of_branches_costs_no_training(clone):
     small_repo.set_params(clone, augment__size=96)
     output, stages = repro(clone, "augment", cpu=CPU)
     assert stages == ["augment"]
-    assert "train" in told(output)["out of date"]
+    assert "train" in summary_lines(output)["out of date"]
     small_repo.git(clone, "commit", "-q", "-a", "-m", "smaller")
     small_repo.git(clone, "switch", "-q", "main")
     _, stages = repro(clone, cpu=CPU)  # the workspace holds the other branch's records

@@ -30,7 +30,7 @@ def world(account, stock, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_end(world):
+def test_better_model_is_served_wrong_one_refused_and_all_removed(world):
     first = world.deploy(world.stock.good)
     assert first["smoke"]["differences"] == 0 and first["smoke"]["pictures"] == 3
     assert world.answered_by() == first["version"]
@@ -44,7 +44,7 @@ def test_a_better_one_is_served_a_wrong_one_is_not_and_nothing_is_left_at_the_en
     assert len(kept["configs"]) == len(kept["models"]) == 2, "the wrong one's are gone"
     world.holds(world.stock.variant("poor", map50=0.1, map50_low=0.05, map50_high=0.15))
     assert "serve.min_map50 asks for 0.2" in world.run("deploy", code=3)
-    assert deployment.rollback(world.ground(), world.settings(**SERVERLESS)).version == first["version"]
+    assert deployment.rollback(world.context(), world.settings(**SERVERLESS)).version == first["version"]
     assert world.answered_by() == first["version"]
     assert f"nothing is left of {NAME}" in world.run("undeploy")
     assert world.present() == {}
@@ -64,15 +64,15 @@ def test_the_version_before_can_be_put_back_and_the_one_before_that(world):
     good, better = first["version"], second["version"]
     third = world.deploy(world.stock.good, memory_mb=3072)
     assert third["version"] == good and world.answered_by() == good
-    assert deployment.rollback(world.ground(), world.settings()).version == better
+    assert deployment.rollback(world.context(), world.settings()).version == better
     assert world.answered_by() == better
-    assert deployment.rollback(world.ground(), world.settings()).version == good
+    assert deployment.rollback(world.context(), world.settings()).version == good
     assert world.answered_by() == good
     with pytest.raises(UserError, match="no earlier version is kept"):
-        deployment.rollback(world.ground(), world.settings())
+        deployment.rollback(world.context(), world.settings())
     # What was rolled back is not gone back to, but can be served again, and then counts as the newest.
     assert world.deploy(world.stock.better())["version"] == better
-    assert deployment.rollback(world.ground(), world.settings()).name == first["config"] != third["config"]
+    assert deployment.rollback(world.context(), world.settings()).name == first["config"] != third["config"]
     assert len(world.asked("CreateEndpoint")) == 1
 
 
@@ -129,7 +129,7 @@ def test_an_endpoint_with_machines_is_scaled_watched_and_captured(world):
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.c6i.large", 2)
     assert config["DataCaptureConfig"]["InitialSamplingPercentage"] == 20
     assert config["DataCaptureConfig"]["DestinationS3Uri"] == f"s3://leaves/capture/{NAME}"
-    (row,) = listing.endpoints(world.ground())
+    (row,) = listing.endpoints(world.context())
     assert (row["name"], row["status"], row["kind"]) == (NAME, "InService", "2 × ml.c6i.large")
     assert row["dollars_a_day"] == pytest.approx(24 * 2 * 0.102) and "a table of" in row["price"]
     world.deploy(world.stock.better(), **MACHINES)
@@ -143,7 +143,7 @@ def test_an_endpoint_with_machines_is_scaled_watched_and_captured(world):
         for each in world.aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
     }
     assert watched == {("AWS/SageMaker", name, NAME) for name in ("Invocation5XXErrors", "ModelLatency")}
-    assert teardown.remove(world.ground(), NAME) == [] and world.present() == {}
+    assert teardown.remove(world.context(), NAME) == [] and world.present() == {}
 
 
 @pytest.mark.full
@@ -167,9 +167,9 @@ def test_serverless_becomes_real_time_and_the_way_back_is_asked_for(world):
     with pytest.raises(UserError, match="--replace takes it away"):
         world.deploy(world.stock.better())
     with pytest.raises(UserError, match="--replace takes it away"):
-        deployment.rollback(world.ground(), world.settings())
+        deployment.rollback(world.context(), world.settings())
     assert world.answered_by() == made["version"]
-    assert deployment.rollback(world.ground(), world.settings(), replace=True).version == good
+    assert deployment.rollback(world.context(), world.settings(), replace=True).version == good
     assert world.answered_by() == good
     assert not {"alarms", "targets", "policies"} & set(world.present())
     with pytest.raises(UserError, match="capture_percent = 5: SageMaker captures nothing of a serverless"):
@@ -201,11 +201,11 @@ def test_what_is_not_ours_is_left_alone(world):
     with pytest.raises(UserError, match="not made by this project"):
         world.deploy(endpoint="plant-disease-of-others")
     with pytest.raises(UserError, match="not made by this project"):
-        teardown.remove(world.ground(), "plant-disease-of-others")
+        teardown.remove(world.context(), "plant-disease-of-others")
     # The others' config uses our model, which AWS keeps for it.
     world.aws.calls.clear()
     with pytest.raises(Exception, match="in use by"):
-        teardown.remove(world.ground(), NAME)
+        teardown.remove(world.context(), NAME)
     assert world.present()["endpoints"] == ["others", "plant-disease-of-others"]
     assert world.present()["configs"] == [f"{NAME}-of-others"]
 
@@ -272,7 +272,7 @@ def test_a_rollback_that_was_interrupted_goes_no_further_back(world):
     fake_sagemaker_account.kill(process)
     under_way = world.sagemaker.describe_endpoint(EndpointName=NAME)["PendingDeploymentSummary"]["EndpointConfigName"]
     world.aws.sagemaker.frozen = False
-    assert deployment.rollback(world.ground(), world.settings()).name == under_way != last["config"]
+    assert deployment.rollback(world.context(), world.settings()).name == under_way != last["config"]
     assert world.sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"] == under_way
     assert len(world.asked("UpdateEndpoint")) == 3
 
@@ -329,7 +329,7 @@ def test_ctrl_c_while_waiting_is_taken_up_too(world):
             break
     fake_sagemaker_account.interrupt(process)
     rest = process.communicate(timeout=60)[0]
-    assert process.returncode == 130 and "interrupted; what is under way on AWS goes on" in rest
+    assert process.returncode == 130 and "interrupted; AWS continues; run it again to attach" in rest
     world.aws.sagemaker.frozen = False
     # Another version waits for the one that is under way, which nobody has tried, and takes its place.
     assert world.deploy(world.stock.better())["version"] == world.answered_by()

@@ -19,7 +19,7 @@ from plantdoc.remote import aws_context, dvc_remote
 from plantdoc.sagemaker import (
     bundle_upload,
     configs,
-    live_endpoint,
+    endpoint_lifecycle,
     quality_gate,
     resource_names,
     sagemaker_prices,
@@ -144,12 +144,12 @@ def test_a_price_is_aws_own_or_the_tables_with_its_date_or_none(there, aws):
     listed = json.dumps({"terms": {"OnDemand": {"a": {"priceDimensions": {"b": rate}}}}})
     rules = aws.rules
 
-    def answer(call, backend):
+    def respond(call, backend):
         wanted = {each["Field"]: each["Value"] for each in call.given.get("Filters", ())}
         assert wanted == {"regionCode": REGION, "instanceName": "ml.c6i.large", "platoinstancetype": "Hosting"}
         return "application/x-amz-json-1.1", json.dumps({"FormatVersion": "aws_v1", "PriceList": [listed]})
 
-    aws.rules = SimpleNamespace(answer=answer)
+    aws.rules = SimpleNamespace(respond=respond)
     try:
         price = sagemaker_prices.of(there, "ml.c6i.large")
     finally:
@@ -162,8 +162,8 @@ def test_a_price_is_aws_own_or_the_tables_with_its_date_or_none(there, aws):
 def test_an_endpoint_that_is_not_there_answers_nobody(there):
     with pytest.raises(smoke_test.Broken, match="not found"):
         smoke_test.ask(there, "plant-disease-none", fake_aws.ROOT / "params.yaml")
-    assert live_endpoint.look(there, "plant-disease-none") is None
-    assert not live_endpoint.delete(there, "plant-disease-none")
+    assert endpoint_lifecycle.look(there, "plant-disease-none") is None
+    assert not endpoint_lifecycle.delete(there, "plant-disease-none")
     scaling.remove(there, "plant-disease-none")
     assert configs.keep_only(there, "plant-disease-none", set()) == []
 
@@ -178,7 +178,7 @@ def test_who_may_not_is_told_which_right_is_missing(there, aws):
         "DescribeEndpoint", "AccessDeniedException", message="not authorized to perform: sagemaker:DescribeEndpoint"
     )
     with pytest.raises(UserError, match="AWS denies sagemaker:DescribeEndpoint"), clients.explained():
-        live_endpoint.look(there, "plant-disease-detector")
+        endpoint_lifecycle.look(there, "plant-disease-detector")
 
 
 # What AWS refuses, and moto does not.

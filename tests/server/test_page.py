@@ -166,7 +166,7 @@ FULL = pytest.mark.full
 def test_a_picture_comes_in_and_its_boxes_are_drawn_where_they_are(visit, three, way):
     way(visit, three)
     expect(visit.page.locator("#verdict")).to_have_text("3 possible leaves", timeout=PATIENCE)
-    answer = visit.answer()
+    answer = visit.response()
     pixels = canvas(visit)
     said = {one["class_name"]: one["box"] for one in answer["detections"]}
     assert_boxes(pixels, said, SIZE, within=0)  # just as the server said
@@ -232,7 +232,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words_and_not_sent(visit, three
 def test_what_the_server_refuses_is_shown_in_its_words(visit, tmp_path):
     Image.new("RGB", (9, 40)).save(tmp_path / "tiny.png")
     visit.show(tmp_path / "tiny.png")
-    message = visit.answer()["error"]["message"]
+    message = visit.response()["error"]["message"]
     assert "9 × 40" in message
     expect(visit.page.get_by_role("alert")).to_have_text(f"tiny.png: {message[0].upper()}{message[1:]}.")
     assert [line for line in visit.problems if "status of 422" not in line] == []
@@ -383,7 +383,7 @@ def test_what_is_seen_can_be_saved(visit, three):
     visit.move_slider(0.75)
     with visit.page.expect_download() as download:
         visit.page.locator("#save-json").click()
-    answer, saved = visit.answer(), json.loads(Path(download.value.path()).read_text())
+    answer, saved = visit.response(), json.loads(Path(download.value.path()).read_text())
     assert download.value.suggested_filename == "three.json"
     best = [{**one, "box": pytest.approx(one["box"], abs=0.01)} for one in answer["detections"][:2]]
     assert saved == {
@@ -536,7 +536,9 @@ def test_labels_never_cover_each_other_nor_leave_the_picture(visit):
         x, y = draw.uniform(-20, 600), draw.uniform(-20, 440)
         corners = [x, y, x + draw.uniform(1, 300), y + draw.uniform(1, 300)]
         wanted.append({"corners": corners, "sizes": [[draw.uniform(60, 700), 21], [24, 21]]})
-    tags = visit.page.evaluate("async (wanted) => (await import('/page/labels.js')).place(wanted, 640, 480)", wanted)
+    tags = visit.page.evaluate(
+        "async (boxes) => (await import('/page/labels.js')).positionLabels(boxes, 640, 480)", wanted
+    )
     placed = [tag for tag in tags if tag]
     assert len(tags) == 100 and len(placed) > 60
     assert {tag["form"] for tag in placed} == {0, 1}
@@ -562,7 +564,7 @@ def test_names_are_text_and_nothing_else(visit, tmp_path):
 
 
 @pytest.mark.full
-def test_what_browser_and_server_turn_differently_is_shown_as_the_browser_shows_it(visit, three):
+def test_orientation_is_shown_as_the_browser_shows_it(visit, three):
     """The first answer has width and height the other way round: the page sends what it shows instead."""
     turned = {"model": "m", "milliseconds": 1, "threshold": 0, "width": 480, "height": 640, "detections": []}
     visit.page.route("**/invocations*", lambda route: route.fulfill(json=turned), times=1)

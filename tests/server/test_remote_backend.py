@@ -30,16 +30,16 @@ class Elsewhere:
     def __init__(self):
         self.asked: list[dict] = []
         self.answers: list[tuple[int, bytes, dict]] = []
-        desk = self
+        elsewhere = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 parts = urlsplit(self.path)
-                desk.asked.append(
+                elsewhere.asked.append(
                     {"path": parts.path, "query": parse_qs(parts.query), "headers": self.headers, "body": body}
                 )
-                status, content, headers = desk.answers.pop(0)
+                status, content, headers = elsewhere.answers.pop(0)
                 self.send_response(status)
                 for name, value in ({"Content-Length": str(len(content))} | headers).items():
                     self.send_header(name, value)
@@ -97,7 +97,7 @@ def make(kind: str, elsewhere: Elsewhere, monkeypatch):
 
 
 def ask(service, body: bytes = PNG, kind: str = "image/jpeg", **options) -> dict:
-    return asyncio.run(service.answer(kind, body, Options(**options)))
+    return asyncio.run(service.predict(kind, body, Options(**options)))
 
 
 def refused(service, *arguments) -> Refused:
@@ -134,7 +134,7 @@ def test_options_go_to_the_api_in_the_query_and_the_key_in_a_header(api, elsewhe
 BATCH = json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}, {"b64": "!"}, {"b64": "UklGRnNvbWU="}]})
 
 
-def test_a_batch_is_one_question_to_an_endpoint_and_what_was_refused_keeps_its_place(endpoint, elsewhere):
+def test_batch_is_one_request_and_refusals_keep_their_index(endpoint, elsewhere):
     rows = [{"width": 1, "height": 1, "detections": []}, {"error": {"status": 422, "code": "x", "message": "y"}}]
     head = {key: ONE[key] for key in ("model", "milliseconds", "threshold")}
     elsewhere.will(head | {"predictions": rows})
@@ -223,10 +223,10 @@ def test_bodies_of_those_who_hung_up_are_not_kept(service):
     service.one = one
 
     async def main() -> None:
-        kept = [asyncio.create_task(service.answer("image/png", PNG, Options())) for _ in range(16)]
+        kept = [asyncio.create_task(service.predict("image/png", PNG, Options())) for _ in range(16)]
         while len(asked) < 16:
             await asyncio.sleep(0.01)
-        gone = [asyncio.create_task(service.answer("image/png", bytes([i]) * 1000, Options())) for i in range(50)]
+        gone = [asyncio.create_task(service.predict("image/png", bytes([i]) * 1000, Options())) for i in range(50)]
         await asyncio.sleep(0)
         for task in gone:
             task.cancel()

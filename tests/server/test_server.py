@@ -343,7 +343,7 @@ def test_the_description_of_the_api_names_what_there_is(server):
     assert {"200", "400", "408", "413", "415", "422", "429", "500"} <= set(post["responses"])
     schemas = described["components"]["schemas"]
     answer = server.ask(encoded()).json()
-    assert set(schemas["Answer"]["properties"]) == set(answer)
+    assert set(schemas["Prediction"]["properties"]) == set(answer)
     assert set(schemas["Detection"]["properties"]) == set(answer["detections"][0])
     assert set(schemas["Info"]["properties"]) == set(server.client.get("/info").json())
 

@@ -28,14 +28,14 @@ from plantdoc.server.local_backend import Local
 from plantdoc.server.prometheus import Metrics
 from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.request import Options
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 PATIENCE = 60  # seconds
 LIMITS = Limits(body=1000, bodies=4, bytes=4000, waiting=3, wait_seconds=PATIENCE, idle_seconds=PATIENCE)
 
 
-def photos(*names: str, side: int = 16) -> list[Photo]:
-    return [Photo(name.encode(), 1, side, side) for name in names]
+def photos(*names: str, side: int = 16) -> list[UploadedImage]:
+    return [UploadedImage(name.encode(), 1, side, side) for name in names]
 
 
 async def until(condition) -> None:
@@ -49,20 +49,20 @@ async def until(condition) -> None:
 
 def test_a_gate_lets_in_so_much_and_the_rest_in_their_order():
     async def main() -> list:
-        gate, order = Admission(places=2, capacity=10, waiting=9, seconds=PATIENCE), []
+        admission, order = Admission(slots=2, capacity=10, waiting=9, seconds=PATIENCE), []
         go = asyncio.Event()
 
         async def visit(name: str, weight: int) -> None:
-            async with gate.place(weight):
-                order.append((name, gate.inside, gate.weight))
+            async with admission.slot(weight):
+                order.append((name, admission.inside, admission.weight))
                 await go.wait()
 
         tasks = [asyncio.create_task(visit(*each)) for each in (("a", 4), ("b", 4), ("c", 9), ("d", 1), ("e", 99))]
-        while gate.waiting < 3:
+        while admission.waiting < 3:
             await asyncio.sleep(0)
         go.set()
         await asyncio.gather(*tasks)
-        assert (gate.inside, gate.weight, gate.waiting) == (0, 0, 0)
+        assert (admission.inside, admission.weight, admission.waiting) == (0, 0, 0)
         return order
 
     order = asyncio.run(main())
@@ -72,36 +72,36 @@ def test_a_gate_lets_in_so_much_and_the_rest_in_their_order():
 
 def test_who_gives_up_waiting_makes_room():
     async def main() -> None:
-        gate = Admission(places=1, capacity=10, waiting=2, seconds=PATIENCE)
+        admission = Admission(slots=1, capacity=10, waiting=2, seconds=PATIENCE)
 
         async def visit() -> None:
-            async with gate.place(1):
+            async with admission.slot(1):
                 pass
 
-        async with gate.place(1):
+        async with admission.slot(1):
             waiting = [asyncio.create_task(visit()) for _ in range(2)]
-            while gate.waiting < 2:
+            while admission.waiting < 2:
                 await asyncio.sleep(0)
             with pytest.raises(Refused, match="more requests are waiting"):
                 await visit()
             waiting[0].cancel()
             await asyncio.wait(waiting[:1])
-            assert gate.waiting == 1
+            assert admission.waiting == 1
         await waiting[1]
-        assert (gate.inside, gate.waiting) == (0, 0)
+        assert (admission.inside, admission.waiting) == (0, 0)
 
     asyncio.run(main())
 
 
 def test_nobody_waits_for_ever():
     async def main() -> None:
-        gate = Admission(places=1, capacity=10, waiting=2, seconds=0.01)
-        async with gate.place(1):
+        admission = Admission(slots=1, capacity=10, waiting=2, seconds=0.01)
+        async with admission.slot(1):
             with pytest.raises(Refused) as refused:
-                async with gate.place(1):
+                async with admission.slot(1):
                     pass
             assert refused.value.status == 429
-        assert (gate.inside, gate.waiting) == (0, 0)
+        assert (admission.inside, admission.waiting) == (0, 0)
 
     asyncio.run(main())
 
@@ -116,14 +116,14 @@ class Held:
         self.calls: list[list[bytes]] = []
         self.go, self.called = threading.Event(), threading.Event()
 
-    def __call__(self, asked: list[Photo]) -> list[bytes]:
+    def __call__(self, asked: list[UploadedImage]) -> list[bytes]:
         self.calls.append([photo.data for photo in asked])
         self.called.set()
         assert self.go.wait(PATIENCE)
         return self.calls[-1]
 
 
-async def through(model: Held, groups: list[list[Photo]], wait: float = PATIENCE, **options) -> list:
+async def through(model: Held, groups: list[list[UploadedImage]], wait: float = PATIENCE, **options) -> list:
     """Ask about the first group; when the model is at it, about the others; then let the model go."""
     batcher = Batcher(model, **{"most": 4, "pixels": 10**9} | options, wait=wait)
     batcher.start()
@@ -211,7 +211,7 @@ def test_who_has_gone_is_not_asked_for():
 
 def test_a_failure_reaches_those_it_concerns_and_the_batcher_goes_on():
     async def main() -> None:
-        def model(asked: list[Photo]) -> list[bytes]:
+        def model(asked: list[UploadedImage]) -> list[bytes]:
             if asked[0].data == b"bad":
                 raise MemoryError("planted")
             return [photo.data for photo in asked]
@@ -269,7 +269,7 @@ class Echo:
     def __init__(self):
         self.calls: list[int] = []
 
-    def ask(self, asked: list[Photo]) -> list[dict]:
+    def ask(self, asked: list[UploadedImage]) -> list[dict]:
         self.calls.append(len(asked))
         return [{"boxes": [], "scores": [], "class_ids": [], "class_names": []}] * len(asked)
 
@@ -292,7 +292,7 @@ def test_a_request_is_asked_in_parts_of_so_many_photos_and_pixels():
         await service.start()
         sides = [20, 20, 20, 20, 90, 90, 20, 200]
         body = running_server.instances(*(encoded("PNG", side) for side in sides))
-        answer = await service.answer("application/json", body, Options())
+        answer = await service.predict("application/json", body, Options())
         assert [each.get("width") for each in answer["predictions"]] == [*sides[:-1], None]
         assert answer["predictions"][-1]["error"]["code"] == "too_many_pixels"
         assert model.calls == [3, 2, 2], "90 × 90 twice is too much for one call"
@@ -305,10 +305,10 @@ def test_converting_is_bounded_and_holds_nobody_else_up():
     async def main() -> None:
         service = local(Echo())
         await service.start()
-        async with service._converting.place(10**9):
-            waiting = asyncio.create_task(service.answer("image/webp", encoded("WEBP", 20), Options()))
+        async with service._converting.slot(10**9):
+            waiting = asyncio.create_task(service.predict("image/webp", encoded("WEBP", 20), Options()))
             await until(lambda: service._converting.waiting == 1)
-            assert (await service.answer("image/png", encoded("PNG", 20), Options()))["width"] == 20
+            assert (await service.predict("image/png", encoded("PNG", 20), Options()))["width"] == 20
             assert not waiting.done()
         assert (await waiting)["width"] == 20
         await service.stop()
@@ -319,7 +319,7 @@ def test_converting_is_bounded_and_holds_nobody_else_up():
 # ------------------------------------------------------------------------------- the way of a request
 
 
-class Desk:
+class Backend:
     """Stands where the model stands: answers when it is let go, fails when it is told to."""
 
     source, fresh = "local", 5.0
@@ -337,7 +337,7 @@ class Desk:
     def about(self) -> dict:
         return {"classes": []}
 
-    async def answer(self, content_type: str, body: bytes, options) -> dict:
+    async def predict(self, content_type: str, body: bytes, options) -> dict:
         self.asked += 1
         if self.error:
             raise self.error
@@ -353,8 +353,8 @@ class Front:
     """The application behind a real socket, in this process: `desk` stands in for the model."""
 
     def __init__(self, limits: Limits):
-        self.desk, self.metrics, self.lines = Desk(), Metrics(), []
-        application = app.create(self.desk, None, self.metrics, self.lines.append, limits)
+        self.backend, self.metrics, self.lines = Backend(), Metrics(), []
+        application = app.create(self.backend, None, self.metrics, self.lines.append, limits)
         config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -399,13 +399,13 @@ def test_a_client_that_hangs_up_frees_its_place():
     async def main() -> None:
         async with Front(LIMITS) as front:
             one = [await front.connect(b"x") for _ in range(4)]
-            await until(lambda: front.desk.asked == 4)
+            await until(lambda: front.backend.asked == 4)
             reader, writer = await front.connect(b"waits")
             await until(lambda: front.waiting() == 1)
             one[0][1].close()
-            await until(lambda: front.desk.cancelled == 1 and front.desk.asked == 5)
+            await until(lambda: front.backend.cancelled == 1 and front.backend.asked == 5)
             assert (front.inside(), front.waiting()) == (4, 0)
-            front.desk.go.set()
+            front.backend.go.set()
             assert await answered(reader) == (200, {"detections": [], "width": 5})
             for each in (*one[1:], (reader, writer)):
                 each[1].close()
@@ -423,7 +423,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_its_body_frees_its_place():
             writer.close()
             await until(lambda: front.inside() == 0 and front.lines)
             assert json.loads(front.lines[0])["status"] == 499
-            assert front.desk.asked == 0
+            assert front.backend.asked == 0
 
     asyncio.run(main())
 
@@ -438,7 +438,7 @@ def test_too_many_are_told_to_come_again():
                 assert response.status_code == 429 and response.headers["retry-after"]
                 assert response.json()["error"]["code"] == "busy"
                 assert (await client.get(f"{front.url}/info")).status_code == 200, "the rest is answered meanwhile"
-            front.desk.go.set()
+            front.backend.go.set()
             assert [(await answered(reader))[0] for reader, _ in clients] == [200] * 7
 
     asyncio.run(main())
@@ -449,7 +449,7 @@ def test_bodies_in_memory_are_bounded_by_their_size_too():
         async with Front(replace(LIMITS, bytes=1500)) as front:
             clients = [await front.connect(b"x" * 800) for _ in range(3)]
             await until(lambda: front.inside() == 1 and front.waiting() == 2)
-            front.desk.go.set()
+            front.backend.go.set()
             assert [(await answered(reader))[0] for reader, _ in clients] == [200] * 3
 
     asyncio.run(main())
@@ -498,7 +498,7 @@ def test_a_long_body_is_refused_before_its_end(said):
 def test_an_unexpected_fault_is_500_and_logged_and_shows_nothing(caplog):
     async def main() -> None:
         async with Front(LIMITS) as front, httpx.AsyncClient() as client:
-            front.desk.error = RuntimeError("/secret/path and a key")
+            front.backend.error = RuntimeError("/secret/path and a key")
             with caplog.at_level(logging.ERROR, "plantdoc"):
                 response = await client.post(f"{front.url}/invocations", content=b"x")
             assert response.status_code == 500
@@ -507,8 +507,8 @@ def test_an_unexpected_fault_is_500_and_logged_and_shows_nothing(caplog):
             assert response.headers["x-request-id"] in error["message"]
             assert any(response.headers["x-request-id"] in record.getMessage() for record in caplog.records)
             assert not any(record.name.startswith("uvicorn") for record in caplog.records), "it was dealt with"
-            front.desk.error = None
-            front.desk.go.set()
+            front.backend.error = None
+            front.backend.go.set()
             assert (await client.post(f"{front.url}/invocations", content=b"x")).status_code == 200
 
     asyncio.run(main())
@@ -518,14 +518,14 @@ def test_an_unexpected_fault_is_500_and_logged_and_shows_nothing(caplog):
 def test_ping_takes_an_answer_for_health_and_a_fault_for_doubt(error):
     async def main() -> None:
         async with Front(LIMITS) as front, httpx.AsyncClient() as client:
-            front.desk.go.set()
+            front.backend.go.set()
             await client.post(f"{front.url}/invocations", content=b"x")
             assert (await client.get(f"{front.url}/ping")).status_code == 200
-            assert front.desk.checked == 0
-            front.desk.error = error
+            assert front.backend.checked == 0
+            front.backend.error = error
             await client.post(f"{front.url}/invocations", content=b"x")
             assert (await client.get(f"{front.url}/ping")).status_code == 200
-            assert front.desk.checked == 1
+            assert front.backend.checked == 1
 
     asyncio.run(main())
 

@@ -10,7 +10,7 @@ import pytest
 
 from plantdoc.serving.handler import request, response
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 
 def sent(*instances: object) -> bytes:
@@ -117,11 +117,11 @@ ROW = {
     "class_ids": [1, 0, 1, -1],
     "class_names": ["rust", "scab", "rust", ""],
 }
-PHOTO = Photo(b"", 1, 60, 40)
+IMAGE = UploadedImage(b"", 1, 60, 40)
 
 
 def test_detections_down_to_the_threshold_best_first():
-    found = response.of_one(PHOTO, ROW, 0.5)
+    found = response.of_one(IMAGE, ROW, 0.5)
     assert found == {
         "width": 60,
         "height": 40,
@@ -130,12 +130,12 @@ def test_detections_down_to_the_threshold_best_first():
             {"box": [5, 6, 7, 8], "score": 0.5, "class_id": 0, "class_name": "scab"},
         ],
     }
-    assert len(response.of_one(PHOTO, ROW, 0.0)["detections"]) == 3
-    assert len(response.of_one(PHOTO, ROW, 0.0, most=1)["detections"]) == 1
+    assert len(response.of_one(IMAGE, ROW, 0.0)["detections"]) == 3
+    assert len(response.of_one(IMAGE, ROW, 0.0, most=1)["detections"]) == 1
 
 
 def test_one_answer_is_flat_and_several_are_a_list():
-    one, wrong = response.of_one(PHOTO, ROW, 0.95), Refused(422, "damaged", "it is damaged")
+    one, wrong = response.of_one(IMAGE, ROW, 0.95), Refused(422, "damaged", "it is damaged")
     head = {"model": "detector@v1.0.0", "milliseconds": 12.3, "threshold": 0.95}
     assert response.body([one], False, "detector@v1.0.0", 0.95, 12.34) == head | one
     error = {"error": {"status": 422, "code": "damaged", "message": "it is damaged"}}

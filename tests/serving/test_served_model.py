@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from rectangle_detector import RectangleDetector, picture
 
+from plantdoc.augment import transforms
 from plantdoc.core.errors import UserError
 from plantdoc.serving import predictions
 
@@ -157,12 +158,13 @@ def test_other_types_decode_as_pillow_does(serving, kind):
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 301), (50, 90), (1024, 33), (128, 128)])
-def test_letterbox_is_pillows_resize_to_one_level(tf, serving, size):
+def test_letterboxes_agree(tf, serving, size):
+    """That of the augment stage, by Pillow, and that of the served model, by TensorFlow."""
     image = _noise(*size)
     square, wh, scale = serving.letterbox(tf.constant(np.asarray(image)), tf.constant(1), 128)
     fitted = tuple(max(1, round(side * 128 / max(size))) for side in size)
-    expected = np.full((128, 128, 3), serving.GREY, np.float32)
-    expected[: fitted[1], : fitted[0]] = np.asarray(image.resize(fitted, Image.Resampling.BILINEAR))
+    expected = np.asarray(transforms.letterbox(image, np.zeros((0, 4)), 128)[0], np.float32)
+    assert (square.numpy()[fitted[1] :] == 114).all() and (square.numpy()[:, fitted[0] :] == 114).all()
     difference = np.abs(square.numpy() - expected)
     # Pillow rounds to whole levels between its two passes, TensorFlow only at the end.
     assert difference.max() <= 1 and (difference > 0).mean() < 0.15

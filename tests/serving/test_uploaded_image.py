@@ -47,7 +47,7 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_jpeg_and_png_go_to_the_model_as_they_are(kind, mode):
     data = encoded(noise(60, 40, mode), kind)
-    assert uploaded_image.read(data, MANY) == uploaded_image.Photo(data, 1, 60, 40)
+    assert uploaded_image.read(data, MANY) == uploaded_image.UploadedImage(data, 1, 60, 40)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -54,7 +54,7 @@ def test_another_size_is_no_earlier_run(repository, tmp_path):
 
 
 @pytest.mark.parametrize("section", ["fetch", "evaluate"])
-def test_a_key_of_a_stage_runs_this_stage_alone_where_its_outputs_come_out_equal(repository, tmp_path, section):
+def test_key_of_a_stage_reruns_only_it_when_outputs_are_equal(repository, tmp_path, section):
     add_key(repository, section)
     small_repo.run(repository, "dvc", "repro", TINY_LOG=str(tmp_path / "log"))
     assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == [section]

@@ -123,7 +123,7 @@ class Visit:
         """The last body that the page sent."""
         return base64.b64decode(self.page.evaluate(READ, -1).partition(",")[2])
 
-    def answer(self) -> dict:
+    def response(self) -> dict:
         """What the server says to the last request: it is asked again, with the same."""
         last = self.asked[-1]
         headers = {"Content-Type": last.headers["content-type"]}

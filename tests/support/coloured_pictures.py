@@ -12,12 +12,12 @@ from plantdoc.coco import dataset
 from plantdoc.core import params
 
 COLOURS = ((230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20), (230, 20, 230), (20, 230, 230))
-GROUND = (60, 60, 60)
+BACKGROUND = (60, 60, 60)
 
 
 def picture(width: int, height: int, shapes: dict[int, tuple[float, float, float, float]], kind: str) -> Image.Image:
     """Shapes by index of their colour, each filling its xyxy box; `kind` is "ellipse" or "rectangle"."""
-    image = Image.new("RGB", (width, height), GROUND)
+    image = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(image)
     for colour, (x1, y1, x2, y2) in shapes.items():
         getattr(draw, kind)((x1, y1, x2 - 1, y2 - 1), fill=COLOURS[colour])
@@ -27,7 +27,7 @@ def picture(width: int, height: int, shapes: dict[int, tuple[float, float, float
 def found(image: Image.Image | np.ndarray, colour: int) -> np.ndarray | None:
     """The xyxy box around all pixels nearer to a colour than to the ground; None where there are none."""
     away = np.linalg.norm(np.asarray(image, np.float32) - COLOURS[colour], axis=-1)
-    rows, columns = np.nonzero(away < np.linalg.norm(np.subtract(COLOURS[colour], GROUND)) / 2)
+    rows, columns = np.nonzero(away < np.linalg.norm(np.subtract(COLOURS[colour], BACKGROUND)) / 2)
     if not len(rows):
         return None
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)

@@ -61,16 +61,18 @@ class Story:
         ends = ", ".join(machine.why for machine in self.machines)
         longest = max((machine.ended - machine.started for machine in self.machines), default=0.0)
         return (
-            *(self.name, " + ".join(self.faults), str(self.starts), f"{len(self.machines)} ({ends})"),
-            *(str(self.resumed), f"{longest:.0f}", str(self.s3), str(len(self.errors)), self.outcome),
+            self.name, " + ".join(self.faults), str(self.starts), f"{len(self.machines)} ({ends})",
+            str(self.resumed), f"{longest:.0f}", str(self.s3), str(len(self.errors)), self.outcome,
             f"{self.seconds:.0f}",
-        )
+        )  # fmt: skip
 
 
+# fmt: off
 HEAD = (
-    *("run", "what happened", "starts", "machines (ends)", "resumed", "longest, min", "S3 faults", "errors"),
-    *("outputs", "s"),
+    "run", "what happened", "starts", "machines (ends)", "resumed", "longest, min", "S3 faults", "errors",
+    "outputs", "s",
 )
+# fmt: on
 
 
 def table(stories: list[Story]) -> str:
@@ -185,7 +187,7 @@ class FaultyRun:
         result = self.world.store.read(f"{run}/result.json")
         assert {path: found["sha256"] for path, found in result["outputs"].items()} == wanted, about
         assert self.world.results(run) == 1, f"{about}: {self.world.results(run)} results"
-        self.story.resumed = sum("going on after epoch" in self.world.log(run, m.tags["attempt"]) for m in machines)
+        self.story.resumed = sum("continuing after epoch" in self.world.log(run, m.tags["attempt"]) for m in machines)
         for machine in machines:
             lived = machine.ended - machine.started
             assert lived <= fake_ec2_account.allowed(machine), f"{about}: {machine.id} lived {lived:.0f} minutes"
@@ -240,7 +242,7 @@ class FaultyRun:
                 case "kill":
                     beside.append(lambda moment=moment: self._after_start(moment, self.world.machines.kill))
                 case "notice":
-                    beside.append(lambda moment=moment: self._after_start(moment, self._notice))
+                    beside.append(lambda moment=moment: self._after_start(moment, self._send_spot_notice))
                 case "crash":
                     beside.append(lambda moment=moment: self._after_start(moment, self._kill_a_process))
                 case "s3 here" | "s3 there":
@@ -277,7 +279,7 @@ class FaultyRun:
         if machine.ended is None:
             what(machine.id)
 
-    def _notice(self, id: str) -> None:
+    def _send_spot_notice(self, id: str) -> None:
         """Processes here start no faster than elsewhere: the two minutes are longer than by the hypervisor's clock."""
         self.world.machines.spot_notice(id, minutes=self.draw.uniform(4, 24))
 

@@ -20,17 +20,19 @@ def swift(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def account():
-    """AWS for a module; each desk resets it."""
+    """AWS for a module; each test resets it."""
     with fake_aws.running(region=fake_ec2_cli.REGION) as aws:
         yield aws
 
 
 @pytest.fixture
-def desk(account, swift, tmp_path):
-    """A desk at which commands run in this process."""
+def ec2_cli(account, swift, tmp_path):
+    """Commands of scripts/ec2.py, run in this process."""
     with (
-        fake_ec2_cli.ready(tmp_path / "clone", f"desk-{uuid.uuid4().hex}", account, swift) as desk,
+        fake_ec2_cli.prepared(tmp_path / "clone", f"cli-{uuid.uuid4().hex}", account, swift) as ec2_cli,
         pytest.MonkeyPatch.context() as patches,
-        ec2_commands.in_this_process(desk.folder, desk.environment | desk.without_dvc, desk.started, patches),
+        ec2_commands.in_this_process(
+            ec2_cli.folder, ec2_cli.environment | ec2_cli.without_dvc, ec2_cli.started, patches
+        ),
     ):
-        yield desk
+        yield ec2_cli

@@ -95,7 +95,7 @@ class Runtime:
     hangs: threading.Event | None = None  # no answer before it is set
     drops: int = 0  # connections that are still to be closed without an answer
 
-    def answer(self, name: str, headers, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def respond(self, name: str, headers, body: bytes) -> tuple[int, dict[str, str], bytes]:
         attributes = headers.get("X-Amzn-SageMaker-Custom-Attributes", "")
         self.asked.append({"type": headers["Content-Type"], "attributes": attributes, "body": body, "endpoint": name})
         if self.hangs:
@@ -146,7 +146,7 @@ def runtime(**endpoints: Callable[[str, str, bytes], bytes]) -> Iterator[Runtime
                 return
             _, _, name, what = self.path.split("/")
             assert what == "invocations"
-            self.reply(*stand.answer(name, self.headers, body))
+            self.reply(*stand.respond(name, self.headers, body))
 
     with _serving(Handler) as stand.url:
         yield stand

@@ -174,7 +174,7 @@ class AWS:
             if fault and fault.code != "lost":
                 return _refuse(call, fault.code, fault.message, start_response)
             try:
-                answer = self.rules.answer(call, self.backend) or self.sagemaker.answer(call)
+                answer = self.rules.respond(call, self.backend) or self.sagemaker.respond(call)
             except fake_ec2_rules.Refused as refused:
                 return _refuse(call, refused.code, str(refused), start_response)
             if answer is not None:

@@ -34,7 +34,7 @@ FORBIDDEN = ("apt-get", "apt", "sudo", "systemctl", "poweroff", "reboot", "halt"
 
 
 @dataclass
-class Machine:
+class FakeInstance:
     """An instance and its processes. Times are minutes of the hypervisor's clock; `born` is an epoch second of ours."""
 
     id: str
@@ -81,7 +81,7 @@ class FakeEc2:
     boot: float = 0.0  # minutes from RunInstances to user-data
     # Environment of all machines, or what makes one machine's from its tags.
     extra: dict[str, str] | Callable[[dict[str, str]], dict[str, str]] = field(default_factory=dict)
-    machines: dict[str, Machine] = field(default_factory=dict)
+    machines: dict[str, FakeInstance] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -92,12 +92,12 @@ class FakeEc2:
         """Minutes since it was started."""
         return (time.monotonic() - self.begun) / self.minute
 
-    def instances(self) -> list[Machine]:
+    def instances(self) -> list[FakeInstance]:
         """All machines there ever were, oldest first."""
         with self._lock:
             return list(self.machines.values())
 
-    def alive(self) -> list[Machine]:
+    def alive(self) -> list[FakeInstance]:
         """Those that cost money now."""
         return [machine for machine in self.instances() if machine.ended is None]
 
@@ -158,7 +158,7 @@ class FakeEc2:
         machine.process.wait()
         self._end(machine, "shutdown", "Client.InstanceInitiatedShutdown", None)
 
-    def _boot(self, instance, started: float) -> Machine:
+    def _boot(self, instance, started: float) -> FakeInstance:
         folder = self.folder / instance.id
         (folder / "bin").mkdir(parents=True)
         user_data = base64.b64decode(str(instance.user_data or ""))
@@ -206,7 +206,7 @@ class FakeEc2:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        return Machine(
+        return FakeInstance(
             id=instance.id,
             folder=folder,
             type=instance.instance_type,
@@ -226,7 +226,7 @@ class FakeEc2:
         if machine:
             self._end(machine, "terminated", "Client.UserInitiatedShutdown", "-P now")
 
-    def _end(self, machine: Machine, why: str, code: str, order: str | None) -> None:
+    def _end(self, machine: FakeInstance, why: str, code: str, order: str | None) -> None:
         with self._lock:
             if machine.ended is not None:
                 return

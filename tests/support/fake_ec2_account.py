@@ -115,7 +115,7 @@ class World:
         assert found == code, f"{' '.join(words)} ended with {found}:\n{command.text}\n{self.consoles()}"
         return command.text
 
-    def of(self, key: str, value: str) -> list[fake_ec2.Machine]:
+    def of(self, key: str, value: str) -> list[fake_ec2.FakeInstance]:
         """Machines by one of their tags, oldest first."""
         return [machine for machine in self.machines.instances() if machine.tags.get(key) == value]
 
@@ -174,7 +174,7 @@ def running(swift: fake_swift.Swift, folder: Path, bucket: str, minute: float = 
         yield world
 
 
-def allowed(machine: fake_ec2.Machine) -> float:
+def allowed(machine: fake_ec2.FakeInstance) -> float:
     """Minutes of the hypervisor's clock that a machine may have lived by its tag, and half an hour to end in.
 
     Computers that test are slow and shared, and these minutes are a second long.

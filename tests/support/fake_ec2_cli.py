@@ -1,6 +1,6 @@
-"""The desk that a training on EC2 is started from: a clone with its data, a bucket in Swift, an account in moto.
+"""A clone with its data, from which trainings on EC2 are started, a bucket in Swift, an account in moto.
 
-No machine does any work here: a test writes into the bucket what a machine would, and sees what the desk makes of it.
+No machine does any work here: a test writes into the bucket what a machine would, and sees what the commands do.
 Commands run as threads of this process; where the process is the point (signals, a terminal, DVC), as processes.
 """
 
@@ -88,7 +88,7 @@ class Ec2Cli:
         states = states or ("pending", "running", "stopping", "stopped")
         return [each for r in found for each in r["Instances"] if each["State"]["Name"] in states]
 
-    def machine(self, n: int = 1, seconds: float = 180) -> Puppet:
+    def puppet(self, n: int = 1, seconds: float = 180) -> Puppet:
         """The machine of attempt n, once it is started and written down."""
 
         def claim():
@@ -106,8 +106,8 @@ class Ec2Cli:
 class Puppet:
     """A machine of which the test says what it does."""
 
-    def __init__(self, desk: Ec2Cli, run: str, n: int, claim: dict):
-        self.desk, self.store, self.run, self.n, self.claim = desk, desk.store, run, n, claim
+    def __init__(self, cli: Ec2Cli, run: str, n: int, claim: dict):
+        self.cli, self.store, self.run, self.n, self.claim = cli, cli.store, run, n, claim
         self.pieces = 0
 
     def says(self, text: str, phase: str = "training", **status: object) -> None:
@@ -133,7 +133,7 @@ class Puppet:
 
     def dies(self) -> None:
         """Taken away without a word."""
-        self.desk.aws.client("ec2").terminate_instances(InstanceIds=[self.claim["instance"]])
+        self.cli.aws.client("ec2").terminate_instances(InstanceIds=[self.claim["instance"]])
 
 
 def clone(folder: Path) -> Path:
@@ -145,11 +145,11 @@ def clone(folder: Path) -> Path:
         small_repo.git(new, "add", "-A")
         small_repo.git(new, "commit", "-q", "-m", "data")
 
-    return repo_templates.copy("ec2-desk", build, folder)
+    return repo_templates.copy("ec2-cli", build, folder)
 
 
 @contextlib.contextmanager
-def ready(folder: Path, bucket: str, aws: fake_aws.AWS, swift: fake_swift.Swift) -> Iterator[Ec2Cli]:
+def prepared(folder: Path, bucket: str, aws: fake_aws.AWS, swift: fake_swift.Swift) -> Iterator[Ec2Cli]:
     """A clone in `folder`, with a new bucket and the project's stack in an account that has nothing else."""
     clone(folder)
     swift.make_bucket(bucket)

@@ -53,7 +53,7 @@ class Rules:
         image.root_device_name, image.architecture = "/dev/sda1", "x86_64"
         self.image = image.id
 
-    def answer(self, call, backend) -> tuple[str, str] | None:
+    def respond(self, call, backend) -> tuple[str, str] | None:
         """An answer in moto's place, as content type and text; None leaves it to moto. Raises Refused."""
         given = call.given
         match call.service, call.action:

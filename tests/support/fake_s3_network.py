@@ -153,7 +153,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kind = self.network.fate(Request(self.command, urllib.parse.unquote(path).lstrip("/"), query, len(body)))
         if kind in ("500", "503"):
             text = f"<Error><Code>{CODES[kind]}</Code><Message>as the test says</Message></Error>"
-            return self._answer(int(kind), [("Content-Type", "application/xml")], text.encode())
+            return self._respond(int(kind), [("Content-Type", "application/xml")], text.encode())
         if kind == "cut":
             return self._hang_up()
         with CONDITIONAL if "If-None-Match" in self.headers else contextlib.nullcontext():
@@ -163,7 +163,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             content = found.read()
         if kind == "lost" or (kind == "short" and self.command == "HEAD"):
             return self._hang_up()
-        self._answer(found.status, found.getheaders(), content, short=kind == "short")
+        self._respond(found.status, found.getheaders(), content, short=kind == "short")
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = pass_on
 
@@ -178,7 +178,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         del self.headers["Transfer-Encoding"]
         return b"".join(pieces)
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, short: bool = False) -> None:
+    def _respond(self, status: int, headers: list[tuple[str, str]], content: bytes, short: bool = False) -> None:
         self.send_response_only(status)
         length = None
         for name, value in headers:

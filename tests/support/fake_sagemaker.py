@@ -98,7 +98,7 @@ class SageMaker:
 
     # What moto is asked, before it is.
 
-    def answer(self, call) -> tuple[str, str] | None:
+    def respond(self, call) -> tuple[str, str] | None:
         """An answer in moto's place, as content type and text; None leaves it to moto. Raises Refused."""
         if call.service == "application-autoscaling" and call.action == "RegisterScalableTarget":
             self._check_target(call.given)
@@ -141,7 +141,7 @@ class SageMaker:
         if call.service == "application-autoscaling" and call.action == "DeregisterScalableTarget":
             self._forget_policies(call.given)
         if call.action == "PutMetricAlarm":
-            # Changing an alarm leaves it on or off; moto's is made anew.
+            # Changing an alarm leaves it on or off; moto's is made again.
             for name, state in self._alarms.items():
                 self.alarms[name].state_value = state
         if call.service == "sagemaker" and call.action == "DescribeModel" and status.startswith("200"):

@@ -88,7 +88,7 @@ class World:
     def sagemaker(self):
         return self.aws.client("sagemaker")
 
-    def ground(self) -> context.Context:
+    def context(self) -> context.Context:
         return context.find()
 
     def settings(self, **changes: object) -> serve_params.Params:
@@ -112,7 +112,7 @@ class World:
         if archive:
             self.holds(archive)
         return deployment.deploy(
-            self.ground(), self.settings(**(SERVERLESS | changes)), None, force=force, replace=replace
+            self.context(), self.settings(**(SERVERLESS | changes)), None, force=force, replace=replace
         )
 
     def start(self, *words: str, script: str = "deploy.py") -> subprocess.Popen:

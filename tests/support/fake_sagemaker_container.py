@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_) -> None:
         """No line per request."""
 
-    def answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
+    def respond(self, status: int, body: bytes, kind: str = "application/json") -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -60,7 +60,7 @@ def service(inference, rest_uri: str) -> type[Handler]:
 
     class Service(Handler):
         def do_GET(self) -> None:
-            self.answer(*((200, b"") if self.path == "/ping" else (404, b'{"error": "Not Found"}')))
+            self.respond(*((200, b"") if self.path == "/ping" else (404, b'{"error": "Not Found"}')))
 
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
@@ -80,9 +80,9 @@ def service(inference, rest_uri: str) -> type[Handler]:
             )
             try:
                 body, kind = inference.handler(stream, context)
-                self.answer(200, body, kind)
+                self.respond(200, body, kind)
             except Exception as error:  # the container's own way with whatever the code raises
-                self.answer(500, json.dumps({"error": str(error)}).encode())
+                self.respond(500, json.dumps({"error": str(error)}).encode())
             finally:
                 stream.read()
 
@@ -96,7 +96,7 @@ def rest(signature, tf) -> type[Handler]:
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path != "/v1/models/model:predict" or asked.get("signature_name") != "serving_default":
-                return self.answer(404, b'{"error": "Servable not found for request"}')
+                return self.respond(404, b'{"error": "Servable not found for request"}')
             rows = asked["instances"]
             given = {
                 "image_bytes": tf.constant([base64.b64decode(row["image_bytes"]["b64"]) for row in rows]),
@@ -105,9 +105,9 @@ def rest(signature, tf) -> type[Handler]:
             try:
                 found = {name: values.numpy() for name, values in signature(**given).items()}
             except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-                return self.answer(400, json.dumps({"error": error.message}).encode())
+                return self.respond(400, json.dumps({"error": error.message}).encode())
             predictions = [{name: plain(values[i]) for name, values in found.items()} for i in range(len(rows))]
-            self.answer(200, json.dumps({"predictions": predictions}).encode())
+            self.respond(200, json.dumps({"predictions": predictions}).encode())
 
     return Rest
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 PROJECT = {"id": "p", "internalId": "p", "name": "project", "entity": {"id": "e", "name": "me"}}
 
 
-class Told:
+class FakeWandb:
     """What the server was told: runs by id, history by run and line, artifacts by name, which run used which."""
 
     def __init__(self):
@@ -51,7 +51,7 @@ class Told:
             "aliases": [],
         }
 
-    def answer(self, name: str, variables: dict) -> dict:
+    def respond(self, name: str, variables: dict) -> dict:
         """The data that a GraphQL operation gets."""
         if name == "Viewer":
             return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
@@ -117,9 +117,9 @@ class Told:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Told]:
+def running() -> Iterator[FakeWandb]:
     """Start it and yield what it is being told; `url` is where it is."""
-    told = Told()
+    fake = FakeWandb()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -132,13 +132,13 @@ def running() -> Iterator[Told]:
             if self.path == "/graphql":
                 query = json.loads(body)
                 name = re.search(r"(?:query|mutation)\s+(\w+)", query["query"])[1]
-                self.reply({"data": told.answer(name, query.get("variables") or {})})
+                self.reply({"data": fake.respond(name, query.get("variables") or {})})
                 return
             if self.path.endswith("/file_stream"):
                 run = self.path.split("/")[-2]
                 if history := json.loads(body).get("files", {}).get("wandb-history.jsonl"):
                     rows = enumerate(history["content"], start=history["offset"])
-                    told.history.setdefault(run, {}).update(rows)
+                    fake.history.setdefault(run, {}).update(rows)
             self.reply({})
 
         def do_PUT(self) -> None:
@@ -158,10 +158,10 @@ def running() -> Iterator[Told]:
             """A client that is gone is no news."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
+    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield told
+        yield fake
     finally:
         server.shutdown()
         server.server_close()

@@ -143,7 +143,7 @@ def params_read(stage: str) -> set[str]:
         nodes = [node for node in walk(tree(path)) if isinstance(node, ast.Attribute)]
         inner = {id(node.value) for node in nodes}
         for node in nodes:
-            key = dotted(node, holders)
+            key = module_name(node, holders)
             if key and id(node) not in inner:
                 found |= expanded(key)
     return {key for key in found if not key.startswith("runner.")}
@@ -158,7 +158,7 @@ def names_of_params(path: Path) -> Iterator[str]:
             yield node.arg
 
 
-def dotted(node: ast.Attribute, holders: set[str]) -> str:
+def module_name(node: ast.Attribute, holders: set[str]) -> str:
     """`settings.train.epochs` → `train.epochs`; "" for what is no param."""
     text = ast.unparse(node)
     for holder in holders:

@@ -36,11 +36,11 @@ def held(world, origin: Path, folder: Path, rates: tuple[str, ...]) -> fake_ec2_
     world.by_tag[folder.parent.name] = {"FAKE_HOLD": str(hold)}
     command = world.start(folder, *SWEEP, f"lr={','.join(rates)}")
     shown = [f"lr-{rate}: g5.xlarge in us-east-1" for rate in rates]
-    told = r", spot, epoch [1-4]/4, val mAP@50 0\.\d{4}, \d+\.\d min, \$\d+\.\d\d$"
+    summary = r", spot, epoch [1-4]/4, val mAP@50 0\.\d{4}, \d+\.\d min, \$\d+\.\d\d$"
     world.wait(
         lambda: (
             command.process.poll() is not None
-            or all(re.search(f"^{re.escape(start)}.{told}", command.text, re.MULTILINE) for start in shown)
+            or all(re.search(f"^{re.escape(start)}.{summary}", command.text, re.MULTILINE) for start in shown)
         ),
     )
     assert command.process.poll() is None, command.text

@@ -241,7 +241,7 @@ def test_a_new_commit_has_its_own_trials_and_a_restored_one_no_minutes(swept, tm
 
 
 @pytest.mark.full
-def test_a_param_of_fetch_is_run_by_the_trial_itself_and_text_may_hold_any_character(repository, tmp_path):
+def test_trial_runs_fetch_itself_and_accepts_any_text(repository, tmp_path):
     licence = "CC (by) = ? ~ 'x' é"
     done = sweep(repository, f"fetch.licence={licence}", TINY_LOG=str(tmp_path / "log"))
     assert "fetch.licence changes what fetch makes: each trial runs fetch for itself" in done.stdout
@@ -251,7 +251,7 @@ def test_a_param_of_fetch_is_run_by_the_trial_itself_and_text_may_hold_any_chara
 
 
 @pytest.mark.full
-def test_an_experiment_of_that_name_with_other_params_is_not_taken_for_the_trial(repository):
+def test_experiment_with_other_params_is_not_taken_for_the_trial(repository):
     head = small_repo.git(repository, "rev-parse", "HEAD").strip()
     small_repo.git(repository, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/lr-0.2", head)
     done = sweep(repository, "lr=0.2")
@@ -319,7 +319,7 @@ def test_one_sweep_runs_at_a_time(repository, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sweep.py", "lr=0.2"])
     monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
     monkeypatch.chdir(repository)
-    refused = pytest.raises(UserError, match=f"a sweep is already under way in process {os.getpid()}")
+    refused = pytest.raises(UserError, match=f"a sweep is already running in process {os.getpid()}")
     with processes.only_one(repository / ".dvc/tmp/plantdoc/sweep.lock", "a sweep"), refused:
         script.main()
 

@@ -169,7 +169,7 @@ def test_lists_of_the_runner_are_one_value():
     assert runner_options.on_ec2({}, BASE | {"runner": BASE["runner"] | {"kind": "ec2"}})
 
 
-def test_an_uncommitted_change_of_runner_or_serve_alone_gives_trials_no_other_name(tmp_path, monkeypatch):
+def test_uncommitted_runner_or_serve_keeps_trial_names(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
     folder = fake_repo.make(tmp_path / "repository")
     (folder / ".dvc/tmp").mkdir(exist_ok=True)
@@ -195,29 +195,29 @@ FIRST = {"id": "i-1", "type": "g5.xlarge", "zone": "us-east-1a", "spot": True, "
 
 def test_an_instance_is_told_as_the_progress_file_tells_of_it():
     clock = Clock()
-    machine = remote_trials.Machine(20, clock)
+    machine = remote_trials.RemoteTrial(20, clock)
     clock.now = 1000
     assert not machine.hear(TrainingProgress(state="training", epoch=2, history=ROWS)), "a training here"
     assert not machine.runs
     assert machine.hear(TrainingProgress(state="environment", instance=FIRST))
     clock.now = 1060
-    assert machine.told() == "g5.xlarge in us-east-1a, spot, setting up the environment, 1.0 min, $0.60"
+    assert machine.summary() == "g5.xlarge in us-east-1a, spot, setting up the environment, 1.0 min, $0.60"
     assert machine.hear(TrainingProgress(state="training", epoch=2, history=ROWS, instance=FIRST)) and machine.runs
     clock.now = 1090
-    assert machine.told() == "g5.xlarge in us-east-1a, spot, epoch 2/20, val mAP@50 0.2500, 1.5 min, $0.90"
+    assert machine.summary() == "g5.xlarge in us-east-1a, spot, epoch 2/20, val mAP@50 0.2500, 1.5 min, $0.90"
     more = TrainingProgress(state="training", epoch=3, step=7, history=[*ROWS, ROWS[0]], instance=FIRST)
     assert machine.hear(more), "an epoch that was not validated"
-    assert "epoch 3/20, val mAP@50 0.2500" in machine.told()
+    assert "epoch 3/20, val mAP@50 0.2500" in machine.summary()
     assert not machine.hear(dataclasses.replace(more, step=8, seconds_left=3.0)), "a step is nothing to tell"
 
 
 def test_the_next_instance_of_a_trial_adds_to_what_it_costs():
     clock = Clock()
-    machine = remote_trials.Machine(20, clock)
+    machine = remote_trials.RemoteTrial(20, clock)
     machine.hear(TrainingProgress(instance=FIRST))
     clock.now = 5000
     assert machine.hear(TrainingProgress(instance=FIRST | {"ended": 1100.0}))
-    assert machine.told() == "g5.xlarge in us-east-1a, spot, ended, starting, 1.7 min, $1.00"
+    assert machine.summary() == "g5.xlarge in us-east-1a, spot, ended, starting, 1.7 min, $1.00"
     second = FIRST | {"id": "i-2", "type": "g4dn.xlarge", "spot": False, "price": 72.0, "launched": 5000.0}
     machine.hear(TrainingProgress(instance=second, minutes=100 / 60, dollars=1.0))
     clock.now = 5100
@@ -229,7 +229,7 @@ def test_the_next_instance_of_a_trial_adds_to_what_it_costs():
 
 @pytest.mark.parametrize("state", ["done", "failed", "interrupted"])
 def test_a_run_that_is_over_has_no_instance_left(state):
-    machine = remote_trials.Machine(20, Clock())
+    machine = remote_trials.RemoteTrial(20, Clock())
     machine.hear(TrainingProgress(state="training", instance=FIRST))
     assert machine.runs
     assert machine.hear(TrainingProgress(state=state, instance=FIRST)) and not machine.runs
@@ -240,8 +240,8 @@ def observed(tmp_path):
     """An observer of a copy whose lock has two stages, and what it says."""
     said: list[str] = []
     (tmp_path / "dvc.lock").write_text("stages: {augment: {cmd: a}, train: {cmd: b}}\n")
-    machine = remote_trials.Machine(3)
-    return Observer(tmp_path, machine, said.append, lambda: said.append(machine.told())), said
+    machine = remote_trials.RemoteTrial(3)
+    return Observer(tmp_path, machine, said.append, lambda: said.append(machine.summary())), said
 
 
 def test_epochs_and_stages_are_told_once(observed, tmp_path):
@@ -300,26 +300,26 @@ def test_on_a_terminal_machines_have_a_line_each_below_those_that_stay(monkeypat
     monkeypatch.setenv("COLUMNS", "40")
     stream = Terminal()
     shown = progress_display.ProgressDisplay(stream, redraw=3600)
-    told = {"a": "epoch 1", "b": "epoch 1"}
-    for name in told:
-        shown.show(name, lambda name=name: told[name])
+    summary = {"a": "epoch 1", "b": "epoch 1"}
+    for name in summary:
+        shown.show(name, lambda name=name: summary[name])
     shown.say("c", "started")
-    told["a"] = "epoch 2 and much more than fits into a line"
+    summary["a"] = "epoch 2 and much more than fits into a line"
     shown.say("c", "train")
-    assert screen(stream.getvalue()) == [
+    assert visible_lines(stream.getvalue()) == [
         "c: started",
         "c: train",
         "a: epoch 2 and much more than fits into",
         "b: epoch 1",
     ]
     shown.drop("a")
-    assert screen(stream.getvalue()) == ["c: started", "c: train", "b: epoch 1"]
+    assert visible_lines(stream.getvalue()) == ["c: started", "c: train", "b: epoch 1"]
     with shown:
         pass
-    assert screen(stream.getvalue()) == ["c: started", "c: train"]
+    assert visible_lines(stream.getvalue()) == ["c: started", "c: train"]
 
 
-def screen(written: str) -> list[str]:
+def visible_lines(written: str) -> list[str]:
     """The lines that are to be seen after this."""
     lines: list[str] = []
     for part in written.replace("\x1b[J", "").split("\n"):

@@ -114,21 +114,21 @@ def test_an_epoch_is_a_pure_function_of_seed_and_epoch(tf, folder, options):
 
 
 @pytest.mark.slow
-def test_a_new_process_goes_on_with_the_very_same_epoch(tf, folder, root):
+def test_new_process_repeats_the_same_epoch(tf, folder, root):
     """Also with another global seed, other threads, and no epoch before it."""
     code = (
-        "import sys; sys.path[:0] = ['src', 'tests']\n"
+        "import sys; sys.path[:0] = ['src', 'tests/support', 'tests/train']\n"
         "from pathlib import Path\n"
         "from plantdoc.detector import tf_setup\n"
         "tf_setup.configure(1, 99)\n"
-        "import test_feed\n"
-        f"print(test_feed.digest(Path({str(folder)!r}), 3, flip=0.5, mosaic=0.5))"
+        "import test_input_pipeline\n"
+        f"print(test_input_pipeline.digest(Path({str(folder)!r}), 3, flip=0.5, mosaic=0.5))"
     )
     there = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True).stdout
     assert there.strip() == digest(folder, 3, flip=0.5, mosaic=0.5)
 
 
-def test_boxes_lie_on_the_painted_shapes(feed, folder):
+def test_boxes_lie_on_the_drawn_shapes(feed, folder):
     for options in ({}, {"flip": 1.0}, {"flip": 0.5}, {"flip": 0.5, "half": True}):
         seen = 0
         for batch in feed.train(folder, 0, **PLAIN | options):

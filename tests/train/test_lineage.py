@@ -169,7 +169,7 @@ class Revision:
         return Path(path).read_bytes() if Path(path).is_file() else None
 
 
-def test_records_of_the_old_form_and_the_new_are_held_against_the_locks_that_they_name(repository):
+def test_old_and_new_records_are_checked_against_their_locks(repository):
     old = {"environment": hashing.of_file("requirements.txt")}
     both = [("same", "requirements-train.txt"), ("same", "requirements-gpu.txt")]
     assert list(provenance.compare_environment(old, Revision())) == [("same", "requirements.txt")]

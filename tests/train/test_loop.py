@@ -64,9 +64,9 @@ def test_sizes_mosaic_and_validation_have_their_epochs(loop):
     made = loop([0.1, 0.2, 0.3, 0.2, 0.1], half_size=0.4, mosaic=0.5, plain_epochs=2, validate_every=2)
     done = made.run()
     assert made.learner.asked == [
-        *("half", (1, 0.5), (2, 0.5)),
-        *("full", (3, 0.5), (4, 0.0), "validated", (5, 0.0), "validated"),
-    ]
+        "half", (1, 0.5), (2, 0.5),
+        "full", (3, 0.5), (4, 0.0), "validated", (5, 0.0), "validated",
+    ]  # fmt: skip
     assert (done.epochs, done.best_epoch) == (5, 4)
     assert [("val_map" in row) for row in done.history] == [False, False, False, True, True]
     assert made.saved.best(4)[0] == 4.0

@@ -104,7 +104,7 @@ def train_until_ended(folder: Path, epoch: int, end: Callable[[subprocess.Popen]
     seen = wait_for(process, f"epoch {epoch}:")
     training = stage_of(process)
     if epoch > 1:
-        assert any(f"going on after epoch {epoch - 1} of" in line for line in seen), seen
+        assert any(f"continuing after epoch {epoch - 1} of" in line for line in seen), seen
     end(process)
     process.stdout.close()
     assert process.wait() != 0
@@ -137,7 +137,7 @@ def test_its_progress_is_in_a_file_that_nothing_depends_on(trained):
 
 def test_killed_at_half_size_it_goes_on_and_ends_with_the_same_bits(untrained, trained):
     train_until_ended(untrained, 1, kill_stage)
-    assert f"going on after epoch 1 of {EPOCHS}" in small_repo.run(untrained, "python", "src/train.py").stdout
+    assert f"continuing after epoch 1 of {EPOCHS}" in small_repo.run(untrained, "python", "src/train.py").stdout
     assert outputs(untrained) == outputs(trained)
 
 
@@ -156,7 +156,7 @@ def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(tmp_path):
     obstacle.touch()
     assert small_repo.run(folder, "python", "src/train.py", check=False).returncode != 0
     obstacle.unlink()
-    assert f"going on after epoch {epochs} of {epochs}" in small_repo.run(folder, "dvc", "repro", "train").stdout
+    assert f"continuing after epoch {epochs} of {epochs}" in small_repo.run(folder, "dvc", "repro", "train").stdout
     assert outputs(folder) == outputs(whole)
 
 
@@ -172,7 +172,7 @@ def test_a_second_start_of_the_same_training_is_refused(untrained):
         process.stdout.close()
         process.wait()
     assert done.returncode == 1
-    assert "already under way in process" in done.stdout
+    assert "already running in process" in done.stdout
 
 
 @pytest.mark.full
@@ -205,7 +205,7 @@ def main(monkeypatch, tf) -> Callable[[], None]:
     return train.main
 
 
-def test_a_loss_that_is_not_finite_ends_with_its_terms_and_leaves_the_last_model(trained, tmp_path, monkeypatch, main):
+def test_non_finite_loss_stops_and_keeps_the_last_model(trained, tmp_path, monkeypatch, main):
     folder = copy(trained, tmp_path / "repository")
     before = outputs(folder)
     small_repo.set_params(folder, lr=1e9, train__half_size=0.0)

@@ -26,7 +26,7 @@ def pixels_of(image: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:
     return np.stack([xs, ys], axis=1)
 
 
-def test_thirty_two_categories_have_colours_of_their_own_and_then_they_start_again():
+def test_32_categories_have_distinct_colours():
     colours = [drawing.colour_of(i) for i in range(32)]
     apart = [max(abs(a - b) for a, b in zip(p, q, strict=True)) for p in colours for q in colours if p is not q]
     assert min(apart) >= 12

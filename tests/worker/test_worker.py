@@ -45,9 +45,9 @@ def test_a_machine_trains_tells_and_ends(run, network, expected):
     assert outputs["models/detector/detector.weights.h5"] == expected
     status = run.status()
     assert (status["phase"], status["epoch"], status["epochs"], status["step"], status["steps"]) == (
-        *("outputs", 4, 4),
-        *(20, 20),
-    )
+        "outputs", 4, 4,
+        20, 20,
+    )  # fmt: skip
     assert status["val_map50"] == pytest.approx(0.8)
     assert [row["box"] for row in status["history"]] == [0.1] * 4 and status["best_epoch"] == fake_learner.BEST
     log = run.log()
@@ -123,7 +123,7 @@ def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path
     hold.unlink()
     second = run.launch()
     assert run.ended(second)["state"] == "done"
-    assert "train: going on after epoch 2" in run.log()
+    assert "train: continuing after epoch 2" in run.log()
     assert run.outputs()["models/detector/detector.weights.h5"] == expected
     assert run.store.read(f"{run.id}/result.json")["attempt"] == 2
 

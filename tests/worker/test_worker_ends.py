@@ -54,7 +54,7 @@ def test_its_own_deadline_ends_it_with_a_word_and_keeps_the_last_epoch(make_run,
     machine = run.launch(deadline=30)
     end = run.ended(machine)
     assert (end["state"], machine.why) == ("failed", "shutdown")
-    assert end["reason"].startswith("time is up (runner.max_hours, runner.max_dollars)")
+    assert end["reason"].startswith("time limit reached (runner.max_hours, runner.max_dollars)")
     assert run.store.has(f"{run.id}/checkpoint/last.npz")
 
 
@@ -108,7 +108,7 @@ def test_an_environment_that_cannot_be_made_ends_it(make_run, changed):
 
 
 @pytest.mark.full
-def test_a_machine_with_a_gpu_ends_before_it_installs_anything_for_a_run_without(make_run):
+def test_gpu_instance_ends_before_installing_for_a_cpu_run(make_run):
     run = make_run()
     end = run.ended(run.launch(gpu=False))
     assert end["state"] == "failed"

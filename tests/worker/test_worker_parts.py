@@ -203,7 +203,7 @@ def test_whoever_finds_the_last_epoch_finds_its_best_weights(job, tmp_path):
     assert checkpoint.Checkpoint(fresh.folder).best(199)[0][0] == 199
 
 
-def test_what_was_restored_is_not_sent_again_and_a_new_epoch_without_a_new_best_is(job, tmp_path):
+def test_restored_checkpoint_is_not_sent_again_but_a_new_epoch_is(job, tmp_path):
     saved, place = checkpoint.Checkpoint(tmp_path / job.run_id), f"{job.run_id}/checkpoint/"
     store = Memory()
     save(saved, 1, best=True)

@@ -16,7 +16,7 @@ Jitter = Annotated[float, Field(ge=0, le=0.9)]
 
 
 class Augment(Section):
-    """What happens to pictures before they become TFRecords."""
+    """Augmentation of pictures on their way into TFRecords."""
 
     size: Annotated[int, Field(ge=64, le=1280, multiple_of=32)]
     copies: Count
@@ -32,14 +32,14 @@ class Augment(Section):
 
 
 class Runner(Part):
-    """How the squares are made, which does not change them; plantdoc.settings.runner_params has the other keys."""
+    """Engine and workers of augment, which change no result; plantdoc.settings.runner_params has the other keys."""
 
     augment_workers: Whole
     augment_engine: Engine
 
 
 class Params(Root):
-    """What the augment stage reads."""
+    """Params of the augment stage."""
 
     MOVED: ClassVar[dict[str, str]] = MOVED
 

@@ -1,4 +1,4 @@
-"""One square of the TFRecords: a picture of data/raw in, a framed record out.
+"""One example of the TFRecords: a picture of data/raw in, a framed record out.
 
 A pure function of the picture, params and seed, so that it does not matter which process makes it, or where, or when.
 """
@@ -24,7 +24,7 @@ Image.MAX_IMAGE_PIXELS = None  # what is too large was decided by fetch.max_pixe
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourcePicture:
     """A picture of data/raw, small: there is one for each picture of the data set.
 
     `id` is "<split>/<file name>"; `boxes` the bytes of a float32 [N, 5]: xyxy in px, and category.
@@ -36,20 +36,21 @@ class Source:
     boxes: bytes
 
 
-Task = tuple[Source, int | None]  # a picture, and the number of its variant; None: no variant, but letterboxed
+# A picture, and the number of its variant; None: no variant, but letterboxed.
+ExampleTask = tuple[SourcePicture, int | None]
 
 
 @dataclass(frozen=True)
-class Group:
+class ShardGroup:
     """The squares that go one after another into the shards `<name>-00000.tfrecord` …: a copy of train, or val."""
 
     name: str
     copy: int | None
-    pictures: list[Source]
+    pictures: list[SourcePicture]
 
-    def tasks(self, seed: int) -> Iterator[Task]:
-        """What is to be made, in order: training pictures in an order of their own in each copy, so that training
-        needs no large shuffle buffer."""
+    def tasks(self, seed: int) -> Iterator[ExampleTask]:
+        """Tasks in order: training pictures in an order of their own in each copy, so that training needs no large
+        shuffle buffer."""
         pictures = self.pictures
         if self.copy is not None:
             pictures = sorted(pictures, key=lambda source: key(seed, self.copy, source.id))
@@ -61,8 +62,8 @@ def key(seed: int, copy: int, source_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{copy}/{source_id}".encode()).digest()[:16])
 
 
-def square(
-    task: Task,
+def make_example(
+    task: ExampleTask,
     raw: Path,
     config: Augment,
     seed: int,

@@ -11,13 +11,16 @@ import numpy as np
 from PIL import Image
 
 from plantdoc.augment.augment_params import Augment
+from plantdoc.core.padding import GREY
 
-GREY = 114  # the customary padding of YOLO detectors
 _MIN_SIDE = 2.0
 
 
 def letterbox(image: Image.Image, boxes: np.ndarray, size: int) -> tuple[Image.Image, np.ndarray]:
     """Scale the longer side to `size`, put the picture at the top left and fill the rest with grey.
+
+    It must agree with `plantdoc.serving.served_model.letterbox`, by which the detector sees what it was trained on:
+    tests/serving/test_served_model.py (`test_letterboxes_agree`) holds both to one level of grey.
 
     Returns:
         the RGB square, and the boxes times `size / max(width, height)`.

@@ -17,7 +17,7 @@ _AT_ONCE = 1000  # versions that S3 deletes in one request
 
 @dataclass(frozen=True)
 class Contents:
-    """How much a bucket holds: objects as they are now, older versions with delete marks, and the bytes of all."""
+    """Contents of a bucket: objects as they are now, older versions with delete marks, and the bytes of all."""
 
     objects: int
     versions: int
@@ -112,7 +112,7 @@ def delete(s3, name: str) -> None:
         s3.delete_bucket(Bucket=name)
     except ClientError as error:
         if clients.code(error) == "BucketNotEmpty":
-            raise UserError(f"the bucket {name} got new objects meanwhile, so it stays: run it again") from None
+            raise UserError(f"the bucket {name} got new objects and was not deleted: run it again") from None
         if clients.code(error) != "NoSuchBucket":
             raise
 

@@ -144,7 +144,7 @@ def watch(client, stack: str, before: set[str]) -> str:
         if not busy(found):
             return found["StackStatus"] if found else "DELETE_COMPLETE"
         time.sleep(pause)
-    raise UserError(f"the stack {stack} is still under way after {_LIMIT // 60} minutes: run it again to go on waiting")
+    raise UserError(f"the stack {stack} is still in progress after {_LIMIT // 60} minutes: run it again to wait")
 
 
 def _pauses() -> Iterator[float]:
@@ -173,7 +173,7 @@ def _events(client, stack: str, before: set[str]) -> list[dict]:
 
 
 def _reasons(client, stack: str, before: set[str]) -> str:
-    """Why resources failed, without those that were only called off for another one's failure."""
+    """Reasons of failed resources, without those that were only called off for another one's failure."""
     failed = [
         (event["LogicalResourceId"], event.get("ResourceStatusReason", "no reason given"))
         for event in _events(client, stack, before)

@@ -1,4 +1,4 @@
-"""What a machine costs an hour: asked of AWS, or from a table with its date where AWS does not say."""
+"""Price of an EC2 instance per hour: AWS's own, or one from a dated table where AWS gives none."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Price:
 
 
 def of(session, region: str, instance_type: str, zone: str | None, spot: bool) -> Price:
-    """What a machine of this type costs now; disk and traffic are not in it.
+    """Current price of an instance type, without disk and traffic.
 
     For the spot market the last price of the zone, or, without one, the dearest zone's. Where AWS has none, the price
     on demand, which is the most that a spot machine costs; then that of TABLE.
@@ -108,16 +108,16 @@ def _spot(session, region: str, instance_type: str, zone: str | None) -> Price |
         )
         newest: dict[str, tuple] = {}
         for entry in answer["SpotPriceHistory"]:
-            place = entry["AvailabilityZone"]
-            if zone in (None, place):
-                newest[place] = max(newest.get(place, (entry["Timestamp"], 0.0)), _dated(entry))
+            listed_zone = entry["AvailabilityZone"]
+            if zone in (None, listed_zone):
+                newest[listed_zone] = max(newest.get(listed_zone, (entry["Timestamp"], 0.0)), _dated(entry))
     except (ClientError, BotoCoreError, KeyError, ValueError) as error:
         log.debug("spot prices: %s", error)
         return None
     if not newest:
         return None
-    place, (_, dollars) = max(newest.items(), key=lambda item: item[1][1])
-    return Price(dollars, f"spot price in {place} now") if dollars > 0 else None
+    listed_zone, (_, dollars) = max(newest.items(), key=lambda item: item[1][1])
+    return Price(dollars, f"spot price in {listed_zone} now") if dollars > 0 else None
 
 
 def _dated(entry: dict) -> tuple[datetime.datetime, float]:

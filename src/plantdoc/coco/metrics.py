@@ -13,10 +13,12 @@ from plantdoc.coco.dataset import Split
 from plantdoc.core.errors import UserError
 
 # In the order of COCOeval.stats: precision is averaged over classes and, where no IoU is named, over IoU 0.50:0.95.
+# fmt: off
 FIGURES = (
-    *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
-    *("mar1", "mar10", "mar100", "mar_small", "mar_medium", "mar_large"),
+    "map", "map50", "map75", "map_small", "map_medium", "map_large",
+    "mar1", "mar10", "mar100", "mar_small", "mar_medium", "mar_large",
 )
+# fmt: on
 
 
 def evaluate(split: Split, predictions: list[dict]) -> COCOeval:
@@ -57,7 +59,7 @@ def coco_map(split: Split, predictions: list[dict]) -> dict[str, float]:
 
 
 def figures(result: COCOeval) -> dict[str, float]:
-    """What `coco_map` returns, of an evaluation already made."""
+    """Figures of an evaluation, as `coco_map` returns them."""
     return {name: float(value) for name, value in zip(FIGURES, result.stats, strict=True) if value >= 0}
 
 

@@ -1,1 +1,1 @@
-"""What every stage and script uses: params, errors, processes, hashes, and the frame around `main`."""
+"""Shared basics of stages and scripts: params, errors, processes, hashes, and the frame around `main`."""

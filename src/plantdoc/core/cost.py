@@ -31,7 +31,7 @@ def record(name: str, output: str, **figures: float) -> None:
 
 
 def machine() -> str:
-    """What ran here, like `AMD EPYC 7R32, 8 cores, NVIDIA A10G`: models differ in bits between kinds of machine."""
+    """This machine, like `AMD EPYC 7R32, 8 cores, NVIDIA A10G`: models differ in bits between kinds of machine."""
     return ", ".join([_cpu(), f"{psutil.cpu_count()} cores", *gpus()])
 
 

@@ -1,4 +1,4 @@
-"""What every script and stage does first: drop what a shell must not decide, and go to the repository's root.
+"""Entry of every script and stage: drop what a shell must not decide, and go to the repository's root.
 
 Needs the standard library alone, since `scripts/doctor.py` and `scripts/comment.py` run where nothing is installed.
 """
@@ -113,7 +113,7 @@ def _is_cut_off() -> bool:
 
 
 def unwritable(error: OSError) -> str | None:
-    """What to tell a person whose checkout, or a file in it, cannot be written or read; None for another error."""
+    """Message for a checkout, or a file in it, that cannot be written or read; None for another error."""
     if error.errno not in _NOT_WRITABLE or not error.filename:
         return None
     return (

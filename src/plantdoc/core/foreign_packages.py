@@ -41,7 +41,7 @@ def refuse_foreign() -> None:
 
 
 def explained(found: dict[str, str]) -> str:
-    """What to tell a person of packages that are `foreign`."""
+    """Message about packages that are `foreign`."""
     names = list(found)
     few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     by_variable = bool(os.environ.get("PYTHONPATH"))

@@ -22,7 +22,7 @@ def text(
     empty_code: int = 0,
     **environment: str,
 ) -> str:
-    """What a git command prints, without the last line's end; nothing where it ends with `empty_code`.
+    """Run git; returns its output without the last line's end, nothing where it ends with `empty_code`.
 
     Raises:
         UserError: it failed, or took longer than `timeout` seconds; the text has what git said.
@@ -76,5 +76,5 @@ def blobs(ids: Iterable[str], root: Path | str = ".") -> list[bytes]:
 
 
 def without_password(said: str) -> str:
-    """What a program said, without the user and password of a remote's URL."""
+    """Output of a program without the user and password of a remote's URL."""
     return re.sub(r"://[^/@\s]*@", "://", said)

@@ -10,10 +10,12 @@ from pathlib import Path, PurePath
 
 # Files and folders that are no part of a folder's content: caches of Python, and what editors and file managers leave.
 # .dvcignore has the same patterns, so that DVC hashes the same files.
+# fmt: off
 IGNORED = (
-    *("__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".ipynb_checkpoints"),
-    *(".idea", ".vscode", "*~", ".*.sw[a-p]", ".#*", "#*#", ".DS_Store", "Thumbs.db", "desktop.ini"),
+    "__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".ipynb_checkpoints",
+    ".idea", ".vscode", "*~", ".*.sw[a-p]", ".#*", "#*#", ".DS_Store", "Thumbs.db", "desktop.ini",
 )
+# fmt: on
 
 
 def of_file(path: Path | str) -> str:

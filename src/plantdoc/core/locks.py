@@ -16,7 +16,7 @@ def of_training(gpu: bool) -> tuple[str, ...]:
 
 
 def differences(lock: Path | str) -> list[str]:
-    """How what is installed here differs from a lock, one line for each package; none where it is as the lock says."""
+    """Differences between the installed packages and a lock, one line for each package."""
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement

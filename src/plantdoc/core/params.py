@@ -40,7 +40,7 @@ class Part(Section):
 
 
 class Root(Part):
-    """What some code reads of params.yaml, one field per section.
+    """The part of params.yaml that some code reads, one field per section.
 
     `MOVED` has keys that had another name in earlier versions: earlier name → name now.
     """
@@ -95,11 +95,11 @@ def check(model: type[Checked], values: dict, path: Path | str = "params.yaml") 
 
 def has(values: dict, key: str) -> bool:
     """Whether nested values have a dotted key."""
-    place: Any = values
+    node: Any = values
     for part in key.split("."):
-        if not isinstance(place, dict) or part not in place:
+        if not isinstance(node, dict) or part not in node:
             return False
-        place = place[part]
+        node = node[part]
     return True
 
 

@@ -1,4 +1,4 @@
-"""What keeps a long stage safe: one at a time, not longer than its parent, and a clean end on a signal."""
+"""Process control of a long stage: one at a time, not longer than its parent, and a clean end on a signal."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def die_with_dvc(poll: float = 0.5) -> None:
 
 
 def _stop() -> None:
-    print("the dvc that started this stage is gone: stopping", file=sys.stderr, flush=True)
+    print("the dvc process that started this stage has ended: stopping", file=sys.stderr, flush=True)
     os._exit(1)
 
 
@@ -101,7 +101,7 @@ def only_one(path: Path | str, what: str, patience: float = 5.0) -> Iterator[int
                     file.seek(0)
                     holder = file.read().strip() or "unknown"
                     raise UserError(
-                        f"{what} is already under way in process {holder}: wait for it, or end it with `kill {holder}`"
+                        f"{what} is already running in process {holder}: wait for it, or end it with `kill {holder}`"
                     ) from None
                 time.sleep(0.1)
         file.truncate(0)

@@ -1,4 +1,4 @@
-"""What every stage and script does around its own work: run, report errors, and move outputs into place at the end."""
+"""Frame around a stage or script: run, report errors, and move outputs into place at the end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _lost() -> str:
-    """What became of a stage's earlier outputs, and how to have them back.
+    """Message about a stage's earlier outputs, and how to restore them.
 
     DVC deletes them before it starts the stage. In one of DVC's copies (`--temp`, `--queue`) nothing of a person's is
     lost.

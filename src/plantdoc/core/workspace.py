@@ -1,4 +1,4 @@
-"""Where the main repository is: `dvc exp run --temp` and `--queue` run a stage in a copy of it."""
+"""Location of the main repository: `dvc exp run --temp` and `--queue` run a stage in a copy of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a detector behaves where the right answer follows from another one: behavioural tests (Ribeiro et al. 2020).
+"""Behavioural tests of a detector, where the right answer follows from another one (Ribeiro et al. 2020).
 
 Invariances: pictures are mirrored, made darker or brighter, moved, compressed or halved, what is found is carried back
 into the original's pixels, and scored against the original's truth. Expectations: a picture without a leaf gets no
@@ -68,16 +68,16 @@ class _Predictor:
     def about(
         self, name: str, pictures: list[Image.Image], threshold: float = 0.0, quality: int | None = None
     ) -> list[list[dict]]:
-        """What is found in each, in COCO's results form, at `threshold` and above."""
-        place = self.folder / name
-        place.mkdir()
+        """Predictions for each, in COCO's results form, at `threshold` and above."""
+        pictures_folder = self.folder / name
+        pictures_folder.mkdir()
         asked = []
         for number, picture in enumerate(pictures):
             file = f"{number}.png" if quality is None else f"{number}.jpg"
-            picture.save(place / file, **({"compress_level": 1} if quality is None else {"quality": quality}))
+            picture.save(pictures_folder / file, **({"compress_level": 1} if quality is None else {"quality": quality}))
             asked.append(Picture(number, file, *picture.size))
         found: list[list[dict]] = [[] for _ in pictures]
-        for row in predictions.predict(self.serve, place, asked, self.classes):
+        for row in predictions.predict(self.serve, pictures_folder, asked, self.classes):
             if row["score"] >= threshold:
                 found[row["image_id"]].append(row)
         return found

@@ -82,7 +82,7 @@ def unpack(archive: Path | str, folder: Path | str) -> None:
 
 
 def ask(model: Path | str, folder: Path | str, ids: list[int], threads: int) -> list[dict]:
-    """What a SavedModel finds in pictures `ids` of the split in `folder`, by a fresh process that loads nothing else.
+    """Predictions of a SavedModel for pictures `ids` of the split in `folder`, by a process that loads nothing else.
 
     Raises:
         UserError: the process fails.

@@ -15,7 +15,7 @@ MOVED = {f"deploy.{key}": f"serve.{key}" for key in _SERVE.split()}
 
 
 class Deploy(Section):
-    """What goes into the bundle and how it is checked."""
+    """Contents and checks of the bundle."""
 
     check_pictures: Count
     max_pixels: Count
@@ -32,7 +32,7 @@ class Deploy(Section):
 
 
 class Params(Root):
-    """What the deploy stage reads."""
+    """Params of the deploy stage."""
 
     MOVED: ClassVar[dict[str, str]] = MOVED
 

@@ -12,7 +12,7 @@ MAX_TIES = 0.05  # of a picture's detections; two are always allowed, since a sw
 
 
 def differences(expected: list[dict], answered: list[dict], config, split: Split, ids: list[int]) -> list[str]:
-    """How `answered` differs from `expected` (both COCO results) on pictures `ids`: one line each, none if it does not.
+    """Differences between `answered` and `expected` (both COCO results) on pictures `ids`, one line each.
 
     Each detection must have a partner of its class, its box within BOX_WITHIN and its score within SCORE_WITHIN. One
     without a partner is excused where a float's last bit decides whether it is reported: at `config.score_floor`, at

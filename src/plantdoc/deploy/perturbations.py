@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-GREY = 114
+from plantdoc.core.padding import GREY
+
 MOVED = 0.06  # of a picture's sides
 AROUND = 0.25  # of a leaf's sides, what is cut out with it
 DRAWN = 256  # px, side of a picture without a leaf

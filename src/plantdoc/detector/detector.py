@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from plantdoc.core.errors import UserError
-from plantdoc.detector import kerascv
+from plantdoc.detector import kerascv, nms
 from plantdoc.detector.model_params import Model
 
 CONFIG, WEIGHTS = "config.json", "detector.weights.h5"
@@ -60,28 +60,14 @@ class Detector:
     def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Detections in pictures [B, S, S, 3] (float32, 0..255), best first, of at most N = max_detections.
 
-        Suppression is per class: one leaf may carry two diseases, and average precision needs both candidates.
-
         Returns:
-            `boxes` [B, N, 4] xyxy in pixels of the square, `scores` [B, N], `classes` [B, N] int32; unused rows are
-            0, 0 and -1.
+            As of `plantdoc.detector.nms.suppress`.
         """
         boxes, scores = self.network.decode(self.network(images, training=False))
-        kept = tf.image.combined_non_max_suppression(
-            boxes[:, :, None, :],
-            scores,
-            max_output_size_per_class=self.config.max_detections,
-            max_total_size=self.config.max_detections,
-            iou_threshold=self.config.nms_iou,
-            score_threshold=self.config.score_floor,
-            clip_boxes=False,
+        config = self.config
+        return nms.suppress(
+            boxes, scores, iou=config.nms_iou, score_floor=config.score_floor, most=config.max_detections
         )
-        used = tf.sequence_mask(kept.valid_detections, self.config.max_detections)
-        return {
-            "boxes": kept.nmsed_boxes,
-            "scores": kept.nmsed_scores,
-            "classes": tf.where(used, tf.cast(kept.nmsed_classes, tf.int32), -1),
-        }
 
 
 def save(detector: Detector, folder: Path | str) -> None:

@@ -1,4 +1,4 @@
-"""Which anchor learns which leaf: task-aligned assignment (TOOD, Feng et al. 2021, arXiv:2108.07755), as in YOLOv8."""
+"""Assignment of leaves to anchors: task-aligned (TOOD, Feng et al. 2021, arXiv:2108.07755), as in YOLOv8."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from plantdoc.core.params import Fraction, Section
 
 
 class Model(Section):
-    """Which detector is built and what it starts from."""
+    """Architecture of the detector and its initial weights."""
 
     family: Literal["compact", "yolov8", "retinanet"]
     backbone: Literal["compact", "yolov8", "resnet_v2", "mobilenet_v2"]

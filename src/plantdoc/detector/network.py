@@ -1,4 +1,4 @@
-"""What the project sees of a detector network: a Keras model, its loss terms, and its boxes and scores before NMS.
+"""Interface of a detector network: a Keras model, its loss terms, and its boxes and scores before NMS.
 
 Boxes are `xyxy` in pixels of the square input picture everywhere here.
 """
@@ -77,7 +77,7 @@ class TaskAligned(Network):
 
 
 def per_replica(count: tf.Tensor) -> tf.Tensor:
-    """What a sum over this device's part of the batch is divided by: the count in the whole batch, per device."""
+    """Divisor of a sum over this device's part of the batch: the count in the whole batch, per device."""
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return tf.maximum(count, 1.0)

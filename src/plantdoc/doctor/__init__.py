@@ -1,1 +1,1 @@
-"""What must be there before a job is begun."""
+"""Prerequisites of a job, checked before it starts."""

@@ -1,4 +1,4 @@
-"""What must be there before a job starts. A check returns what it found, or raises a UserError with the remedy.
+"""Checks of what a job needs on this machine. A check returns what it found, or raises a UserError with the remedy.
 
 Nothing but the standard library is imported before a check runs: in a broken environment the others still say theirs.
 """
@@ -27,7 +27,7 @@ def python(job: str) -> str:
 
 
 def environment(job: str) -> str:
-    """What is installed is what the locks say: requirements.txt, and what make has installed on top of it."""
+    """Check the installed packages against the locks: requirements.txt, and what make has installed on top of it."""
     from plantdoc.core import locks
 
     if not Path(BASE).is_file():
@@ -108,7 +108,7 @@ def disk(job: str) -> str:
 
 
 def gpu(job: str) -> str:
-    """Which GPUs train will use; none is no fault."""
+    """List the GPUs that train will use; none is no fault."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=PATIENCE)
     except FileNotFoundError:

@@ -23,7 +23,7 @@ def storage(job: str) -> str:
 
 
 def credentials(job: str) -> str:
-    """Whose credentials these are; never what they are."""
+    """Check the AWS credentials; says whose they are, never what they are."""
     from plantdoc.aws import clients, timeouts
     from plantdoc.remote import dvc_remote
 
@@ -44,8 +44,8 @@ def credentials(job: str) -> str:
     return f"account {who['Account']}, {who['Arn']} ({found.method})"
 
 
-def machines(job: str) -> str:
-    """What `make aws` has made for machines is there, and so is the image that they start from."""
+def instance_types(job: str) -> str:
+    """Check the resources that `make aws` has made for instances, and their image."""
     from plantdoc.aws import clients
     from plantdoc.core import params
     from plantdoc.ec2 import launch_config
@@ -100,7 +100,7 @@ def sagemaker(job: str) -> str:
     from plantdoc.aws import clients, timeouts
     from plantdoc.core import params
     from plantdoc.remote import dvc_remote
-    from plantdoc.sagemaker import context, live_endpoint
+    from plantdoc.sagemaker import context, endpoint_lifecycle
     from plantdoc.settings import serve_params
 
     name = params.load(serve_params.Params).serve.endpoint
@@ -111,7 +111,7 @@ def sagemaker(job: str) -> str:
             return f"answers in {client.meta.region_name}"
         os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
         there = context.find()
-        state = live_endpoint.look(there, name)
+        state = endpoint_lifecycle.look(there, name)
         role = there.role.rpartition("/")[2]
     now = f"{name} is {state.status}" if state else f"no endpoint {name} yet"
     return f"{now} in {there.region}, to be served by {role}"

@@ -17,7 +17,7 @@ PATIENCE = 10.0  # seconds
 
 
 def imports(job: str) -> str:
-    """What Python imports is this environment's own."""
+    """Check that Python imports this environment's own packages."""
     from plantdoc.core import foreign_packages
 
     if found := foreign_packages.foreign():
@@ -37,7 +37,7 @@ def imports(job: str) -> str:
 
 
 def shell(job: str) -> str:
-    """Which variables and files of other projects are ignored; they are no fault."""
+    """List the variables and files of other projects that are ignored; they are no fault."""
     from plantdoc.core import entry
     from plantdoc.detector import tf_environment
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from plantdoc.aws.run_store import Store
 from plantdoc.core import environment
 from plantdoc.ec2.claim import Claim
-from plantdoc.ec2.instances import Machine
+from plantdoc.ec2.instances import Instance
 
 _BILLED = 60.0  # seconds; AWS bills each second after the first of these
 
@@ -64,7 +64,7 @@ class Attempt:
     def dollars(self, now: float | None = None) -> float:
         return self.seconds(now) / 3600 * (self.claim.price or 0.0)
 
-    def started(self, machine: Machine, region: str, price: float) -> Attempt:
+    def started(self, machine: Instance, region: str, price: float) -> Attempt:
         """The attempt after its machine was started, at `price` dollars an hour."""
         return replace(self, claim=self.claim.with_machine(machine, region, price))
 
@@ -128,7 +128,7 @@ class Attempts:
         age = self.store.age(attempt.key)
         return age is not None and age > patience()
 
-    def settle(self, attempt: Attempt, machine: Machine | None = None, stopped: str | None = None) -> Attempt:
+    def settle(self, attempt: Attempt, machine: Instance | None = None, stopped: str | None = None) -> Attempt:
         """Take notice that the attempt is over; its end, as well as it is known, ends the bill."""
         attempt = self.read(attempt)
         if attempt.over and not stopped:
@@ -139,14 +139,14 @@ class Attempts:
         return self.write(attempt, **values)
 
     def end(self, attempt: Attempt) -> dict | None:
-        """What the machine said last, where it did."""
+        """The instance's end.json, where it wrote one."""
         return self.store.read(f"{attempt.folder}/end.json")
 
     def status(self, attempt: Attempt) -> dict | None:
         """The machine's heartbeat."""
         return self.store.read(f"{attempt.folder}/status.json")
 
-    def _ended(self, attempt: Attempt, machine: Machine | None) -> float:
+    def _ended(self, attempt: Attempt, machine: Instance | None) -> float:
         now = time.time()
         if not attempt.instance or (machine and machine.costs):
             return now

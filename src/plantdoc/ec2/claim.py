@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from plantdoc.core.errors import UserError
-from plantdoc.ec2.instances import Machine
+from plantdoc.ec2.instances import Instance
 
 
 class Claim(BaseModel):
@@ -45,7 +45,7 @@ class Claim(BaseModel):
                 "this clone to the newest version of the code, or delete the object if it was damaged"
             ) from None
 
-    def with_machine(self, machine: Machine, region: str, price: float) -> Claim:
+    def with_machine(self, machine: Instance, region: str, price: float) -> Claim:
         """The claim after its machine was started."""
         about = {name: getattr(machine, name) for name in ("launched", "type", "zone", "spot", "deadline")}
         return self.model_copy(update=about | {"instance": machine.id, "region": region, "price": price})

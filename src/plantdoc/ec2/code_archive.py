@@ -19,12 +19,14 @@ LIMIT = 20_000_000  # bytes, unpacked
 _NEEDLESS = ("tests/", "docs/", "notebooks/", "benchmarks/", "results/", ".github/", ".ci/")
 # Parts of the run that git need not track yet.
 _ALWAYS = ("dvc.yaml", "dvc.lock", "params.yaml", locks.TRAIN, locks.GPU, "requirements.txt")
+# fmt: off
 _SECRET_NAMES = (
-    *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
-    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "credentials", "credentials.*", "*credentials.json"),
-    *(".netrc", ".pypirc", ".npmrc", ".pgpass", ".git-credentials", "config.local", "secrets.*", "*.secret"),
-    *(".aws", ".ssh", ".gnupg"),
+    ".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk",
+    "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "credentials", "credentials.*", "*credentials.json",
+    ".netrc", ".pypirc", ".npmrc", ".pgpass", ".git-credentials", "config.local", "secrets.*", "*.secret",
+    ".aws", ".ssh", ".gnupg",
 )
+# fmt: on
 _SECRET_TEXT = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"

@@ -41,7 +41,7 @@ class Console:
         self.clear()
         print(text, file=self.stream, flush=True)
 
-    def bar(self, text: str, suffix: str) -> None:
+    def progress_bar(self, text: str, suffix: str) -> None:
         """Draw the bar, cut to the terminal's width so that `suffix` behind it is whole."""
         if not self.terminal:
             return
@@ -58,7 +58,7 @@ class Console:
             self._drawn = False
 
 
-def bar(now: TrainingProgress) -> str:
+def progress_bar(now: TrainingProgress) -> str:
     """One line on how far a training is; '' before its first epoch."""
     if not now.steps or not now.epoch:
         return ""
@@ -72,6 +72,6 @@ def bar(now: TrainingProgress) -> str:
 
 
 def _last(text: str) -> str:
-    """What is to be read of a line that was written over: its last part that is not blank."""
+    """Visible text of a line that was written over: its last part that is not blank."""
     parts = (_CONTROL.sub("", part).rstrip() for part in reversed(text.split("\r")))
     return next(filter(None, parts), "")

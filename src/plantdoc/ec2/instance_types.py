@@ -1,4 +1,4 @@
-"""Which EC2 instance types have an NVIDIA GPU, by their names: a run's id depends on it, before AWS is asked.
+"""EC2 instance types with an NVIDIA GPU, by their names: a run's id depends on it, before AWS is asked.
 
 The families with GPUs are named G, GR and P; those of them with "ad" (g4ad) have AMD's, which nothing here uses.
 plantdoc.ec2.launch_config holds the answer against what AWS says of each type, before a machine is started.

@@ -1,19 +1,16 @@
-"""The machines of this project on EC2, found by their tags, and ending them."""
+"""Instances of this project on EC2, found by their tags."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plantdoc.aws.tags import PROJECT
 
-_GONE = ("InvalidInstanceID.NotFound",)
-
 
 @dataclass(frozen=True)
-class Machine:
+class Instance:
     """An instance as EC2 and its tags tell it; times are epoch seconds."""
 
     id: str
@@ -44,7 +41,7 @@ class Machine:
         return not self.alive and self.reason.startswith("Client.UserInitiatedShutdown")
 
 
-def find(ec2, run: str | None = None) -> list[Machine]:
+def find(ec2, run: str | None = None) -> list[Instance]:
     """Our machines, of one run or of all, oldest first; EC2 shows ended ones for about an hour."""
     filters = [{"Name": "tag:project", "Values": [PROJECT]}]
     if run:
@@ -54,24 +51,12 @@ def find(ec2, run: str | None = None) -> list[Machine]:
     return sorted(found, key=lambda machine: (machine.launched, machine.id))
 
 
-def end(ec2, ids: Iterable[str]) -> None:
-    """Terminate these machines; one that EC2 does not know any more has ended."""
-    from botocore.exceptions import ClientError
-
-    for id in ids:
-        try:
-            ec2.terminate_instances(InstanceIds=[id])
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _GONE:
-                raise
-
-
-def of(about: dict) -> Machine:
+def of(about: dict) -> Instance:
     """A machine from what EC2 says of an instance."""
     tags = {tag["Key"]: tag["Value"] for tag in about.get("Tags", ())}
     number, deadline = tags.get("attempt", ""), tags.get("deadline", "")
     when = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", about.get("StateTransitionReason") or "")
-    return Machine(
+    return Instance(
         id=about["InstanceId"],
         state=about["State"]["Name"],
         type=about["InstanceType"],

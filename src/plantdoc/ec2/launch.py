@@ -41,7 +41,7 @@ class Launch:
                 yield offer
         raise UserError(self._nothing())
 
-    def request(self, offer: Offer) -> instances.Machine | None:
+    def request(self, offer: Offer) -> instances.Instance | None:
         """Start the machine of `offer`; None where EC2 refuses it there and may not elsewhere."""
         from botocore.exceptions import ClientError
 

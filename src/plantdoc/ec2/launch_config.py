@@ -1,4 +1,4 @@
-"""What a machine is started on: image, network and role, looked up before anything is claimed."""
+"""Launch configuration of an instance: image, network and role, looked up before anything is claimed."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class LaunchConfig:
     subnets: dict[str, str]
 
 
-def find(place: AwsContext, runner: Runner) -> LaunchConfig:
+def find(aws: AwsContext, runner: Runner) -> LaunchConfig:
     """Look everything up.
 
     Raises:
         UserError: the stack, the image, a type or a zone is not there, or the disk is too small for the image.
     """
-    _check_types(place, runner.instance_types)
-    profile, group = _stack(place)
-    image, disk = _image(place, runner)
-    return LaunchConfig(image, disk, profile, group, _subnets(place, group, runner.zones))
+    _check_types(aws, runner.instance_types)
+    profile, group = _stack(aws)
+    image, disk = _image(aws, runner)
+    return LaunchConfig(image, disk, profile, group, _subnets(aws, group, runner.zones))
 
 
-def _check_types(place: AwsContext, types: list[str]) -> None:
+def _check_types(aws: AwsContext, types: list[str]) -> None:
     from botocore.exceptions import ClientError
 
     for name in types:
         try:
-            about = place.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
+            about = aws.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("InvalidInstanceType", "InvalidParameterValue"):
                 raise
-            raise UserError(f"runner.instance_types: {place.region} knows no {name}") from None
+            raise UserError(f"runner.instance_types: {aws.region} knows no {name}") from None
         makers = {gpu.get("Manufacturer") for gpu in about.get("GpuInfo", {}).get("Gpus", ())}
         if ("NVIDIA" in makers) != instance_types.has_gpu(name):
             raise UserError(
@@ -57,16 +57,16 @@ def _check_types(place: AwsContext, types: list[str]) -> None:
             )
 
 
-def _stack(place: AwsContext) -> tuple[str, str]:
+def _stack(aws: AwsContext) -> tuple[str, str]:
     """Instance profile and security group that `make aws` has made."""
     from plantdoc.aws import cloudformation
 
-    name = stack_name(place.bucket)
-    remedy = f"run `make aws BUCKET={place.bucket} REGION={place.region} EMAIL=address`"
-    stack = cloudformation.find(place.client("cloudformation"), name)
+    name = stack_name(aws.bucket)
+    remedy = f"run `make aws BUCKET={aws.bucket} REGION={aws.region} EMAIL=address`"
+    stack = cloudformation.find(aws.client("cloudformation"), name)
     if not stack:
         raise UserError(
-            f"there is no stack {name} in {place.region}, and with it no role and no network rules for a machine: "
+            f"there is no stack {name} in {aws.region}, and with it no role and no network rules for a machine: "
             f"{remedy}, or set runner.region to the bucket's region"
         )
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
@@ -76,7 +76,7 @@ def _stack(place: AwsContext) -> tuple[str, str]:
         raise UserError(f"the stack {name} is older than this code, it has no {error.args[0]}: {remedy}") from None
 
 
-def _image(place: AwsContext, runner: Runner) -> tuple[str, str]:
+def _image(aws: AwsContext, runner: Runner) -> tuple[str, str]:
     from botocore.exceptions import ClientError
 
     image = runner.image
@@ -84,15 +84,15 @@ def _image(place: AwsContext, runner: Runner) -> tuple[str, str]:
         image = _AMI.format(image)
     try:
         if image.startswith("/"):
-            image = place.client("ssm").get_parameter(Name=image)["Parameter"]["Value"]
-        found = place.ec2.describe_images(ImageIds=[image])["Images"]
+            image = aws.client("ssm").get_parameter(Name=image)["Parameter"]["Value"]
+        found = aws.ec2.describe_images(ImageIds=[image])["Images"]
     except ClientError as error:
         if error.response["Error"]["Code"] not in _NO_IMAGE:
             raise
         found = []
     if not found:
         raise UserError(
-            f"runner.image = {runner.image}: {place.region} has no such image; give the name of an AWS Deep Learning "
+            f"runner.image = {runner.image}: {aws.region} has no such image; give the name of an AWS Deep Learning "
             "AMI, an SSM parameter that names an AMI there, or ami-…"
         )
     disks = {each["DeviceName"]: each.get("Ebs", {}) for each in found[0].get("BlockDeviceMappings", ())}
@@ -102,18 +102,18 @@ def _image(place: AwsContext, runner: Runner) -> tuple[str, str]:
     return image, root
 
 
-def _subnets(place: AwsContext, group: str, zones: list[str]) -> dict[str, str]:
+def _subnets(aws: AwsContext, group: str, zones: list[str]) -> dict[str, str]:
     """The group's network by zone, in the order asked for: AWS's own subnets first, then those with most room."""
-    network = place.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["VpcId"]
+    network = aws.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["VpcId"]
     filters = [{"Name": "vpc-id", "Values": [network]}, {"Name": "state", "Values": ["available"]}]
-    pages = place.ec2.get_paginator("describe_subnets").paginate(Filters=filters)
+    pages = aws.ec2.get_paginator("describe_subnets").paginate(Filters=filters)
     found = [subnet for page in pages for subnet in page["Subnets"]]
     found.sort(key=lambda each: (each.get("DefaultForAz", False), each.get("AvailableIpAddressCount", 0)))
     by_zone = {each["AvailabilityZone"]: each["SubnetId"] for each in found}
     if not by_zone:
-        raise UserError(f"the network {network} in {place.region} has no subnet: make one, or run `make aws` anew")
+        raise UserError(f"the network {network} in {aws.region} has no subnet: make one, or run `make aws` again")
     if unknown := [zone for zone in zones if zone not in by_zone]:
         raise UserError(
-            f"runner.zones: {', '.join(unknown)}: the network in {place.region} has {', '.join(sorted(by_zone))}"
+            f"runner.zones: {', '.join(unknown)}: the network in {aws.region} has {', '.join(sorted(by_zone))}"
         )
     return {zone: by_zone[zone] for zone in zones or sorted(by_zone)}

@@ -48,7 +48,7 @@ class Offer:
         )
 
 
-def send(aws: AwsContext, runner: Runner, base: LaunchConfig, order: Order, offer: Offer) -> instances.Machine:
+def send(aws: AwsContext, runner: Runner, base: LaunchConfig, order: Order, offer: Offer) -> instances.Instance:
     """Start the machine of `offer`.
 
     Raises:

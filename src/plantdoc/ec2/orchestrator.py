@@ -15,6 +15,7 @@ from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.console import Console
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.ec2.outages import Unreachable
+from plantdoc.ec2.terminate import terminate
 from plantdoc.ec2.watcher import AT_DEADLINE, LAG, Follower
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.settings.runner_params import Runner
@@ -30,10 +31,10 @@ class Left(Exception):
 class Run:
     """One run, and the attempt at it that this process answers for: the one it started or watches."""
 
-    def __init__(self, place: AwsContext, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
-        self.place, self.runner, self.run, self.interrupts = place, runner, run, interrupts
-        self.attempts, self.screen = Attempts(place.store, run), Console()
-        self.goods = uploads.Uploads(place, weights)
+    def __init__(self, aws: AwsContext, runner: Runner, run: str, weights: Path | None, interrupts: Interrupts):
+        self.aws, self.runner, self.run, self.interrupts = aws, runner, run, interrupts
+        self.attempts, self.console = Attempts(aws.store, run), Console()
+        self.uploads = uploads.Uploads(aws, weights)
         self.local: local_progress.LocalProgress | None = None  # while `finish` runs
         self.base: launch_config.LaunchConfig | None = None
         self.ours: Attempt | None = None
@@ -63,11 +64,11 @@ class Run:
             self._end()
             raise
         finally:
-            self.screen.clear()
+            self.console.clear()
 
     def _go_on(self) -> None:
         while True:
-            if result := self.place.store.read(f"{self.run}/result.json"):
+            if result := self.aws.store.read(f"{self.run}/result.json"):
                 return self._take(result)
             attempt = next(reversed(self.attempts.all()), None)
             if attempt and not attempt.over:
@@ -77,9 +78,9 @@ class Run:
 
     def _take_up(self, attempt: Attempt) -> None:
         """Do with an attempt that is not over what its state wants."""
-        found = [each for each in instances.find(self.place.ec2, self.run) if each.attempt == attempt.n]
+        found = [each for each in instances.find(self.aws.ec2, self.run) if each.attempt == attempt.n]
         machine = next((each for each in found if each.id == attempt.instance), found[-1] if found else None)
-        attempt = reconcile.adopted(self.place, self.attempts, attempt, machine)
+        attempt = reconcile.adopted(self.aws, self.attempts, attempt, machine)
         if end := self.attempts.end(attempt):
             self._close(attempt, machine, end)
         elif machine and machine.alive:
@@ -96,7 +97,7 @@ class Run:
     def _wait(self, attempt: Attempt) -> None:
         """Somebody else is about to start a machine, or was."""
         if self.attempts.abandoned(attempt):
-            log.info("ec2: whoever began attempt %d is gone and started no machine", attempt.n)
+            log.info("ec2: the launcher of attempt %d ended without starting a machine", attempt.n)
             self.attempts.settle(attempt)
             return
         if not self.waiting:
@@ -109,15 +110,15 @@ class Run:
         if self.launches == self.runner.max_attempts:
             raise UserError(
                 f"runner.max_attempts = {self.launches}: as many machines were taken away, one after another; the same "
-                "command goes on from the last epoch, with runner.spot=false nobody takes the machine away"
+                "command continues from the last epoch, with runner.spot=false nobody takes the machine away"
             )
-        self.base = self.base or launch_config.find(self.place, self.runner)
-        code, weights = self.goods.send()
+        self.base = self.base or launch_config.find(self.aws, self.runner)
+        code, weights = self.uploads.send()
         spent = sum(each.dollars() for each in self.attempts.all())
         if not (attempt := self.attempts.claim(n, code)):
             return
         self.ours = attempt
-        search = launch.Launch(self.place, self.runner, self.base, launch.Order(attempt, code, weights, spent))
+        search = launch.Launch(self.aws, self.runner, self.base, launch.Order(attempt, code, weights, spent))
         for offer in search.offers():
             if not self.attempts.renew(attempt):
                 self.ours = None  # another has taken over
@@ -126,19 +127,19 @@ class Run:
                 if machine := search.request(offer):
                     self.launches += 1
                     # Known here before S3 is told, which may refuse: then this process ends it.
-                    self.ours = attempt.started(machine, self.place.region, offer.price.dollars)
+                    self.ours = attempt.started(machine, self.aws.region, offer.price.dollars)
                     self._record(self.ours, machine)
                     return
 
-    def _record(self, attempt: Attempt, machine: instances.Machine) -> None:
+    def _record(self, attempt: Attempt, machine: instances.Instance) -> None:
         """Write down an attempt whose machine was just started; where another took over meanwhile, end the machine."""
         if self.attempts.lost(attempt):
-            instances.end(self.place.ec2, [machine.id])
+            terminate(self.aws.ec2, [machine.id])
             self.ours = None
         else:
             self.attempts.write(attempt)
 
-    def _follow(self, attempt: Attempt, machine: instances.Machine) -> None:
+    def _follow(self, attempt: Attempt, machine: instances.Instance) -> None:
         """Watch the attempt until there is news, and act on what only a watcher is told."""
         about, self.ours = attempt.claim, attempt
         log.info(
@@ -147,20 +148,22 @@ class Run:
             time.strftime("%H:%M", time.localtime(about.deadline)),
         )
         self.local.attempt(attempt, [each for each in self.attempts.all() if each.n < attempt.n])
-        follower = Follower(self.place, self.attempts, attempt, self.screen, self.local.status)
+        follower = Follower(self.aws, self.attempts, attempt, self.console, self.local.status)
         follower.until_news()
         now = reconcile.final_state(self.attempts, attempt, follower.machine)
         if now.claim.stopped:
             self.ours = None
-            raise UserError(f"the run was stopped by {now.claim.stopped}; the same command goes on from the last epoch")
+            raise UserError(
+                f"the run was stopped by {now.claim.stopped}; the same command continues from the last epoch"
+            )
         # Another watcher may have closed it already; this one is told all the same.
         if now.over and (end := self.attempts.end(attempt)):
             self._close(now, None, end)
 
-    def _close(self, attempt: Attempt, machine: instances.Machine | None, end: dict) -> None:
+    def _close(self, attempt: Attempt, machine: instances.Instance | None, end: dict) -> None:
         """The machine said how it ended: see to it that it does."""
         if machine and machine.costs:
-            instances.end(self.place.ec2, [machine.id])
+            terminate(self.aws.ec2, [machine.id])
         self.local.ended(self.attempts.settle(attempt, machine))
         self.ours = None
         if end["state"] == "failed":
@@ -172,38 +175,38 @@ class Run:
             self._refuse_at_deadline(attempt, end["time"])
             log.info("ec2: the machine was taken away: %s", end.get("reason") or "no reason given")
 
-    def _lost(self, attempt: Attempt, machine: instances.Machine | None) -> None:
+    def _lost(self, attempt: Attempt, machine: instances.Instance | None) -> None:
         """The machine has gone without a last word."""
         if machine and machine.costs:
-            instances.end(self.place.ec2, [machine.id])
+            terminate(self.aws.ec2, [machine.id])
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None
         self._refuse_at_deadline(attempt, attempt.claim.ended)
         why = f" ({machine.reason})" if machine and machine.reason else ""
-        log.info("ec2: the machine of attempt %d has gone without a word%s", attempt.n, why)
+        log.info("ec2: the machine of attempt %d stopped without reporting a reason%s", attempt.n, why)
 
     def _refuse_at_deadline(self, attempt: Attempt, ended: float) -> None:
         """Whether there is to be more than was allowed is for a person to say, unless there is a result."""
         deadline = attempt.claim.deadline
-        if deadline and ended > deadline - _CLOSE and not self.place.store.has(f"{self.run}/result.json"):
+        if deadline and ended > deadline - _CLOSE and not self.aws.store.has(f"{self.run}/result.json"):
             raise UserError(AT_DEADLINE)
 
     def _take(self, result: dict) -> None:
         """Bring the outputs; then see to it that no machine is left and that the bill is complete."""
-        size = download_outputs.outputs(self.place.store, self.run, result)
-        attempts = reconcile.closed(self.place, self.attempts)
+        size = download_outputs.outputs(self.aws.store, self.run, result)
+        attempts = reconcile.closed(self.aws, self.attempts)
         for attempt in attempts:
             self.local.ended(attempt)
         entry = download_outputs.cost(result, attempts)
         log.info(
             "ec2: outputs in place, %.1f MB; %s; machines: %d, %.1f min, $%.2f",
-            *(size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"]),
-        )
+            size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"],
+        )  # fmt: skip
 
     def _end(self, stopped: str | None = None) -> None:
         """End the machine that this process answers for; a claim without one is given up."""
         attempt, self.ours = self.ours, None
         if attempt:
-            self.screen.clear()
-            reconcile.give_up(self.place, self.attempts, attempt, self.interrupts, stopped)
+            self.console.clear()
+            reconcile.give_up(self.aws, self.attempts, attempt, self.interrupts, stopped)

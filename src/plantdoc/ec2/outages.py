@@ -1,4 +1,4 @@
-"""When S3 or EC2 do not answer: whose fault it is decides whether the machine goes on."""
+"""Decide from which service fails whether to keep the instance."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from plantdoc.core.errors import UserError
 
 _S3_ROUNDS = 3  # in which S3 alone has given no answer; a round is a request with its retries, about a minute
 _NETWORK_ROUNDS = 20  # in which nothing has
+# fmt: off
 _SIGNED_OUT = {
-    *("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidAccessKeyId", "InvalidClientTokenId"),
-    *("UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch", "RequestTimeTooSkewed"),
+    "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch", "RequestTimeTooSkewed",
 }
+# fmt: on
 
 
 class Unreachable(UserError):

@@ -1,4 +1,4 @@
-"""What an account may run at once, in plain words: AWS's quotas on vCPUs, and how to raise them."""
+"""AWS's quotas on vCPUs in plain words, and how to raise them."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def code(instance_type: str, spot: bool) -> str:
     return codes(instance_type)[spot]
 
 
-def remedy(place, quota: str, instance_type: str) -> str:
+def remedy(aws, quota: str, instance_type: str) -> str:
     """The quota's name and value, and how to ask for more."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     allowed, wanted = "", 4
     try:
-        found = place.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=quota)
+        found = aws.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=quota)
         allowed = f" allows {found['Quota']['Value']:g} vCPUs at once"
-        about = place.ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]
+        about = aws.ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]
         needs = about["VCpuInfo"]["DefaultVCpus"]
         allowed += f", {instance_type} takes {needs}"
         wanted = int(found["Quota"]["Value"]) + needs
     except (ClientError, BotoCoreError, KeyError, IndexError):
         pass  # the person may not look; the name of the quota is what matters
     return (
-        f"the account's quota {_NAMES.get(quota, 'of this kind')} ({quota}) in {place.region}{allowed}: ask for more "
+        f"the account's quota {_NAMES.get(quota, 'of this kind')} ({quota}) in {aws.region}{allowed}: ask for more "
         f"in AWS's console under Service Quotas, Amazon EC2, or with `aws service-quotas "
         f"request-service-quota-increase --service-code ec2 --quota-code {quota} --desired-value {wanted} "
-        f"--region {place.region}`"
+        f"--region {aws.region}`"
     )

@@ -36,7 +36,7 @@ def reap(ec2, now):
 
 
 def deadline(machine, tags):
-    """When the machine was to have ended; a tag that is missing or no number does not let it run for ever."""
+    """Deadline of an instance; a tag that is missing or no number does not let it run for ever."""
     try:
         return float(int(tags["deadline"]))
     except (KeyError, ValueError):
@@ -55,7 +55,7 @@ def terminate(ec2, instance):
 
 
 def handler(event, context):
-    """What AWS calls. Fails where a machine could not be ended, so that the function's errors show it."""
+    """Lambda handler. Fails where a machine could not be ended, so that the function's errors show it."""
     import boto3
 
     ended = reap(boto3.client("ec2"), time.time())

@@ -9,22 +9,23 @@ from plantdoc.aws import ec2_prices
 from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.interrupts import Interrupts
+from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 
 log = logging.getLogger("plantdoc")
 _LOOKS = 4  # at the claim of a machine that a person has ended
 
 
-def adopted(place: AwsContext, attempts: Attempts, attempt: Attempt, machine: instances.Machine | None) -> Attempt:
+def adopted(aws: AwsContext, attempts: Attempts, attempt: Attempt, machine: instances.Instance | None) -> Attempt:
     """The attempt with its machine, where a launcher had started one and did not come to write it down."""
     if attempt.instance or not machine:
         return attempt
     log.info("ec2: attempt %d has a machine that nobody wrote down: %s", attempt.n, machine.id)
-    price = ec2_prices.of(place.session, place.region, machine.type, machine.zone, machine.spot)
-    return attempts.write(attempt.started(machine, place.region, price.dollars))
+    price = ec2_prices.of(aws.session, aws.region, machine.type, machine.zone, machine.spot)
+    return attempts.write(attempt.started(machine, aws.region, price.dollars))
 
 
-def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Machine | None) -> Attempt:
+def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Instance | None) -> Attempt:
     """The attempt as it stands; where a person has ended its machine, with time for them to write that down."""
     for _ in range(_LOOKS):
         now = attempts.read(attempt)
@@ -34,36 +35,34 @@ def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Machine
     return now
 
 
-def closed(place: AwsContext, attempts: Attempts) -> list[Attempt]:
+def closed(aws: AwsContext, attempts: Attempts) -> list[Attempt]:
     """All attempts at a run that is done, each over and with its bill; machines that are left are ended."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     found = []
     try:
-        found = instances.find(place.ec2, attempts.run)
-        instances.end(place.ec2, [each.id for each in found if each.costs])
+        found = instances.find(aws.ec2, attempts.run)
+        terminate(aws.ec2, [each.id for each in found if each.costs])
     except (ClientError, BotoCoreError) as error:
         log.warning("ec2: EC2 does not answer (%s); a machine that is left ends by itself", error)
     settled = []
     for attempt in attempts.all():
         machine = next((each for each in found if each.attempt == attempt.n), None)
-        attempt = adopted(place, attempts, attempt, machine)
+        attempt = adopted(aws, attempts, attempt, machine)
         settled.append(attempt if attempt.over else attempts.settle(attempt, machine))
     return settled
 
 
-def give_up(
-    place: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: Interrupts, stopped: str | None
-) -> None:
+def give_up(aws: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: Interrupts, stopped: str | None) -> None:
     """End the attempt's machine, whatever is known of it, and write that down; says so where it cannot."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     found = []
     try:
         with interrupts.held():
-            found = [each for each in instances.find(place.ec2, attempt.run) if each.attempt == attempt.n]
+            found = [each for each in instances.find(aws.ec2, attempt.run) if each.attempt == attempt.n]
             ids = {each.id for each in found if each.costs} | ({attempt.instance} - {None})
-            instances.end(place.ec2, ids)
+            terminate(aws.ec2, ids)
             for id in sorted(ids):
                 log.info("ec2: ended the machine %s", id)
     except KeyboardInterrupt:
@@ -73,16 +72,16 @@ def give_up(
     try:
         attempts.settle(attempt, found[-1] if found else None, stopped)
     except (ClientError, BotoCoreError) as error:
-        log.warning("ec2: S3 could not be told of the end (%s)", error)
+        log.warning("ec2: the end could not be written to S3 (%s)", error)
 
 
 def how_to_attach(attempt: Attempt | None) -> str:
-    """What a person can do about a run that goes on without anyone who watches."""
+    """Commands for a run that continues without a watcher."""
     if not attempt:
         return "Nothing was started"
     deadline = attempt.claim.deadline
     by = f", which ends by itself by {time.strftime('%H:%M', time.localtime(deadline))}" if deadline else ""
     return (
-        f"The run {attempt.run} goes on on its machine{by}: the same command attaches to it or takes its result, "
+        f"The run {attempt.run} continues on its machine{by}: the same command attaches to it or takes its result, "
         f"`python scripts/ec2.py stop {attempt.run}` ends it"
     )

@@ -1,4 +1,4 @@
-"""What there is and was: our machines as they are now, and runs with what they cost."""
+"""Status and cost of instances and runs."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _AT_ONCE = 16
 _NO_RUNS = ("code", "weights")
 
 
-def machines_now(place: AwsContext) -> list[dict]:
+def machines_now(aws: AwsContext) -> list[dict]:
     """A row per machine that may cost something, or is just ending."""
-    found = [each for each in instances.find(place.ec2) if each.state != "terminated"]
+    found = [each for each in instances.find(aws.ec2) if each.state != "terminated"]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda each: _row(place, each), found))
+        return list(pool.map(lambda each: _row(aws, each), found))
 
 
-def runs(place: AwsContext) -> list[dict]:
+def runs(aws: AwsContext) -> list[dict]:
     """A row per run, those of the newest machines last."""
-    names = [name for name in place.store.folders() if name not in _NO_RUNS]
+    names = [name for name in aws.store.folders() if name not in _NO_RUNS]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        rows = list(pool.map(lambda name: run(place, name), names))
+        rows = list(pool.map(lambda name: run(aws, name), names))
     return sorted(rows, key=lambda row: row["began"] or 0)
 
 
-def run(place: AwsContext, name: str) -> dict:
-    """What a run's attempts have cost together, and how it stands."""
-    attempts = Attempts(place.store, name)
+def run(aws: AwsContext, name: str) -> dict:
+    """Cost of all attempts at a run, and its state."""
+    attempts = Attempts(aws.store, name)
     every = attempts.all()
     last = every[-1] if every else None
-    if place.store.has(f"{name}/result.json"):
+    if aws.store.has(f"{name}/result.json"):
         state = "done"
     elif last and (end := attempts.end(last)):
         state = end["state"]
@@ -53,26 +53,26 @@ def run(place: AwsContext, name: str) -> dict:
     }
 
 
-def resolve(place: AwsContext, name: str | None) -> str:
+def resolve(aws: AwsContext, name: str | None) -> str:
     """The run whose id begins with `name`; without one, that of the only machine there is.
 
     Raises:
         UserError: there is none, or more than one.
     """
     if name:
-        found = [each for each in place.store.folders() if each.startswith(name) and each not in _NO_RUNS]
+        found = [each for each in aws.store.folders() if each.startswith(name) and each not in _NO_RUNS]
         missing = f"no run begins with {name}: `python scripts/ec2.py cost` lists them"
     else:
-        found = sorted({each.run for each in instances.find(place.ec2) if each.alive})
+        found = sorted({each.run for each in instances.find(aws.ec2) if each.alive})
         missing = "no machine is running: say which run, `python scripts/ec2.py cost` lists them"
     if len(found) != 1:
         raise UserError(f"say which run: {', '.join(found)}" if found else missing)
     return found[0]
 
 
-def _row(place: AwsContext, machine: instances.Machine) -> dict:
-    attempt = Attempts(place.store, machine.run).find(machine.attempt)
-    status = place.store.read(f"{machine.run}/{machine.attempt}/status.json") or {}
+def _row(aws: AwsContext, machine: instances.Instance) -> dict:
+    attempt = Attempts(aws.store, machine.run).find(machine.attempt)
+    status = aws.store.read(f"{machine.run}/{machine.attempt}/status.json") or {}
     seconds = time.time() - machine.launched
     return {
         "run": machine.run,

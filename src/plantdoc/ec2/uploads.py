@@ -1,4 +1,4 @@
-"""What a machine is given through S3: data as DVC's own objects, the code, a file of weights. Nothing is sent twice."""
+"""Upload the inputs of a run to S3: data as DVC's own objects, the code, a file of weights. Nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ log = logging.getLogger("plantdoc")
 class Uploads:
     """Data, code and weights of the run in the current directory."""
 
-    def __init__(self, place: AwsContext, weights: Path | None):
-        self.place, self.weights = place, weights
+    def __init__(self, aws: AwsContext, weights: Path | None):
+        self.aws, self.weights = aws, weights
         self._sent: tuple[str, str] | None = None
 
     def send(self) -> tuple[str, str]:
@@ -35,8 +35,8 @@ class Uploads:
         if packed.left_out:
             log.info("ec2: left out of the code, as they look like secrets: %s", ", ".join(packed.left_out))
         key = f"code/{packed.sha256}.tar.gz"
-        if not self.place.store.has(key):
-            self.place.store.put(key, packed.content)
+        if not self.aws.store.has(key):
+            self.aws.store.put(key, packed.content)
             log.info("ec2: sent the code, %.2f MB", len(packed.content) / 1e6)
         return packed.sha256
 
@@ -44,9 +44,9 @@ class Uploads:
         if not self.weights:
             return ""
         sha256 = hashing.of_file(self.weights)
-        if not self.place.store.has(f"weights/{sha256}"):
+        if not self.aws.store.has(f"weights/{sha256}"):
             log.info("ec2: sending %s, %.1f MB", self.weights.name, self.weights.stat().st_size / 1e6)
-            self.place.store.upload(self.weights, f"weights/{sha256}")
+            self.aws.store.upload(self.weights, f"weights/{sha256}")
         return sha256
 
 

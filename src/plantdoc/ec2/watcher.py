@@ -10,8 +10,9 @@ from dataclasses import replace
 from plantdoc.core.errors import UserError
 from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
-from plantdoc.ec2.console import Console, Log, bar
+from plantdoc.ec2.console import Console, Log, progress_bar
 from plantdoc.ec2.outages import Outages
+from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.train import progress
 
@@ -23,7 +24,7 @@ PHASES = {
 }
 AT_DEADLINE = (
     "the machine has reached its deadline (runner.max_hours, or what runner.max_dollars allowed): the same command "
-    "goes on from the last epoch, on a new machine"
+    "continues from the last epoch, on a new machine"
 )
 LAG = 120  # seconds after its start in which EC2 may not show a machine yet
 _ENDING = 5  # seconds past the deadline that the machine has to end by itself
@@ -37,7 +38,7 @@ class Tail:
         self.store, self.folder, self.count = attempts.store, attempt.folder, 0
 
     def read(self, at_least: int = 0) -> bytes:
-        """What is new; `at_least` so many pieces are known to be there."""
+        """Read new pieces of the log; `at_least` so many are known to exist."""
         pieces: list[bytes] = []
         if at_least - self.count > 1:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -58,16 +59,16 @@ class Follower:
 
     def __init__(
         self,
-        place: AwsContext,
+        aws: AwsContext,
         attempts: Attempts,
         attempt: Attempt,
-        screen: Console,
+        console: Console,
         report: Callable[[dict], None] = lambda status: None,
     ):
-        self.place, self.attempts, self.attempt, self.screen = place, attempts, attempt, screen
-        self.tail, self.log, self.trouble = Tail(attempts, attempt), Log(), Outages()
-        self.report, self.phase, self.bar = report, "", ""
-        self.machine: instances.Machine | None = None
+        self.aws, self.attempts, self.attempt, self.console = aws, attempts, attempt, console
+        self.tail, self.log, self.outages = Tail(attempts, attempt), Log(), Outages()
+        self.report, self.phase, self.progress_bar = report, "", ""
+        self.machine: instances.Instance | None = None
         self.began = time.monotonic()
 
     def until_news(self) -> None:
@@ -79,7 +80,7 @@ class Follower:
         """
         while not self._round():
             self._pause()
-        self.screen.clear()
+        self.console.clear()
 
     def _round(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -87,10 +88,10 @@ class Follower:
         try:
             news = self._look()
         except (ClientError, BotoCoreError) as error:
-            if line := self.trouble.met(error, self._ec2_error()):
-                self.screen.line(line)
+            if line := self.outages.met(error, self._ec2_error()):
+                self.console.line(line)
             return False
-        self.trouble.over()
+        self.outages.over()
         return news
 
     def _look(self) -> bool:
@@ -112,8 +113,8 @@ class Follower:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            found = instances.find(self.place.ec2, self.attempt.run)
-            instances.end(self.place.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
+            found = instances.find(self.aws.ec2, self.attempt.run)
+            terminate(self.aws.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
         except (ClientError, BotoCoreError):
             return False  # S3 still tells how it is
         ours = next((each for each in found if each.id == self.attempt.instance), None)
@@ -129,7 +130,7 @@ class Follower:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            instances.find(self.place.ec2, self.attempt.run)
+            instances.find(self.aws.ec2, self.attempt.run)
         except (ClientError, BotoCoreError) as error:
             return error
         return None
@@ -139,11 +140,11 @@ class Follower:
         status = self.attempts.status(self.attempt) or {}
         if (phase := status.get("phase", "")) and phase != self.phase:
             self.phase = phase
-            self.screen.line(f"ec2: {PHASES.get(phase, phase)}")
+            self.console.line(f"ec2: {PHASES.get(phase, phase)}")
         for text in self.log.feed(self.tail.read(status.get("log", 0))):
-            self.screen.line(text)
+            self.console.line(text)
         if status:
-            self.bar = bar(progress.of(status)) if phase == "training" else ""
+            self.progress_bar = progress_bar(progress.of(status)) if phase == "training" else ""
             self.report(status)
 
     def _pause(self) -> None:
@@ -151,5 +152,5 @@ class Follower:
         while (left := until - time.monotonic()) > 0:
             now = time.time()
             spent = f"{self.attempt.seconds(now) / 60:.1f} min, ${self.attempt.dollars(now):.2f}"
-            self.screen.bar(self.bar or PHASES.get(self.phase, "starting the machine"), f"[{spent}]")
+            self.console.progress_bar(self.progress_bar or PHASES.get(self.phase, "starting the machine"), f"[{spent}]")
             time.sleep(min(left, 1))

@@ -1,4 +1,4 @@
-"""How far the scores would move with other test pictures: intervals by the bootstrap (Efron 1979)."""
+"""Confidence intervals of the scores by the bootstrap over test pictures (Efron 1979)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies behind the scores: precision against recall, the operating threshold, and what is taken for what."""
+"""Precision against recall, the operating threshold, and the confusion matrix."""
 
 from __future__ import annotations
 

@@ -6,14 +6,14 @@ from plantdoc.core.params import Root, Section, Threads, Whole
 
 
 class Evaluate(Section):
-    """How the detector is judged."""
+    """Evaluation of the detector."""
 
     bootstrap: Whole
     pictures: Whole
 
 
 class Params(Root):
-    """What the evaluate stage reads."""
+    """Params of the evaluate stage."""
 
     seed: Whole
     evaluate: Evaluate

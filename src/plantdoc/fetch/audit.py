@@ -19,14 +19,14 @@ from plantdoc.fetch.formats.raw_data import Lost, RawPicture
 class Audited:
     """A picture that passed.
 
-    `stored` is the file with the bytes to keep, of type `kind` ("JPEG" or "PNG") and `width` × `height` pixels;
+    `file` is the one with the bytes to keep, of type `kind` ("JPEG" or "PNG") and `width` × `height` pixels;
     `boxes` are (xywh, class name); `content` is the SHA-256 of the source's bytes, `pixels` that of the upright RGB
     pixels, `looks` the perceptual hash; `repairs` and `dropped_boxes` say what was done, one text each.
     """
 
     split: str
     name: str
-    stored: Path
+    file: Path
     kind: str
     width: int
     height: int
@@ -68,7 +68,7 @@ def _audit_one(job: tuple[RawPicture, Path], min_box: int, max_pixels: int) -> A
     if raw.boxes and not kept:
         # Not a negative: somebody saw a leaf here.
         return Lost(raw.split, raw.name, f"none of its boxes can be used: {dropped[0]}")
-    keep, kind = decode.stored(decoded, data)
+    keep, kind = decode.to_stored_form(decoded, data)
     to.write_bytes(keep)
     image = decoded.image
     repairs = (*decoded.repairs, *repairs)
@@ -77,7 +77,7 @@ def _audit_one(job: tuple[RawPicture, Path], min_box: int, max_pixels: int) -> A
     return Audited(
         split=raw.split,
         name=raw.name,
-        stored=to,
+        file=to,
         kind=kind,
         width=image.width,
         height=image.height,

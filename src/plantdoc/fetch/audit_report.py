@@ -1,4 +1,4 @@
-"""What fetch found: results/fetch/report.json for machines (numbers on top, lists below) and report.md for people."""
+"""Audit report: results/fetch/report.json for machines (numbers on top, lists below) and report.md for people."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def to_markdown(found: Findings, report: dict) -> str:
 
 
 def notes_on_cut(pictures: list[Audited], sides: list[str]) -> list[str]:
-    """Which splits the source did not have, and how much was cut off train for them."""
+    """Notes on splits that the source did not have, and how much was cut off train for them."""
     sources = [p.split for p in pictures]
     return [
         f"The source has no {name} split: {sides.count(name)} of its {sources.count('train')} training pictures became "

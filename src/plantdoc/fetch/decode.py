@@ -73,7 +73,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     return Decoded(rgb, kind, orientation, (width, height), plain, repairs)
 
 
-def stored(decoded: Decoded, data: bytes) -> tuple[bytes, str]:
+def to_stored_form(decoded: Decoded, data: bytes) -> tuple[bytes, str]:
     """The bytes to keep and their format, "JPEG" or "PNG": `data` itself where it is plain, else a fresh JPEG."""
     if decoded.plain:
         return data, decoded.format

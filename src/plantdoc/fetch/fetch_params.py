@@ -10,7 +10,7 @@ from plantdoc.core.params import Count, Fraction, Root, Section, Whole
 
 
 class Fetch(Section):
-    """Where the pictures come from and what is done to unclean ones."""
+    """Source of the pictures, and treatment of unclean ones."""
 
     source: Annotated[str, Field(min_length=1)]
     repository: str
@@ -28,7 +28,7 @@ class Fetch(Section):
 
 
 class Params(Root):
-    """What the fetch stage reads."""
+    """Params of the fetch stage."""
 
     seed: Whole
     fetch: Fetch

@@ -1,4 +1,4 @@
-"""Where pictures come from: the drawn sample, PlantDoc's repository, a folder, an archive, or S3."""
+"""Sources of pictures: the drawn sample, PlantDoc's repository, a folder, an archive, or S3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from plantdoc.fetch.sample import generator
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose pictures these are; goes into data/raw/source.json and from there into reports and the model card."""
+    """Author and licence of the pictures; goes into data/raw/source.json, reports and the model card."""
 
     source: str
     name: str

@@ -38,7 +38,7 @@ GREY = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAGElEQVR42mNsYMAPmBhGFYwq
 
 
 class Refused(Exception):
-    """What the client is told instead of an answer, and `detail`, what the log is told."""
+    """A refusal: the client's message, and `detail` for the log."""
 
     def __init__(self, status: int, code: str, message: str, detail: str = "", **headers: str):
         super().__init__(message)
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 def handler(event: dict, context: object = None) -> dict:
-    """What API Gateway calls. Logs one line per request, without picture or key."""
+    """Handler that API Gateway calls. Logs one line per request, without picture or key."""
     began = time.monotonic()
     asked = event.get("requestContext", {}).get("http", {})
     line = {"method": asked.get("method"), "path": str(event.get("rawPath"))[:100], "status": 200}
@@ -257,7 +257,7 @@ def _of_endpoint(error: object) -> Refused:
 
 
 def _of_aws(error: aws.ClientError) -> Refused:
-    """What SageMaker refuses, in words that hold no ARN, no path and nothing of the container's log."""
+    """Refusal for an error of SageMaker, in words that hold no ARN, no path and nothing of the container's log."""
     about = error.response.get("Error", {})
     code, said = about.get("Code") or "", about.get("Message") or ""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -29,24 +29,24 @@ def make() -> bytes:
 
 
 def key(data: bytes) -> str:
-    """Where the zip lies in the bucket."""
+    """Key of the zip in the bucket."""
     return f"{PREFIX}{hashlib.sha256(data).hexdigest()}.zip"
 
 
-def send(place: AwsContext, data: bytes) -> bool:
+def send(aws: AwsContext, data: bytes) -> bool:
     """Bring the zip to the bucket; returns whether it was not there yet."""
-    s3 = place.store.client
+    s3 = aws.store.client
     try:
-        s3.head_object(Bucket=place.bucket, Key=key(data))
+        s3.head_object(Bucket=aws.bucket, Key=key(data))
     except ClientError as error:
         if clients.code(error) not in ("404", "NoSuchKey"):
             raise
-        s3.put_object(Bucket=place.bucket, Key=key(data), Body=data)
+        s3.put_object(Bucket=aws.bucket, Key=key(data), Body=data)
         return True
     return False
 
 
-def sent(place: AwsContext) -> list[str]:
+def sent(aws: AwsContext) -> list[str]:
     """Keys of what was ever sent and is still there."""
-    pages = place.store.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=PREFIX)
+    pages = aws.store.client.get_paginator("list_objects_v2").paginate(Bucket=aws.bucket, Prefix=PREFIX)
     return [item["Key"] for page in pages for item in page.get("Contents", ())]

@@ -25,11 +25,11 @@ def new_key() -> str:
 
 
 def hash_of(key: str) -> str:
-    """What is kept of a key."""
+    """SHA-256 of the API key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def parameters(place: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
+def parameters(aws: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[str, str]:
     """The parameters of the template.
 
     Args:
@@ -49,7 +49,7 @@ def parameters(place: AwsContext, serve: Serve, code: str, key_hash: str) -> dic
             )
     return {
         "Endpoint": serve.endpoint,
-        "Bucket": place.bucket,
+        "Bucket": aws.bucket,
         "Code": code,
         "Access": serve.api_access,
         "KeyHash": key_hash if serve.api_access == "key" else "",
@@ -60,7 +60,7 @@ def parameters(place: AwsContext, serve: Serve, code: str, key_hash: str) -> dic
 
 
 def plan(client, wanted: dict[str, str]) -> cloudformation.Plan:
-    """What AWS would do to make the stack as `wanted` says."""
+    """Change set that makes the stack as `wanted` says."""
     return cloudformation.plan(client, NAME, TEMPLATE.read_text(encoding="utf-8"), wanted, TAG)
 
 
@@ -93,9 +93,9 @@ def url(stack: dict) -> str:
     return next(each["OutputValue"] for each in stack["Outputs"] if each["OutputKey"] == "Url")
 
 
-def remove(place: AwsContext) -> bool:
+def remove(aws: AwsContext) -> bool:
     """Delete the stack; returns whether there was one. Nothing of the API runs or costs after that."""
-    client = place.client("cloudformation")
+    client = aws.client("cloudformation")
     stack = cloudformation.find(client, NAME)
     if not stack:
         return False

@@ -85,7 +85,7 @@ def crc32c(data: bytes) -> int:
     count = -(-(len(_START) + len(data)) // _BLOCK)
     blocks = np.frombuffer((_START + data).rjust(count * _BLOCK, b"\0"), np.uint8).reshape(count, _BLOCK)
     crc = 0
-    for added in np.bitwise_xor.reduce(_TABLE[_PLACES, blocks], axis=1).tolist():
+    for added in np.bitwise_xor.reduce(_TABLE[_POSITIONS, blocks], axis=1).tolist():
         # The checksum so far goes the way of four more bytes at the beginning of the block.
         first, second, third, fourth = crc.to_bytes(4, "little")
         crc = added ^ _FIRST[0][first] ^ _FIRST[1][second] ^ _FIRST[2][third] ^ _FIRST[3][fourth]
@@ -104,7 +104,7 @@ def _tables() -> np.ndarray:
 
 
 _START = bytes.fromhex("54641f64")  # bytes after which a checksum that started from 0 is 0xFFFFFFFF
-_TABLE, _PLACES = _tables(), np.arange(_BLOCK)
+_TABLE, _POSITIONS = _tables(), np.arange(_BLOCK)
 _FIRST = _TABLE[:4].tolist()
 
 

@@ -76,7 +76,7 @@ def _read(folder: Path, version: str, source: Path) -> Bundle:
     except (OSError, ValueError):
         raise UserError(
             f"{source} is of an older version of this project, or damaged: labels.json or {bundle.SERVING} cannot be "
-            "read from it; `dvc repro deploy` makes it anew"
+            "read from it; `dvc repro deploy` makes it again"
         ) from None
     return Bundle(folder, version, labels, about, source.name if source.is_absolute() else source.as_posix())
 
@@ -92,7 +92,7 @@ def _brought(name: str) -> Path:
     md5 = version.revision.md5(shipped.BUNDLE)
     if md5 is None:
         raise UserError(f"{name} has no {shipped.BUNDLE} in its dvc.lock: `make promote` registers whole results")
-    kept = _place() / f"versions/{md5.removesuffix('.dir')}"
+    kept = _cache_folder() / f"versions/{md5.removesuffix('.dir')}"
     if not (kept / shipped.ARCHIVE).is_file():
         with _moved_to(kept) as scratch:
             dvc("get", "--quiet", ".", shipped.BUNDLE, "--rev", name, "--out", str(scratch / "out"))
@@ -102,7 +102,7 @@ def _brought(name: str) -> Path:
 
 
 def _unpacked(archive: Path) -> Path:
-    kept = _place() / f"bundles/{hashing.of_file(archive)[:16]}"
+    kept = _cache_folder() / f"bundles/{hashing.of_file(archive)[:16]}"
     if not (kept / bundle.MODEL / "saved_model.pb").is_file():
         with _moved_to(kept) as scratch:
             bundle.unpack(archive, scratch)
@@ -119,7 +119,7 @@ def _version(archive: Path) -> str:
     return f"bundle-{hashing.of_file(archive)[:12]}"
 
 
-def _place() -> Path:
+def _cache_folder() -> Path:
     root = workspace.main_root()
     return (root / ".dvc/tmp/plantdoc") if (root / ".dvc").is_dir() else Path(tempfile.gettempdir(), "plantdoc")
 

@@ -1,4 +1,4 @@
-"""Where a model came from: the revisions whose dvc.lock holds its hash, and whether its own record agrees with them."""
+"""Provenance of a model: the revisions whose dvc.lock holds its hash, and whether its own record agrees with them."""
 
 from __future__ import annotations
 

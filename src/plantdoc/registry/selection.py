@@ -1,4 +1,4 @@
-"""Which experiment is the best by a validation metric, and whether its lead is more than chance."""
+"""Selection of the best experiment by a validation metric, and whether its lead is more than chance."""
 
 from __future__ import annotations
 

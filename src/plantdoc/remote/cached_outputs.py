@@ -1,4 +1,4 @@
-"""Which outputs of a revision are in DVC's cache on this machine, and which in the remote storage."""
+"""Outputs of a revision in DVC's cache on this machine, and in the remote storage."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from plantdoc.core.errors import UserError
 
 
 def dvc(*words: str, root: Path | str = ".") -> str:
-    """What a dvc command of this Python's environment prints; raises UserError with what dvc said."""
+    """Run a dvc command of this Python's environment; returns its output, raises UserError with what dvc said."""
     environment = git.SILENT | {"DVC_NO_ANALYTICS": "1"} | os.environ
     command = [sys.executable, "-m", "dvc", *words]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, errors="replace")

@@ -1,4 +1,4 @@
-"""What the git remotes of this clone have, asked without fetching."""
+"""References of this clone's git remotes, asked without fetching."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a reviewer reads about two revisions: figures, charts, pictures, as one page of GitHub's Markdown."""
+"""Report on two revisions for a reviewer: figures, charts, pictures, as one page of GitHub's Markdown."""

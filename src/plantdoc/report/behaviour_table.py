@@ -1,4 +1,4 @@
-"""How the detectors of two revisions answer to changed pictures (plantdoc.deploy.behaviour), beside each other."""
+"""Table of the behavioural tests (plantdoc.deploy.behaviour) of two revisions."""
 
 from __future__ import annotations
 

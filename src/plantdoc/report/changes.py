@@ -1,4 +1,4 @@
-"""What differs between two revisions besides their scores: params, code, data; and whether results are up to date."""
+"""Differences between two revisions besides their scores: params, code, data; and whether results are up to date."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def data_hash(revision: Revision) -> str | None:
 
 
 def test_difference(before: Revision, after: Revision, scratch: Path) -> str:
-    """Why test scores are not comparable; empty where both were measured on the same pictures with the same boxes.
+    """Reason why test scores are not comparable; empty where both are of the same pictures with the same boxes.
 
     Another hash of the data does not settle it: new training pictures leave the test split as it is.
     """
@@ -114,7 +114,7 @@ def test_difference(before: Revision, after: Revision, scratch: Path) -> str:
 
 
 def audit(before: Revision, after: Revision) -> list[str]:
-    """What fetch found, in one line, with the earlier number where it was another."""
+    """Summary of the audit in one line, with the earlier number where it was another."""
     new = git_files.read_json(after, "results/fetch/report.json")
     old = git_files.read_json(before, "results/fetch/report.json") or new
     if not new:
@@ -131,7 +131,7 @@ def audit(before: Revision, after: Revision) -> list[str]:
 
 
 def stale(revision: Revision) -> list[str]:
-    """Why the results are not those of the revision's own code and params, one reason per stage; nothing: they are.
+    """Reasons, one per stage, why results are not those of the revision's own code and params; empty where they are.
 
     Compares what dvc.lock says with the files that git tracks, as `dvc status` does for the workspace.
     """

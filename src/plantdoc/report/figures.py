@@ -109,7 +109,7 @@ def _ap(row: dict | None, key: str = "ap50") -> float | None:
 
 
 def _moved(old: dict | None, new: dict | None) -> float:
-    """How much a class's AP changed, either way; a class that came or went changed most."""
+    """Absolute change of a class's AP; a class that came or went changed most."""
     if _ap(old) is None or _ap(new) is None:
         return 2.0 if bool(old) != bool(new) else -1.0
     return abs(_ap(new) - _ap(old))

@@ -50,7 +50,7 @@ def score(value: object) -> str:
 
 
 def change(before: object, after: object) -> str:
-    """How far a score moved, as arrow, number and word: the higher the better."""
+    """Change of a score as arrow, number and word: the higher the better."""
     if not isinstance(before, (int, float)) or not isinstance(after, (int, float)):
         return "–"
     moved = round(after, 3) - round(before, 3)  # of what is shown

@@ -27,8 +27,8 @@ _SIDE = 320
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a revision found in the test pictures: COCO results, the threshold it works at, F1 there by picture id."""
+class Detections:
+    """Detections of a revision in the test pictures: COCO results, the threshold it works at, F1 by picture id."""
 
     rows: list[dict]
     threshold: float
@@ -52,7 +52,7 @@ def load(revision: Revision, scratch: Path) -> tuple[Split, dict[str, Path], dic
     return dataset.load(folder), found, json.loads(source.read_bytes())
 
 
-def answers(revision: Revision, split: Split, scratch: Path) -> Answers:
+def detections(revision: Revision, split: Split, scratch: Path) -> Detections:
     """Read a revision's predictions for the pictures of `split`.
 
     Raises:
@@ -63,11 +63,11 @@ def answers(revision: Revision, split: Split, scratch: Path) -> Answers:
     (path,) = dvc_files.files(revision, PREDICTIONS, scratch).values()
     rows = json.loads(path.read_bytes())
     threshold = revision.metrics["evaluate:threshold"]
-    return Answers(rows, threshold, curves.f1_of_pictures(metrics.evaluate(split, rows), threshold))
+    return Detections(rows, threshold, curves.f1_of_pictures(metrics.evaluate(split, rows), threshold))
 
 
-def choose(split: Split, old: Answers | None, new: Answers, seed: int) -> list[tuple[str, Picture]]:
-    """Why and which: the largest gains in F1, the largest losses, then random ones up to six.
+def choose(split: Split, old: Detections | None, new: Detections, seed: int) -> list[tuple[str, Picture]]:
+    """Pictures and the reason for each: the largest gains in F1, the largest losses, then random ones up to six.
 
     Without `old` the best and the worst stand for gains and losses. Equal ones go by name; none comes twice.
     """
@@ -86,7 +86,7 @@ def choose(split: Split, old: Answers | None, new: Answers, seed: int) -> list[t
 
 
 def draw(
-    picture: Picture, path: Path, classes: Sequence[str], old: Answers | None, new: Answers, title: str, note: str
+    picture: Picture, path: Path, classes: Sequence[str], old: Detections | None, new: Detections, title: str, note: str
 ) -> Image.Image:
     """One sheet: the picture with its true boxes, with those of `old` where there is one, and with those of `new`."""
     with Image.open(path) as file:

@@ -1,1 +1,1 @@
-"""What `make repro` adds to `dvc repro`: earlier results from the run cache, and a summary at the end."""
+"""Additions of `make repro` to `dvc repro`: earlier results from the run cache, and a summary at the end."""

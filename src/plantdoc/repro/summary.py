@@ -1,4 +1,4 @@
-"""What a person wants to see when the pipeline has run: score, minutes, where to look, what to do next."""
+"""Summary after the pipeline has run: score, minutes, where to look, what to do next."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Line = tuple[str, str]  # heading, text
 
 
 def first_run(workspace: Revision) -> str:
-    """What the first run does and how long it took when it was measured; empty where it has been run here."""
+    """Steps and measured minutes of a first run; empty where it has been run here."""
     if not workspace.lock or any((workspace.root / path).exists() for path in OUTPUTS.values()):
         return ""
     costs = costs_of(workspace)
@@ -109,7 +109,7 @@ def _belongs(workspace: Revision, out: str, entry: dict) -> bool:
 
 
 def _otherwise(workspace: Revision, against: Comparison) -> list[Line]:
-    """How the results differ from those of the last commit, and how to keep and how to drop them."""
+    """Differences from the results of the last commit, and how to keep or drop them."""
     name = against.head.commit[:7]
     if against.changed:
         more = f" and {len(against.changed) - 5} more" if len(against.changed) > 5 else ""

@@ -38,15 +38,15 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the endpoint must answer: COCO results `rows` for the pictures `ids` of a split in `folder`; `told` says by
-    whom they are known."""
+    """Expected predictions of the endpoint: COCO results `rows` for the pictures `ids` of a split in `folder`;
+    `known_by` says where they come from."""
 
     folder: Path
     split: dataset.Split
     ids: list[int]
     rows: list[dict]
     config: SimpleNamespace
-    told: str
+    known_by: str
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def opened(name: str | None) -> Iterator[Shipped]:
 
 @contextlib.contextmanager
 def expected(given: Shipped, count: int, largest: int, threads: int) -> Iterator[Expected]:
-    """What `count` test pictures, none of more than `largest` bytes, must be answered with.
+    """Expected predictions for `count` test pictures, none of more than `largest` bytes.
 
     By evaluate's predictions, if the bundle is the workspace's, or a registered version whose predictions and pictures
     DVC can bring; else by the bundle itself, asked on this machine about the workspace's test pictures or, without
@@ -92,14 +92,14 @@ def expected(given: Shipped, count: int, largest: int, threads: int) -> Iterator
         if not fitting:
             raise UserError(f"{folder} has no picture of less than {largest / 1e6:g} MB to ask the endpoint about")
         ids = parity.spread(fitting, count)
-        told = PREDICTIONS if predictions else "the bundle on this machine"
+        known_by = PREDICTIONS if predictions else "the bundle on this machine"
         rows = (
             json.loads(predictions.read_text(encoding="utf-8"))
             if predictions
             else bundle.ask(given.folder / bundle.MODEL, folder, ids, threads)
         )
         config = SimpleNamespace(**({"nms_iou": 1.0} | given.config))
-        yield Expected(folder, split, ids, rows, config, told)
+        yield Expected(folder, split, ids, rows, config, known_by)
 
 
 def any_picture(largest: int) -> Path | None:

@@ -15,7 +15,7 @@ from plantdoc.sagemaker.spec import Plan
 
 
 @dataclass(frozen=True)
-class Standing:
+class EndpointConfig:
     """A config of ours as it is on AWS; `order` is None for one that has not passed its smoke test."""
 
     name: str
@@ -45,60 +45,60 @@ class Standing:
             return None
 
 
-def ensure(ground: Context, wanted: Plan) -> None:
+def ensure(context: Context, wanted: Plan) -> None:
     """Make the model and the config, unless they are there: names tell their content."""
-    if not _there(ground.sagemaker.describe_model, ModelName=wanted.model["ModelName"]):
-        _create_model(ground, wanted)
-    if not _there(ground.sagemaker.describe_endpoint_config, EndpointConfigName=wanted.name):
+    if not _there(context.sagemaker.describe_model, ModelName=wanted.model["ModelName"]):
+        _create_model(context, wanted)
+    if not _there(context.sagemaker.describe_endpoint_config, EndpointConfigName=wanted.name):
         # Not by the SDK: sagemaker.core 3.27 writes a serverless config's fields in a way that the API refuses.
         _unless_there(
-            ground.sagemaker.create_endpoint_config, "already existing", **wanted.config, Tags=as_tags(wanted.tags)
+            context.sagemaker.create_endpoint_config, "already existing", **wanted.config, Tags=as_tags(wanted.tags)
         )
 
 
-def all_of(ground: Context, endpoint: str) -> list[Standing]:
+def all_of(context: Context, endpoint: str) -> list[EndpointConfig]:
     """Our configs for this endpoint, those with the highest order first, untried ones last."""
     found = []
-    for page in ground.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=endpoint):
+    for page in context.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=endpoint):
         for each in page["EndpointConfigs"]:
             if not each["EndpointConfigName"].startswith(endpoint):
                 continue
-            standing = _standing(ground, each["EndpointConfigName"], each["EndpointConfigArn"], endpoint)
+            standing = _endpoint_config(context, each["EndpointConfigName"], each["EndpointConfigArn"], endpoint)
             if standing:
                 found.append(standing)
     return sorted(found, key=lambda each: (each.order or 0, each.name), reverse=True)
 
 
-def models_of(ground: Context, endpoint: str) -> list[str]:
+def models_of(context: Context, endpoint: str) -> list[str]:
     """The names of our models for this endpoint."""
-    pages = ground.sagemaker.get_paginator("list_models").paginate(NameContains=endpoint)
+    pages = context.sagemaker.get_paginator("list_models").paginate(NameContains=endpoint)
     listed = [each for page in pages for each in page["Models"] if each["ModelName"].startswith(endpoint)]
-    return [each["ModelName"] for each in listed if _is_ours(tags_of(ground, each["ModelArn"]), endpoint)]
+    return [each["ModelName"] for each in listed if _is_ours(tags_of(context, each["ModelArn"]), endpoint)]
 
 
-def mark(ground: Context, standing: Standing, **tags: str) -> None:
+def mark(context: Context, standing: EndpointConfig, **tags: str) -> None:
     """Write `plantdoc:` tags onto a config."""
     values = {f"plantdoc:{key}": value for key, value in tags.items()}
-    ground.sagemaker.add_tags(ResourceArn=standing.arn, Tags=[{"Key": k, "Value": v} for k, v in values.items()])
+    context.sagemaker.add_tags(ResourceArn=standing.arn, Tags=[{"Key": k, "Value": v} for k, v in values.items()])
 
 
-def keep_only(ground: Context, endpoint: str, kept: set[str]) -> list[str]:
+def keep_only(context: Context, endpoint: str, kept: set[str]) -> list[str]:
     """Delete our configs of this endpoint but those named, and the models that none of these uses; names what went."""
     gone, used = [], set()
-    for standing in all_of(ground, endpoint):
+    for standing in all_of(context, endpoint):
         if standing.name in kept:
             used.add(standing.model)
             continue
-        _unless_gone(ground.sagemaker.delete_endpoint_config, EndpointConfigName=standing.name)
+        _unless_gone(context.sagemaker.delete_endpoint_config, EndpointConfigName=standing.name)
         gone.append(standing.name)
-    for model in models_of(ground, endpoint):
+    for model in models_of(context, endpoint):
         if model not in used:
-            _unless_gone(ground.sagemaker.delete_model, ModelName=model)
+            _unless_gone(context.sagemaker.delete_model, ModelName=model)
             gone.append(model)
     return gone
 
 
-def _create_model(ground: Context, wanted: Plan) -> None:
+def _create_model(context: Context, wanted: Plan) -> None:
     from sagemaker.core.resources import Model
     from sagemaker.core.shapes import ContainerDefinition, Tag
 
@@ -112,24 +112,24 @@ def _create_model(ground: Context, wanted: Plan) -> None:
         ),
         execution_role_arn=wanted.model["ExecutionRoleArn"],
         tags=[Tag(key=each["Key"], value=each["Value"]) for each in as_tags(wanted.tags)],
-        session=ground.place.session,
-        region=ground.region,
+        session=context.aws.session,
+        region=context.region,
     )
 
 
-def _standing(ground: Context, name: str, arn: str, endpoint: str) -> Standing | None:
+def _endpoint_config(context: Context, name: str, arn: str, endpoint: str) -> EndpointConfig | None:
     from botocore.exceptions import ClientError
 
-    tags = tags_of(ground, arn)
+    tags = tags_of(context, arn)
     if not _is_ours(tags, endpoint):
         return None
     try:
-        (variant,) = ground.sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+        (variant,) = context.sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
     except ClientError as error:
         if missing(error):
             return None
         raise
-    return Standing(name, arn, variant["ModelName"], "ServerlessConfig" in variant, tags)
+    return EndpointConfig(name, arn, variant["ModelName"], "ServerlessConfig" in variant, tags)
 
 
 def _is_ours(tags: dict[str, str], endpoint: str) -> bool:

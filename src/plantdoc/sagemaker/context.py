@@ -1,4 +1,4 @@
-"""What an endpoint stands on: the bucket and region of the DVC remote, the role that `make aws` made, and clients."""
+"""AWS context of an endpoint: the bucket and region of the DVC remote, the role that `make aws` made, and clients."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from plantdoc.aws.tags import TAG, stack_name
 from plantdoc.core.errors import UserError
 from plantdoc.remote import aws_context
 
-_ANSWER = 70  # seconds for an answer: SageMaker itself gives up after 60
+_READ_TIMEOUT = 70  # seconds for an answer: SageMaker itself gives up after 60
 
 
 @dataclass(frozen=True)
 class Context:
-    """The place, as trainings on EC2 have it too."""
+    """AWS context of the endpoint, on top of the one that trainings on EC2 use."""
 
-    place: aws_context.AwsContext
+    aws: aws_context.AwsContext
 
     @property
     def region(self) -> str:
-        return self.place.region
+        return self.aws.region
 
     @property
     def bucket(self) -> str:
-        return self.place.bucket
+        return self.aws.bucket
 
     @cached_property
     def sagemaker(self):
-        return self.place.client("sagemaker")
+        return self.aws.client("sagemaker")
 
     @cached_property
     def runtime(self):
         """For questions to an endpoint; a cold one takes its time."""
         from botocore.config import Config
 
-        patience = Config(read_timeout=_ANSWER, retries={"mode": "standard", "total_max_attempts": 5})
-        return self.place.session.client("sagemaker-runtime", region_name=self.region, config=patience)
+        patience = Config(read_timeout=_READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 5})
+        return self.aws.session.client("sagemaker-runtime", region_name=self.region, config=patience)
 
     @cached_property
     def scaling(self):
-        return self.place.client("application-autoscaling")
+        return self.aws.client("application-autoscaling")
 
     @cached_property
     def alarms(self):
-        return self.place.client("cloudwatch")
+        return self.aws.client("cloudwatch")
 
     @cached_property
     def role(self) -> str:
@@ -57,7 +57,7 @@ class Context:
 
         name = stack_name(self.bucket)
         remedy = f"run `make aws BUCKET={self.bucket} REGION={self.region} EMAIL=address`"
-        stack = cloudformation.find(self.place.client("cloudformation"), name)
+        stack = cloudformation.find(self.aws.client("cloudformation"), name)
         if not stack:
             raise UserError(
                 f"there is no stack {name} in {self.region}, and with it no role for SageMaker to serve with: {remedy}"
@@ -77,12 +77,12 @@ def find() -> Context:
     return Context(aws_context.find())
 
 
-def tags_of(ground: Context, arn: str) -> dict[str, str]:
+def tags_of(context: Context, arn: str) -> dict[str, str]:
     """A SageMaker resource's tags; none where it is gone by now."""
     from botocore.exceptions import ClientError
 
     try:
-        pages = ground.sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+        pages = context.sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
         return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
     except ClientError as error:
         if missing(error):

@@ -17,7 +17,7 @@ from plantdoc.sagemaker import (
     bundle_source,
     bundle_upload,
     configs,
-    live_endpoint,
+    endpoint_lifecycle,
     quality_gate,
     rollout,
     scaling,
@@ -25,7 +25,7 @@ from plantdoc.sagemaker import (
     spec,
 )
 from plantdoc.sagemaker.bundle_source import Shipped
-from plantdoc.sagemaker.configs import Standing
+from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
 from plantdoc.settings.serve_params import Params, Serve
@@ -36,7 +36,7 @@ LARGEST = {True: 4_000_000, False: 25_000_000}
 
 
 def deploy(
-    ground: Context,
+    context: Context,
     settings: Params,
     name: str | None,
     *,
@@ -47,7 +47,7 @@ def deploy(
     """Serve a bundle; returns what the file `record` then says of it.
 
     Args:
-        ground: where.
+        context: where.
         settings: `serve` says how; `deploy.check_pictures` and `train.threads` are for asking the bundle here.
         name: of the bundle, see source.opened.
         force: past the gate.
@@ -65,8 +65,8 @@ def deploy(
             "set it to 0, or serve.serverless to false"
         )
     with bundle_source.opened(name) as shipped:
-        before = live_endpoint.settled(ground, wanted.endpoint)
-        history = configs.all_of(ground, wanted.endpoint)
+        before = endpoint_lifecycle.settled(context, wanted.endpoint)
+        history = configs.all_of(context, wanted.endpoint)
         served = serving(before, history)
         if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
             quality_gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
@@ -75,35 +75,38 @@ def deploy(
         with bundle_source.expected(
             shipped, settings.deploy.check_pictures, LARGEST[wanted.serverless], settings.train.threads
         ) as expected:
-            uri = bundle_upload.bring(ground, shipped.archive, shipped.sha256)
-            chosen = spec.of(ground, wanted, shipped, uri)
-            configs.ensure(ground, chosen)
-            changed = rollout.bring_up(ground, wanted, before, chosen, now, replace)
-            faults, figures = smoke_test.test(ground, wanted.endpoint, shipped.version, expected)
-        standing = next(each for each in configs.all_of(ground, wanted.endpoint) if each.name == chosen.name)
+            uri = bundle_upload.bring(context, shipped.archive, shipped.sha256)
+            chosen = spec.of(context, wanted, shipped, uri)
+            configs.ensure(context, chosen)
+            changed = rollout.bring_up(context, wanted, before, chosen, now, replace)
+            faults, figures = smoke_test.test(context, wanted.endpoint, shipped.version, expected)
+        standing = next(each for each in configs.all_of(context, wanted.endpoint) if each.name == chosen.name)
         if faults:
-            _fail(ground, wanted, standing, history, faults, proved=standing.order is not None and not changed)
+            _fail(context, wanted, standing, history, faults, proved=standing.order is not None and not changed)
         if standing.order is None or standing.withdrawn or changed:
-            _mark(ground, standing, history)
-        rollout.tidy(ground, wanted)
-        made = _described(ground, wanted, shipped, chosen, uri, figures)
+            _mark(context, standing, history)
+        rollout.tidy(context, wanted)
+        made = _described(context, wanted, shipped, chosen, uri, figures)
     if record:
         with stage.replacing(record, folder=False) as path:
             path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return made
 
 
-def rollback(ground: Context, settings: Params, *, replace: bool = False) -> Standing:
+def rollback(context: Context, settings: Params, *, replace: bool = False) -> EndpointConfig:
     """Serve the version that was served before the one that is served now; returns it.
 
     Raises:
         UserError: there is no endpoint or no earlier version, or it does not answer.
     """
     wanted = settings.serve
-    before, state = live_endpoint.look(ground, wanted.endpoint), live_endpoint.settled(ground, wanted.endpoint)
+    before, state = (
+        endpoint_lifecycle.look(context, wanted.endpoint),
+        endpoint_lifecycle.settled(context, wanted.endpoint),
+    )
     if not before or not state:
-        raise UserError(f"there is no endpoint {wanted.endpoint} in {ground.region}: `make deploy` makes it")
-    history = configs.all_of(ground, wanted.endpoint)
+        raise UserError(f"there is no endpoint {wanted.endpoint} in {context.region}: `make deploy` makes it")
+    history = configs.all_of(context, wanted.endpoint)
     now = next((each for each in history if each.name == before.config), None)
     # A version is withdrawn before its update begins: one that was under way is a rollback that was interrupted.
     taken_up = now and now.withdrawn and before.pending == state.config
@@ -118,12 +121,12 @@ def rollback(ground: Context, settings: Params, *, replace: bool = False) -> Sta
         )
     rollout.check(wanted.endpoint, earlier.serverless, now.serverless if now else None, replace)
     if now and now.order is not None:
-        configs.mark(ground, now, withdrawn="yes")
+        configs.mark(context, now, withdrawn="yes")
     if state.config != earlier.name:
-        rollout.to(ground, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
+        rollout.to(context, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
     if picture := bundle_source.any_picture(LARGEST[earlier.serverless]):
         try:
-            answered = smoke_test.ask(ground, wanted.endpoint, picture).get("model")
+            answered = smoke_test.ask(context, wanted.endpoint, picture).get("model")
         except smoke_test.Broken as broken:
             raise UserError(f"{earlier.version} is back, but gives no answer: {broken}") from None
         if answered != earlier.version:
@@ -132,7 +135,7 @@ def rollback(ground: Context, settings: Params, *, replace: bool = False) -> Sta
     return earlier
 
 
-def serving(state: live_endpoint.State | None, history: list[Standing]) -> Standing | None:
+def serving(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
     """The version that a new one is held against: the one that is served or, while that is untried, the last tried."""
     now = _version_of(state, history)
     if now and now.order is not None:
@@ -140,7 +143,7 @@ def serving(state: live_endpoint.State | None, history: list[Standing]) -> Stand
     return next((each for each in history if each.order is not None and not each.withdrawn), None)
 
 
-def previous(history: list[Standing], now: Standing | None) -> Standing | None:
+def previous(history: list[EndpointConfig], now: EndpointConfig | None) -> EndpointConfig | None:
     """The last version that was tried before `now`, and not withdrawn; None where none is kept."""
     bound = now.order if now and now.order is not None else None
     return next(
@@ -156,12 +159,18 @@ def previous(history: list[Standing], now: Standing | None) -> Standing | None:
     )
 
 
-def _version_of(state: live_endpoint.State | None, history: list[Standing]) -> Standing | None:
+def _version_of(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
     return next((each for each in history if state and each.name == state.config), None)
 
 
 def _fail(
-    ground: Context, wanted: Serve, standing: Standing, history: list[Standing], faults: list[str], *, proved: bool
+    context: Context,
+    wanted: Serve,
+    standing: EndpointConfig,
+    history: list[EndpointConfig],
+    faults: list[str],
+    *,
+    proved: bool,
 ) -> None:
     """Undo a deployment that failed its smoke test, and raise what was wrong."""
     more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -170,34 +179,34 @@ def _fail(
         raise UserError(f"{said}It was served before and still is; `make rollback` serves the version before it")
     earlier = previous([each for each in history if each.name != standing.name], None)
     if standing.order is not None:
-        configs.mark(ground, standing, withdrawn="yes")
+        configs.mark(context, standing, withdrawn="yes")
     if earlier:
         print(f"deploy: smoke test failed, going back to {earlier.version}", flush=True)
-        state = live_endpoint.settled(ground, wanted.endpoint)
+        state = endpoint_lifecycle.settled(context, wanted.endpoint)
         # It does not answer as it should, so a gap does no harm.
-        rollout.to(ground, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
+        rollout.to(context, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
         end = f"{earlier.version} serves again"
     else:
         print("deploy: smoke test failed, and nothing was served before", flush=True)
-        scaling.remove(ground, wanted.endpoint)
-        live_endpoint.delete(ground, wanted.endpoint)
+        scaling.remove(context, wanted.endpoint)
+        endpoint_lifecycle.delete(context, wanted.endpoint)
         end = "nothing was served before, so the endpoint was deleted"
-    rollout.tidy(ground, wanted)
+    rollout.tidy(context, wanted)
     raise UserError(said + end)
 
 
-def _mark(ground: Context, standing: Standing, history: list[Standing]) -> None:
+def _mark(context: Context, standing: EndpointConfig, history: list[EndpointConfig]) -> None:
     last = max((each.order or 0 for each in history), default=0)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    configs.mark(ground, standing, order=str(last + 1), deployed=now, withdrawn="no")
+    configs.mark(context, standing, order=str(last + 1), deployed=now, withdrawn="no")
 
 
-def _described(ground: Context, wanted: Serve, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
-    host = f"runtime.sagemaker.{ground.region}.amazonaws.com"
+def _described(context: Context, wanted: Serve, shipped: Shipped, chosen: Plan, uri: str, figures: dict) -> dict:
+    host = f"runtime.sagemaker.{context.region}.amazonaws.com"
     return {
         "name": wanted.endpoint,
         "version": shipped.version,
-        "region": ground.region,
+        "region": context.region,
         "kind": "serverless" if chosen.serverless else "real-time",
         "model": chosen.model["ModelName"],
         "config": chosen.name,

@@ -5,19 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from plantdoc.aws.tags import PREFIX, TAG
-from plantdoc.sagemaker import configs, live_endpoint, resource_names, sagemaker_prices, scaling
+from plantdoc.sagemaker import configs, endpoint_lifecycle, resource_names, sagemaker_prices, scaling
 from plantdoc.sagemaker.context import Context, tags_of
 
 
-def endpoints(ground: Context) -> list[dict]:
+def endpoints(context: Context) -> list[dict]:
     """Our endpoints, oldest first: name, version, status, age in hours, kind, mAP@50, dollars a day, and where the
     price is known from."""
     rows = []
-    for name in named(ground):
-        if not (state := live_endpoint.look(ground, name)):
+    for name in named(context):
+        if not (state := endpoint_lifecycle.look(context, name)):
             continue
-        now = next((each for each in configs.all_of(ground, name) if each.name == state.config), None)
-        kind, dollars, source = _cost(ground, state)
+        now = next((each for each in configs.all_of(context, name) if each.name == state.config), None)
+        kind, dollars, source = _cost(context, state)
         age = (datetime.now(UTC) - state.created).total_seconds() / 3600 if state.created else None
         rows.append(
             {
@@ -35,42 +35,42 @@ def endpoints(ground: Context) -> list[dict]:
     return sorted(rows, key=lambda row: -(row["hours"] or 0))
 
 
-def named(ground: Context) -> list[str]:
+def named(context: Context) -> list[str]:
     """The names of our endpoints."""
-    pages = ground.sagemaker.get_paginator("list_endpoints").paginate(NameContains=PREFIX)
+    pages = context.sagemaker.get_paginator("list_endpoints").paginate(NameContains=PREFIX)
     listed = [each for page in pages for each in page["Endpoints"] if each["EndpointName"].startswith(PREFIX)]
     return sorted(
-        each["EndpointName"] for each in listed if TAG.items() <= tags_of(ground, each["EndpointArn"]).items()
+        each["EndpointName"] for each in listed if TAG.items() <= tags_of(context, each["EndpointArn"]).items()
     )
 
 
-def left(ground: Context, endpoint: str) -> list[str]:
+def left(context: Context, endpoint: str) -> list[str]:
     """All that is there for this endpoint, a line each."""
-    found = [f"endpoint {endpoint}"] if endpoint in named(ground) else []
-    found += [f"endpoint config {each.name}" for each in configs.all_of(ground, endpoint)]
-    found += [f"model {name}" for name in configs.models_of(ground, endpoint)]
-    found += [f"scaling target {name}" for name in scaling.targets(ground, endpoint)]
-    found += [f"alarm {name}" for name in scaling.alarms(ground, endpoint)]
+    found = [f"endpoint {endpoint}"] if endpoint in named(context) else []
+    found += [f"endpoint config {each.name}" for each in configs.all_of(context, endpoint)]
+    found += [f"model {name}" for name in configs.models_of(context, endpoint)]
+    found += [f"scaling target {name}" for name in scaling.targets(context, endpoint)]
+    found += [f"alarm {name}" for name in scaling.alarms(context, endpoint)]
     return found
 
 
-def _cost(ground: Context, state: live_endpoint.State) -> tuple[str, float | None, str]:
-    """What answers, its dollars a day as it is now, and where that is known from."""
+def _cost(context: Context, state: endpoint_lifecycle.State) -> tuple[str, float | None, str]:
+    """Instances of the endpoint, its dollars a day as it is now, and the source of the price."""
     if about := state.variant.get("CurrentServerlessConfig"):
         return f"serverless, {about.get('MemorySizeInMB')} MB", 0.0, "serverless costs nothing while nobody asks"
-    kind = _instance_type(ground, state.config)
+    kind = _instance_type(context, state.config)
     count = state.variant.get("CurrentInstanceCount", 1)
-    price = sagemaker_prices.of(ground, kind) if kind else None
+    price = sagemaker_prices.of(context, kind) if kind else None
     if not price:
         return f"{count} × {kind or '?'}", None, "no price is known"
     return f"{count} × {kind}", 24 * count * price.dollars, price.source
 
 
-def _instance_type(ground: Context, config: str) -> str | None:
+def _instance_type(context: Context, config: str) -> str | None:
     from botocore.exceptions import ClientError
 
     try:
-        found = ground.sagemaker.describe_endpoint_config(EndpointConfigName=config)
+        found = context.sagemaker.describe_endpoint_config(EndpointConfigName=config)
     except ClientError:
         return None
     return next(

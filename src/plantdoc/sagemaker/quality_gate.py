@@ -1,4 +1,4 @@
-"""Which models are let through to an endpoint, by what their bundles say of themselves."""
+"""Quality gate: which models may be served, by the scores in their bundles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Score:
 
 
 def reasons(serving: dict, live: Score | None, least: float) -> list[str]:
-    """Why the model of this serving.json is not to be served; none if it may.
+    """Reasons against serving the model of this serving.json; none if it may be served.
 
     The scores of two models are both estimates, so a lower one is refused only where it is lower by more than chance
     explains: live.map50 - new.map50 > sqrt((new.high - new.map50)² + (live.map50 - live.low)²). The upper half of the

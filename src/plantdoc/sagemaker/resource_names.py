@@ -22,7 +22,7 @@ def of(endpoint: str, version: str, content: object) -> str:
 
 
 def resource(endpoint: str) -> str:
-    """What application-autoscaling calls the endpoint's machines."""
+    """Name of the endpoint's instances in application-autoscaling."""
     return f"endpoint/{endpoint}/variant/{VARIANT}"
 
 

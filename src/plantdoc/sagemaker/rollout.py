@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import configs, live_endpoint, scaling
-from plantdoc.sagemaker.configs import Standing
+from plantdoc.sagemaker import configs, endpoint_lifecycle, scaling
+from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
 from plantdoc.settings.serve_params import Serve
@@ -19,29 +19,34 @@ def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace:
     if serverless and was_serverless is False and not replace:
         raise UserError(
             f"{endpoint} has machines of its own, and AWS cannot make it serverless: --replace takes it away and "
-            "makes it anew (REPLACE=1), with some minutes in which nothing answers; or set serve.serverless to false"
+            "makes it again (REPLACE=1), with some minutes in which nothing answers; or set serve.serverless to false"
         )
 
 
 def bring_up(
-    ground: Context, wanted: Serve, state: live_endpoint.State | None, plan: Plan, now: Standing | None, replace: bool
+    context: Context,
+    wanted: Serve,
+    state: endpoint_lifecycle.State | None,
+    plan: Plan,
+    now: EndpointConfig | None,
+    replace: bool,
 ) -> bool:
     """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
-    if state and state.status == live_endpoint.FAILED:
-        print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made anew", flush=True)
-        live_endpoint.delete(ground, wanted.endpoint)
+    if state and state.status == endpoint_lifecycle.FAILED:
+        print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made again", flush=True)
+        endpoint_lifecycle.delete(context, wanted.endpoint)
         state = None
-    if state and state.config == plan.name and state.status == live_endpoint.IN_SERVICE:
-        _look_after(ground, wanted, plan.serverless)
+    if state and state.config == plan.name and state.status == endpoint_lifecycle.IN_SERVICE:
+        _look_after(context, wanted, plan.serverless)
         return False
-    to(ground, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
+    to(context, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
     return True
 
 
 def to(
-    ground: Context,
+    context: Context,
     wanted: Serve,
-    state: live_endpoint.State | None,
+    state: endpoint_lifecycle.State | None,
     config: str,
     serverless: bool,
     was_serverless: bool | None,
@@ -55,58 +60,58 @@ def to(
     endpoint = wanted.endpoint
     if state and serverless and was_serverless is False:
         check(endpoint, serverless, was_serverless, replace)
-        scaling.remove(ground, endpoint)
-        live_endpoint.delete(ground, endpoint)
+        scaling.remove(context, endpoint)
+        endpoint_lifecycle.delete(context, endpoint)
         state = None
     if not serverless:
-        scaling.watch(ground, endpoint)
+        scaling.watch(context, endpoint)
     if state:
         if state.config != config:
             # A scaling target of machines that are to go holds the update up.
             if serverless:
-                scaling.remove(ground, endpoint)
-            live_endpoint.update(ground, endpoint, config, serverless or was_serverless is True)
+                scaling.remove(context, endpoint)
+            endpoint_lifecycle.update(context, endpoint, config, serverless or was_serverless is True)
     else:
-        live_endpoint.create(ground, endpoint, config)
-    after = live_endpoint.settled(ground, endpoint)
+        endpoint_lifecycle.create(context, endpoint, config)
+    after = endpoint_lifecycle.settled(context, endpoint)
     if not after:
-        raise UserError(f"{endpoint} was deleted meanwhile: run it again")
-    if after.status != live_endpoint.IN_SERVICE or after.config != config:
-        raise UserError(_why(ground, wanted, after, config))
-    _look_after(ground, wanted, serverless)
+        raise UserError(f"{endpoint} was deleted in the meantime: run it again")
+    if after.status != endpoint_lifecycle.IN_SERVICE or after.config != config:
+        raise UserError(_why(context, wanted, after, config))
+    _look_after(context, wanted, serverless)
 
 
-def _why(ground: Context, wanted: Serve, after: live_endpoint.State, config: str) -> str:
-    """What became of an endpoint that does not serve `config`; a failed first one goes, as it can do nothing."""
+def _why(context: Context, wanted: Serve, after: endpoint_lifecycle.State, config: str) -> str:
+    """Reason why an endpoint does not serve `config`; a failed first one goes, as it can do nothing."""
     reason = after.reason or "AWS does not say why"
-    if after.status == live_endpoint.FAILED:
-        scaling.remove(ground, wanted.endpoint)
-        live_endpoint.delete(ground, wanted.endpoint)
-        tidy(ground, wanted)
+    if after.status == endpoint_lifecycle.FAILED:
+        scaling.remove(context, wanted.endpoint)
+        endpoint_lifecycle.delete(context, wanted.endpoint)
+        tidy(context, wanted)
         return f"AWS could not start {config}: {reason}. CloudWatch has the container's log; the endpoint was deleted"
-    tidy(ground, wanted)
+    tidy(context, wanted)
     return (
         f"AWS has not put {config} into service, {after.config} serves on ({after.status}): {reason}. CloudWatch has "
         f"the log, /aws/sagemaker/Endpoints/{wanted.endpoint}"
     )
 
 
-def _look_after(ground: Context, wanted: Serve, serverless: bool) -> None:
+def _look_after(context: Context, wanted: Serve, serverless: bool) -> None:
     if serverless:
-        scaling.remove(ground, wanted.endpoint)
+        scaling.remove(context, wanted.endpoint)
     else:
-        scaling.watch(ground, wanted.endpoint)
-        scaling.scale(ground, wanted)
+        scaling.watch(context, wanted.endpoint)
+        scaling.scale(context, wanted)
 
 
-def tidy(ground: Context, wanted: Serve) -> None:
+def tidy(context: Context, wanted: Serve) -> None:
     """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
-    state = live_endpoint.look(ground, wanted.endpoint)
+    state = endpoint_lifecycle.look(context, wanted.endpoint)
     served = {state.config, state.pending} if state else set()
     ways_back = [
         each.name
-        for each in configs.all_of(ground, wanted.endpoint)
+        for each in configs.all_of(context, wanted.endpoint)
         if each.order is not None and not each.withdrawn and each.name not in served
     ]
-    for name in configs.keep_only(ground, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
+    for name in configs.keep_only(context, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
         print(f"deploy: deleted {name}, which is no longer needed", flush=True)

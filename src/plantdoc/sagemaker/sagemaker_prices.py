@@ -1,4 +1,4 @@
-"""What an endpoint costs: asked of AWS, or from a table with its date where AWS does not say."""
+"""Price of an endpoint: AWS's own, or one from a dated table where AWS gives none."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TABLE = {
 SERVERLESS_SECOND, SERVERLESS_GB = 0.00002, 0.016
 
 
-def of(ground: Context, instance_type: str) -> Price | None:
+def of(context: Context, instance_type: str) -> Price | None:
     """Dollars an hour of one machine of this type; None where nothing tells."""
-    wanted = {"regionCode": ground.region, "instanceName": instance_type, "platoinstancetype": "Hosting"}
-    if dollars := price_list.on_demand(ground.place.session, "AmazonSageMaker", wanted):
-        return Price(dollars, f"AWS's price list for {ground.region}")
+    wanted = {"regionCode": context.region, "instanceName": instance_type, "platoinstancetype": "Hosting"}
+    if dollars := price_list.on_demand(context.aws.session, "AmazonSageMaker", wanted):
+        return Price(dollars, f"AWS's price list for {context.region}")
     if instance_type in TABLE:
         return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")
     return None

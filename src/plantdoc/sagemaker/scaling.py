@@ -1,4 +1,4 @@
-"""What watches an endpoint with machines: autoscaling between two numbers, and alarms that undo an update."""
+"""Autoscaling of an endpoint with instances, and alarms that roll back an update."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _POLICY = f"{PREFIX}invocations"
 _ERRORS, _LATENCY = 0.05, 20e6
 
 
-def watch(ground: Context, endpoint: str) -> None:
+def watch(context: Context, endpoint: str) -> None:
     """Make the alarms, or put them back as they are meant to be."""
     kinds = {"errors": ("Invocation5XXErrors", _ERRORS), "latency": ("ModelLatency", _LATENCY)}
     for kind, name in resource_names.alarms(endpoint).items():
         metric, most = kinds[kind]
-        ground.alarms.put_metric_alarm(
+        context.alarms.put_metric_alarm(
             AlarmName=name,
-            AlarmDescription="Undoes an update of the endpoint, see plantdoc.sagemaker.live_endpoint",
+            AlarmDescription="Undoes an update of the endpoint, see plantdoc.sagemaker.endpoint_lifecycle",
             Namespace="AWS/SageMaker",
             MetricName=metric,
             Dimensions=[
@@ -38,17 +38,17 @@ def watch(ground: Context, endpoint: str) -> None:
         )
 
 
-def ringing(ground: Context, endpoint: str) -> list[str]:
+def ringing(context: Context, endpoint: str) -> list[str]:
     """Those of the endpoint's alarms that are on."""
-    found = ground.alarms.describe_alarms(AlarmNames=list(resource_names.alarms(endpoint).values()))
+    found = context.alarms.describe_alarms(AlarmNames=list(resource_names.alarms(endpoint).values()))
     return [each["AlarmName"] for each in found["MetricAlarms"] if each["StateValue"] == "ALARM"]
 
 
-def scale(ground: Context, serve: Serve) -> None:
+def scale(context: Context, serve: Serve) -> None:
     """Let AWS keep as many machines as the requests need, between serve.min_instances and serve.max_instances."""
     which = _WHICH | {"ResourceId": resource_names.resource(serve.endpoint)}
-    ground.scaling.register_scalable_target(**which, MinCapacity=serve.min_instances, MaxCapacity=serve.max_instances)
-    ground.scaling.put_scaling_policy(
+    context.scaling.register_scalable_target(**which, MinCapacity=serve.min_instances, MaxCapacity=serve.max_instances)
+    context.scaling.put_scaling_policy(
         **which,
         PolicyName=_POLICY,
         PolicyType="TargetTrackingScaling",
@@ -61,34 +61,34 @@ def scale(ground: Context, serve: Serve) -> None:
     )
 
 
-def remove(ground: Context, endpoint: str) -> None:
+def remove(context: Context, endpoint: str) -> None:
     """Take autoscaling and alarms away; what is not there is no fault."""
     which = _WHICH | {"ResourceId": resource_names.resource(endpoint)}
-    for policy in policies(ground, endpoint):
-        ground.scaling.delete_scaling_policy(**which, PolicyName=policy)
-    if targets(ground, endpoint):
-        ground.scaling.deregister_scalable_target(**which)
-    if found := alarms(ground, endpoint):
-        ground.alarms.delete_alarms(AlarmNames=found)
+    for policy in policies(context, endpoint):
+        context.scaling.delete_scaling_policy(**which, PolicyName=policy)
+    if targets(context, endpoint):
+        context.scaling.deregister_scalable_target(**which)
+    if found := alarms(context, endpoint):
+        context.alarms.delete_alarms(AlarmNames=found)
 
 
-def targets(ground: Context, endpoint: str) -> list[str]:
+def targets(context: Context, endpoint: str) -> list[str]:
     """The endpoint's scalable targets: one, or none."""
-    found = ground.scaling.describe_scalable_targets(
+    found = context.scaling.describe_scalable_targets(
         ServiceNamespace="sagemaker", ResourceIds=[resource_names.resource(endpoint)]
     )["ScalableTargets"]
     return [each["ResourceId"] for each in found]
 
 
-def policies(ground: Context, endpoint: str) -> list[str]:
+def policies(context: Context, endpoint: str) -> list[str]:
     """The names of the endpoint's scaling policies."""
-    found = ground.scaling.describe_scaling_policies(
+    found = context.scaling.describe_scaling_policies(
         ServiceNamespace="sagemaker", ResourceId=resource_names.resource(endpoint)
     )["ScalingPolicies"]
     return [each["PolicyName"] for each in found]
 
 
-def alarms(ground: Context, endpoint: str) -> list[str]:
+def alarms(context: Context, endpoint: str) -> list[str]:
     """The names of those of the endpoint's alarms that are there."""
-    found = ground.alarms.describe_alarms(AlarmNames=list(resource_names.alarms(endpoint).values()))
+    found = context.alarms.describe_alarms(AlarmNames=list(resource_names.alarms(endpoint).values()))
     return [each["AlarmName"] for each in found["MetricAlarms"]]

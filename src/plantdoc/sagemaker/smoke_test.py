@@ -29,7 +29,7 @@ class Broken(Exception):
     """The endpoint gave no answer, or one that says what is wrong with the picture."""
 
 
-def ask(ground: Context, endpoint: str, file: Path) -> dict:
+def ask(context: Context, endpoint: str, file: Path) -> dict:
     """The endpoint's answer about a picture.
 
     Raises:
@@ -40,7 +40,7 @@ def ask(ground: Context, endpoint: str, file: Path) -> dict:
     data = file.read_bytes()
     kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
     try:
-        answered = ground.runtime.invoke_endpoint(
+        answered = context.runtime.invoke_endpoint(
             EndpointName=endpoint, ContentType=kind, Accept="application/json", Body=data, CustomAttributes=_ALL
         )
         answer = json.loads(answered["Body"].read())
@@ -55,14 +55,14 @@ def ask(ground: Context, endpoint: str, file: Path) -> dict:
     return answer
 
 
-def test(ground: Context, endpoint: str, version: str, expected: Expected) -> tuple[list[str], dict]:
+def test(context: Context, endpoint: str, version: str, expected: Expected) -> tuple[list[str], dict]:
     """Ask about all expected pictures; returns what is wrong, a line each, and figures of the answers."""
     files = {each.id: expected.folder / each.file_name for each in expected.split.pictures if each.id in expected.ids}
     rows, times, faults = [], [], []
     for number, file in files.items():
         started = time.monotonic()
         try:
-            answer = ask(ground, endpoint, file)
+            answer = ask(context, endpoint, file)
         except Broken as broken:
             faults.append(f"{file.name}: {broken}")
             break  # another may take a minute to fail, too
@@ -80,7 +80,7 @@ def test(ground: Context, endpoint: str, version: str, expected: Expected) -> tu
         "pictures": len(times),
         "detections": len(rows),
         "differences": len(faults),
-        "against": expected.told,
+        "against": expected.known_by,
         "boxes_within_px": parity.BOX_WITHIN,
         "scores_within": parity.SCORE_WITHIN,
         "first_seconds": round(times[0], 2) if times else None,

@@ -1,4 +1,4 @@
-"""What a bundle is to be served with: a model and an endpoint config, in AWS's own words."""
+"""Specification of a model and an endpoint config for a bundle, in AWS's own words."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def image(region: str, serve: Serve) -> str:
     return image_uris.retrieve("tensorflow", region, version=TENSORFLOW, image_scope="inference", instance_type=kind)
 
 
-def of(ground: Context, serve: Serve, shipped: Shipped, uri: str) -> Plan:
-    """What the bundle at `uri` is served with."""
+def of(context: Context, serve: Serve, shipped: Shipped, uri: str) -> Plan:
+    """Specification for the bundle at `uri`."""
     version, endpoint, score = shipped.version, serve.endpoint, Score.of(shipped.serving)
     model = {
         "PrimaryContainer": {
-            "Image": image(ground.region, serve),
+            "Image": image(context.region, serve),
             "ModelDataUrl": uri,
             "Environment": _CONTAINER | {"MODEL_VERSION": version},
         },
-        "ExecutionRoleArn": ground.role,
+        "ExecutionRoleArn": context.role,
     }
     model_name = resource_names.of(endpoint, version, model)
     variant = {"VariantName": resource_names.VARIANT, "ModelName": model_name}
@@ -69,7 +69,7 @@ def of(ground: Context, serve: Serve, shipped: Shipped, uri: str) -> Plan:
         config["DataCaptureConfig"] = {
             "EnableCapture": True,
             "InitialSamplingPercentage": serve.capture_percent,
-            "DestinationS3Uri": f"s3://{ground.bucket}/capture/{endpoint}",
+            "DestinationS3Uri": f"s3://{context.bucket}/capture/{endpoint}",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             # Pictures, which are no text, are kept as base64.
             "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},

@@ -30,7 +30,7 @@ _HEADERS = {
 
 @dataclass
 class Record:
-    """What the line of a request says; the routes add what they know to `more`."""
+    """Content of a request's line in the log; the routes add what they know to `more`."""
 
     id: str
     more: dict = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A gate that lets in so much at once, first come first served."""
+"""Admission control: bound what is under way at once, first come first served."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from plantdoc.serving.handler.refusal import Refused
 
 
 class Admission:
-    """Lets in `places` at once that weigh `capacity` together; `waiting` more may wait, for `seconds`."""
+    """Let in `slots` at once that weigh `capacity` together; `waiting` more may wait, for `seconds`."""
 
-    def __init__(self, places: int, capacity: int, waiting: int, seconds: float):
+    def __init__(self, slots: int, capacity: int, waiting: int, seconds: float):
         self.inside, self.weight = 0, 0
-        self._places, self._capacity, self._most_waiting, self._seconds = places, capacity, waiting, seconds
+        self._slots, self._capacity, self._most_waiting, self._seconds = slots, capacity, waiting, seconds
         self._waiting: deque[tuple[int, asyncio.Future]] = deque()
 
     @property
@@ -23,8 +23,8 @@ class Admission:
         return len(self._waiting)
 
     @contextlib.asynccontextmanager
-    async def place(self, weight: int) -> AsyncIterator[None]:
-        """Hold a place for something that weighs so much; what weighs more than the capacity goes in alone.
+    async def slot(self, weight: int) -> AsyncIterator[None]:
+        """Hold a slot for something that weighs so much; what weighs more than the capacity goes in alone.
 
         Raises:
             Refused: 429, too many wait already, or this one has waited too long.
@@ -73,7 +73,7 @@ class Admission:
             granted.set_result(None)
 
     def _has_room(self, weight: int) -> bool:
-        return self.inside < self._places and self.weight + weight <= self._capacity
+        return self.inside < self._slots and self.weight + weight <= self._capacity
 
     def _take(self, weight: int) -> None:
         self.inside += 1
@@ -81,5 +81,5 @@ class Admission:
 
 
 def busy() -> Refused:
-    """What to answer when there is no place."""
+    """Refusal when there is no slot."""
     return Refused(429, "busy", "more requests are waiting than can be answered soon: try again in some seconds")

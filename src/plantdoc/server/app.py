@@ -29,14 +29,14 @@ _NONE = {"Cache-Control": "no-store"}
 
 
 class Service(Protocol):
-    """Who answers: plantdoc.server.local_backend.Local, or a plantdoc.server.remote_backend.Upstream."""
+    """A backend: plantdoc.server.local_backend.Local, or a plantdoc.server.remote_backend.RemoteBackend."""
 
     source: str
     fresh: float  # seconds for which it is not asked again whether it answers
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
-    async def answer(self, content_type: str, body: bytes, options: Options) -> dict: ...
+    async def predict(self, content_type: str, body: bytes, options: Options) -> dict: ...
     async def check(self) -> None: ...
     def about(self) -> dict: ...
 
@@ -70,11 +70,11 @@ def create(
             await service.stop()
 
     app = FastAPI(title=schema.TITLE, description=schema.ABOUT, lifespan=lifespan, openapi_url=None)
-    gate = Admission(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
+    admission = Admission(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
     health, pictures = Health(service.check, service.fresh), Examples(examples)
     metrics.classes(service.about()["classes"])
-    metrics.bodies.set_function(lambda: gate.inside)
-    metrics.waiting.set_function(lambda: gate.waiting)
+    metrics.bodies.set_function(lambda: admission.inside)
+    metrics.waiting.set_function(lambda: admission.waiting)
 
     @app.get("/ping", summary="Does the model answer?", responses={503: {"model": schema.Error}})
     async def ping() -> Response:
@@ -86,7 +86,7 @@ def create(
     @app.post(
         "/invocations",
         summary="Find the leaves in photos",
-        responses={200: {"model": schema.Answer | schema.Answers}, **schema.REFUSALS},
+        responses={200: {"model": schema.Prediction | schema.Predictions}, **schema.REFUSALS},
         openapi_extra=schema.INVOCATIONS,
     )
     async def invocations(sent: Request) -> Response:
@@ -101,11 +101,11 @@ def create(
             options = request.options(sent.query_params)
             record.more |= {"threshold": options.threshold, "max": options.most}
             weight = request_body.declared(sent.headers.get("content-length"), limits)
-            async with gate.place(weight):
+            async with admission.slot(weight):
                 body = await request_body.read(sent.receive, limits)
                 unread = False
                 content_type = sent.headers.get("content-type", "")
-                work = service.answer(content_type, body, options)
+                work = service.predict(content_type, body, options)
                 content = await request_body.unless_hung_up(sent.receive, work)
         except Refused as refused:
             record.more["error"] = refused.code
@@ -180,7 +180,7 @@ _OTHER = {
 
 
 def _name(sent: Request) -> str:
-    """What the client calls this host, without the port."""
+    """Host name in the request, without the port."""
     return re.sub(r":\d+$", "", sent.headers.get("host", "")).lower()
 
 

@@ -9,27 +9,27 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 
 @dataclass(eq=False)
-class _Group:
+class _Waiting:
     """The pictures of one request, which stay together."""
 
-    photos: list[Photo]
+    images: list[UploadedImage]
     rows: asyncio.Future
     arrived: float
 
     @property
     def pixels(self) -> int:
-        return sum(photo.pixels for photo in self.photos)
+        return sum(image.pixels for image in self.images)
 
 
 class Batcher:
     """Asks `model` about groups of pictures, several groups in a call.
 
     Args:
-        model: answers a list of photos, with a list as long; called in one thread.
+        model: answers a list of images, with a list as long; called in one thread.
         most: pictures in a call, at most; a larger group is a call of its own.
         wait: seconds that the first group in the queue waits for others, at most; not at all for a lone caller.
         pixels: of all pictures in a call, at most; a larger group is a call of its own.
@@ -39,18 +39,16 @@ class Batcher:
 
     def __init__(
         self,
-        model: Callable[[list[Photo]], list],
+        model: Callable[[list[UploadedImage]], list],
         most: int,
         wait: float,
         pixels: int,
         merge: bool = True,
         seen: Callable[[int], None] = lambda size: None,
     ):
-        self._model, self._most, self._wait, self._pixels, self._merge, self._seen = (
-            *(model, most, wait, pixels),
-            *(merge, seen),
-        )
-        self._queue: deque[_Group] = deque()
+        self._model, self._most, self._wait, self._pixels = model, most, wait, pixels
+        self._merge, self._seen = merge, seen
+        self._queue: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model")
         self._task: asyncio.Task | None = None
@@ -68,11 +66,11 @@ class Batcher:
             self._queue.popleft().rows.cancel()
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def ask(self, photos: list[Photo]) -> list:
-        """The model's rows for the photos; a caller that is cancelled leaves the queue."""
-        if not photos:
+    async def ask(self, images: list[UploadedImage]) -> list:
+        """The model's rows for the images; a caller that is cancelled leaves the queue."""
+        if not images:
             return []
-        group = _Group(photos, asyncio.get_running_loop().create_future(), time.monotonic())
+        group = _Waiting(images, asyncio.get_running_loop().create_future(), time.monotonic())
         self._queue.append(group)
         self._news.set()
         return await group.rows
@@ -80,10 +78,10 @@ class Batcher:
     async def _run(self) -> None:
         while True:
             groups = await self._next()
-            photos = [photo for group in groups for photo in group.photos]
-            self._seen(len(photos))
+            images = [image for group in groups for image in group.images]
+            self._seen(len(images))
             try:
-                rows = iter(await asyncio.get_running_loop().run_in_executor(self._thread, self._model, photos))
+                rows = iter(await asyncio.get_running_loop().run_in_executor(self._thread, self._model, images))
             except Exception as error:
                 for group in groups:
                     if not group.rows.done():
@@ -92,11 +90,11 @@ class Batcher:
             finally:
                 self._alone = len(groups) + len(self._queue) == 1
             for group in groups:
-                own = [next(rows) for _ in group.photos]
+                own = [next(rows) for _ in group.images]
                 if not group.rows.done():
                     group.rows.set_result(own)
 
-    async def _next(self) -> list[_Group]:
+    async def _next(self) -> list[_Waiting]:
         """The groups of the next call. While the model is busy the queue grows, so that waiting costs nothing then."""
         while True:
             self._news.clear()
@@ -116,15 +114,15 @@ class Batcher:
             except TimeoutError:
                 continue
 
-    def _head(self) -> tuple[list[_Group], bool]:
+    def _head(self) -> tuple[list[_Waiting], bool]:
         """The first groups of the queue that make one call, and whether no more fit in."""
-        chosen: list[_Group] = []
-        photos = pixels = 0
+        chosen: list[_Waiting] = []
+        images = pixels = 0
         for group in self._queue:
             if group.rows.done():
                 continue
-            photos, pixels = photos + len(group.photos), pixels + group.pixels
-            if chosen and (not self._merge or photos > self._most or pixels > self._pixels):
+            images, pixels = images + len(group.images), pixels + group.pixels
+            if chosen and (not self._merge or images > self._most or pixels > self._pixels):
                 return chosen, True
             chosen.append(group)
-        return chosen, not self._merge or photos >= self._most or pixels >= self._pixels
+        return chosen, not self._merge or images >= self._most or pixels >= self._pixels

@@ -1,4 +1,4 @@
-"""What the server takes upon itself at once. Whatever is sent, its memory stays within these."""
+"""Limits of the work under way. Whatever is sent, the server's memory stays within these."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from plantdoc.detector import tf_setup
 from plantdoc.server.probe_image import blank
 from plantdoc.serving.handler import uploaded_image
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 
 class Model:
@@ -38,7 +38,7 @@ class Model:
             self._serve = self._loaded.signatures["serving_default"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{folder} does not load ({why}): `dvc repro -f deploy` makes it anew") from None
+            raise UserError(f"{folder} does not load ({why}): `dvc repro -f deploy` makes it again") from None
         self._tf = tf
 
     def warm(self, most: int) -> None:
@@ -47,7 +47,7 @@ class Model:
         for size in sizes:
             self._rows([blank()] * size)
 
-    def ask(self, photos: list[Photo]) -> list[dict | Refused]:
+    def ask(self, photos: list[UploadedImage]) -> list[dict | Refused]:
         """A row per photo (see plantdoc.serving.handler.response.of_one), or why there is none.
 
         The batch is one call of the model. Where that fails for a photo that cannot be decoded, each is asked about
@@ -60,7 +60,7 @@ class Model:
                 return [uploaded_image.undecodable(photos[0])]
             return [row for each in photos for row in self.ask([each])]
 
-    def _rows(self, photos: list[Photo]) -> list[dict]:
+    def _rows(self, photos: list[UploadedImage]) -> list[dict]:
         tf = self._tf
         found = self._serve(
             image_bytes=tf.constant([each.data for each in photos]),

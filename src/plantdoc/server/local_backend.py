@@ -21,7 +21,7 @@ from plantdoc.server.probe_image import blank
 from plantdoc.serving.handler import request, response, uploaded_image
 from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.request import Options
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 _CONVERTED = 3  # bytes a pixel, of a photo that is converted before the model takes it
 
@@ -83,7 +83,7 @@ class Local:
         if isinstance(row, Refused):
             raise row
 
-    async def answer(self, content_type: str, body: bytes, options: Options) -> dict:
+    async def predict(self, content_type: str, body: bytes, options: Options) -> dict:
         """The answer to a body, as in plantdoc.serving.handler.response.body.
 
         Raises:
@@ -96,9 +96,9 @@ class Local:
         predictions: list[dict | Refused] = []
         for part, weight in await threads.run(self._threads, self._parts, sent):
             # What needs no converting does not wait behind what does.
-            async with self._converting.place(weight) if weight else contextlib.nullcontext():
+            async with self._converting.slot(weight) if weight else contextlib.nullcontext():
                 photos = await threads.run(self._converter if weight else self._threads, self._checked, part)
-                rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, Photo)]))
+                rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, UploadedImage)]))
             for each in photos:
                 row = each if isinstance(each, Refused) else next(rows)
                 done = row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most)
@@ -107,7 +107,7 @@ class Local:
         return response.body(predictions, many, self._bundle.version, threshold, milliseconds)
 
     def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[bytes | Refused], int]]:
-        """What is asked in one call, and bytes that it will be converted to.
+        """Pictures of one call, and the bytes that they will be converted to.
 
         That is as many pictures as allowed, and no more pixels than one picture may have.
         """
@@ -123,7 +123,7 @@ class Local:
             pixels += more
         return parts
 
-    def _checked(self, sent: list[bytes | Refused]) -> list[Photo | Refused]:
+    def _checked(self, sent: list[bytes | Refused]) -> list[UploadedImage | Refused]:
         checked = []
         for each in sent:
             try:

@@ -1,4 +1,4 @@
-"""A photo without anything in it, for a model that has to show that it answers."""
+"""Probe image for health checks: grey, without a leaf."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import io
 
 from PIL import Image
 
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.core.padding import GREY
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 _SIDE = 64  # px
 
 
 @functools.cache
-def blank() -> Photo:
+def blank() -> UploadedImage:
     file = io.BytesIO()
-    Image.new("RGB", (_SIDE, _SIDE), (114, 114, 114)).save(file, "JPEG")
-    return Photo(file.getvalue(), 1, _SIDE, _SIDE)
+    Image.new("RGB", (_SIDE, _SIDE), (GREY,) * 3).save(file, "JPEG")
+    return UploadedImage(file.getvalue(), 1, _SIDE, _SIDE)

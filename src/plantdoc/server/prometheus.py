@@ -1,4 +1,4 @@
-"""What the server counts, as Prometheus reads it."""
+"""Metrics of the server in Prometheus's format."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _SECONDS = 60
 _PREDICT = "/predict"
 
 
-class PublicApi(remote_backend.Upstream):
+class PublicApi(remote_backend.RemoteBackend):
     """The API that `make api` makes.
 
     Args:

@@ -21,7 +21,7 @@ MAX_BYTES = 4_000_000  # of a picture: what a serverless endpoint takes, and the
 MAX_ANSWER = 10_000_000  # bytes
 
 
-class Upstream(abc.ABC):
+class RemoteBackend(abc.ABC):
     """Passes questions on. `one` and `several` ask and block; they raise Refused.
 
     Args:
@@ -56,7 +56,7 @@ class Upstream(abc.ABC):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def about(self) -> dict:
-        """What its answers told; nothing before the first."""
+        """Facts about the model from its answers; nothing before the first."""
         return {
             "model": self._model,
             "threshold": self._threshold,
@@ -71,18 +71,18 @@ class Upstream(abc.ABC):
 
     async def check(self) -> None:
         """Ask for real; raises Refused with what was answered instead."""
-        await self.answer("image/jpeg", blank().data, Options())
+        await self.predict("image/jpeg", blank().data, Options())
 
-    async def answer(self, content_type: str, body: bytes, options: Options) -> dict:
+    async def predict(self, content_type: str, body: bytes, options: Options) -> dict:
         """The answer to a body, as in plantdoc.serving.handler.response.body.
 
         Raises:
             Refused: with the status that the model's side gave, 429 when it is busy, 502 when it does not answer.
         """
         async with self._free:  # a body that waits for a thread in the pool would outlive who sent it
-            return await threads.run(self._threads, self._answer, content_type, body, options)
+            return await threads.run(self._threads, self._predict, content_type, body, options)
 
-    def _answer(self, content_type: str, body: bytes, options: Options) -> dict:
+    def _predict(self, content_type: str, body: bytes, options: Options) -> dict:
         sent, many = (multipart if multipart.is_form(content_type) else request).pictures(content_type, body)
         good = [each for each in sent if isinstance(each, bytes)]
         if not many:
@@ -90,8 +90,8 @@ class Upstream(abc.ABC):
         elif good:
             content = self.several(good, options)
             rows = iter(content["predictions"])
-            places = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent]
-            content = content | {"predictions": places}
+            ordered = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent]
+            content = content | {"predictions": ordered}
         else:
             threshold = self._threshold if options.threshold is None else options.threshold
             return response.body(sent, True, self._model or "", threshold or 0.0, 0.0)
@@ -139,5 +139,5 @@ def chosen(options: Options) -> dict[str, float | int]:
 
 
 def busy() -> Refused:
-    """What to answer when the model's side has enough to do."""
+    """Refusal when the model's side is busy."""
     return Refused(429, "busy", "the model is busy, or is starting: try again in some seconds")

@@ -21,7 +21,7 @@ _PATIENCE = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standar
 _BUSY = ("ThrottlingException", "TooManyRequestsException", "ServiceUnavailable", "ModelNotReadyException")
 
 
-class Endpoint(remote_backend.Upstream):
+class Endpoint(remote_backend.RemoteBackend):
     """An endpoint that serves a bundle.
 
     Args:

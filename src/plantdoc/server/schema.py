@@ -24,7 +24,7 @@ class Detection(BaseModel):
 
 
 class Found(BaseModel):
-    """What was found in one photo, best first."""
+    """Detections in one photo, best first."""
 
     width: Annotated[int, Field(description="px, as displayed")]
     height: Annotated[int, Field(description="px, as displayed")]
@@ -37,7 +37,7 @@ class _Head(BaseModel):
     threshold: Annotated[float, Field(description="detections with a lower score were left out")]
 
 
-class Answer(_Head, Found):
+class Prediction(_Head, Found):
     """To one photo."""
 
 
@@ -48,12 +48,12 @@ class Reason(BaseModel):
 
 
 class Error(BaseModel):
-    """Why there is no answer."""
+    """Reason why there is no answer."""
 
     error: Reason
 
 
-class Answers(_Head):
+class Predictions(_Head):
     """To several photos, in their order; a photo that cannot be answered has an error in its place."""
 
     predictions: list[Found | Error]

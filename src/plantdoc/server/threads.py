@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 async def run(threads: ThreadPoolExecutor, function: Callable, *arguments):
-    """Run in a thread. Who is cancelled meanwhile keeps its place until the thread is done with it."""
+    """Run in a thread. A cancelled caller still waits for its thread."""
     running = asyncio.get_running_loop().run_in_executor(threads, functools.partial(function, *arguments))
     try:
         return await asyncio.shield(running)

@@ -1,4 +1,4 @@
-"""What a serving function finds in a split's pictures, in COCO's results form.
+"""Predictions of a serving function for a split's pictures, in COCO's results form.
 
 As a program it asks an exported model, with nothing of the detector's code in the process:
 `python -m plantdoc.serving.predictions MODEL PICTURES OUT THREADS ID…`.
@@ -49,7 +49,7 @@ def predict(serve: Callable, folder: Path | str, pictures: Iterable[Picture], cl
             found = serve(image_bytes=tf.constant([data]), orientation=turned)
         except (UserError, tf.errors.InvalidArgumentError) as error:
             why = str(error).splitlines()[0]
-            raise UserError(f"{path} cannot be decoded ({why}): make it anew with `dvc repro -f fetch`") from None
+            raise UserError(f"{path} cannot be decoded ({why}): make it again with `dvc repro -f fetch`") from None
         columns = (found[key].numpy()[0].tolist() for key in ("class_ids", "class_names", "boxes", "scores"))
         for category, name, box, score in zip(*columns, strict=True):
             if category < 0:

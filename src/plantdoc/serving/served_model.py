@@ -1,12 +1,11 @@
-"""What is served: from the bytes of a picture file to boxes in its pixels, all of it in one TensorFlow graph."""
+"""The served model: from the bytes of a picture file to boxes in its pixels, all in one TensorFlow graph."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from plantdoc.core.padding import GREY
 from plantdoc.serving.handler.exif import LYING
-
-GREY = 114  # what pads a picture to a square, as in the TFRecords
 
 
 class Server(tf.Module):
@@ -90,6 +89,9 @@ def turn(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def letterbox(image: tf.Tensor, orientation: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Fit a picture into a square, upright: its longer side becomes `size`, it lies top-left, the rest is grey.
+
+    It must agree with `plantdoc.augment.transforms.letterbox`, which made the pictures of the training:
+    tests/serving/test_served_model.py (`test_letterboxes_agree`) holds both to one level of grey.
 
     Args:
         image: uint8 [h, w, 3].

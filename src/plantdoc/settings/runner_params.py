@@ -16,7 +16,7 @@ InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
 
 
 class Runner(Section):
-    """Where train runs, and how augment runs."""
+    """Location of train, and engine of augment."""
 
     kind: Literal["local", "ec2"]
     instance_types: Annotated[list[InstanceType], Field(min_length=1)]
@@ -36,7 +36,7 @@ class Runner(Section):
 
 
 class Params(Root):
-    """What starts machines reads."""
+    """Params of the code that starts instances."""
 
     MOVED: ClassVar[dict[str, str]] = augment_params.MOVED
 

@@ -14,7 +14,7 @@ from plantdoc.deploy import deploy_params
 
 
 class Serve(Section):
-    """How a bundle is served on AWS, by an endpoint on SageMaker and a public API in front of it."""
+    """Serving of a bundle on AWS, by an endpoint on SageMaker and a public API in front of it."""
 
     min_map50: Fraction
     endpoint: Annotated[str, Field(pattern="^plant-disease-[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
@@ -41,7 +41,7 @@ class Serve(Section):
 
 
 class Params(Root):
-    """What serving reads: `deploy.check_pictures` and `train.threads` are for the test of a new endpoint."""
+    """Params of serving: `deploy.check_pictures` and `train.threads` are for the test of a new endpoint."""
 
     MOVED: ClassVar[dict[str, str]] = deploy_params.MOVED
 

@@ -30,8 +30,8 @@ def hold(keep: int, grace: float = GRACE) -> Iterator[Start]:
     processes: list[subprocess.Popen] = []
 
     def start(command: Sequence[str], **options) -> subprocess.Popen:
-        leash = [sys.executable, "-P", __file__, str(grace), *command]  # -P: its folder is no place to import from
-        processes.append(subprocess.Popen(leash, stdin=read, pass_fds=[keep], start_new_session=True, **options))
+        launcher = [sys.executable, "-P", __file__, str(grace), *command]  # -P: nothing is imported from its folder
+        processes.append(subprocess.Popen(launcher, stdin=read, pass_fds=[keep], start_new_session=True, **options))
         return processes[-1]
 
     try:

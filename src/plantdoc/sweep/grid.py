@@ -99,12 +99,12 @@ def check(trial: Trial, base: dict) -> None:
     values = json.loads(json.dumps(base))
     for key, value in trial.items():
         *sections, last = key.split(".")
-        place = values
+        node = values
         for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
+            node = node.setdefault(section, {})
+            if not isinstance(node, dict):
                 raise UserError(f"{key} is not a known key: {section} is a value, not a section")
-        place[last] = value
+        node[last] = value
     params.check(all_params.Params, values, " ".join(f"{key}={text(value)}" for key, value in trial.items()))
 
 

@@ -1,4 +1,4 @@
-"""What a trial under way does, read from files of its copy: dvc.lock, and the training's plantdoc.train.progress."""
+"""Observe a trial under way through files of its copy: dvc.lock, and the training's plantdoc.train.progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plantdoc.core import params
 from plantdoc.core.errors import UserError
-from plantdoc.sweep.remote_trials import Machine
+from plantdoc.sweep.remote_trials import RemoteTrial
 from plantdoc.train import progress
 
 
@@ -22,7 +22,7 @@ class Observer:
         show: is called when `machine` has something new to tell.
     """
 
-    def __init__(self, folder: Path, machine: Machine, say: Callable[[str], None], show: Callable[[], None]):
+    def __init__(self, folder: Path, machine: RemoteTrial, say: Callable[[str], None], show: Callable[[], None]):
         self.folder, self.machine, self.say, self.show = folder, machine, say, show
         self.restored = False
         self._stages = self._read_lock() or {}

@@ -1,4 +1,4 @@
-"""What a sweep shows meanwhile: lines for good, and below them, on a terminal, one that changes for each machine."""
+"""Live display of a sweep: lasting lines, and below them, on a terminal, one that changes for each instance."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class ProgressDisplay:
             self.stream.write(f"{name}: {line}\n")
             self._draw()
 
-    def show(self, name: str, told: Callable[[], str]) -> None:
-        """What a machine is doing now: in its place on a terminal, else a line of its own."""
+    def show(self, name: str, summary: Callable[[], str]) -> None:
+        """Show the state of an instance: in its own row of a terminal, else as a new line."""
         with self._lock:
-            self._shown[name] = told
+            self._shown[name] = summary
         if not self.terminal:
-            self.say(name, told())
+            self.say(name, summary())
 
     def drop(self, name: str) -> None:
         """Its machine is no more."""
@@ -58,8 +58,8 @@ class ProgressDisplay:
         if self.terminal:
             self._clear()
             width = shutil.get_terminal_size().columns - 1
-            for name, told in self._shown.items():
-                self.stream.write(f"{name}: {told()}"[:width] + "\n")
+            for name, summary in self._shown.items():
+                self.stream.write(f"{name}: {summary()}"[:width] + "\n")
             self._drawn = len(self._shown)
         self.stream.flush()
 

@@ -1,4 +1,4 @@
-"""What a trial's instance on EC2 is doing and costs, as the trial's progress file (plantdoc.train.progress) has it."""
+"""State and cost of a trial's instance on EC2, from the trial's progress file (plantdoc.train.progress)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PHASES = {
 }
 
 
-class Machine:
+class RemoteTrial:
     """The instances of one trial, one after another: which one works now, how far it is, what all of them have cost.
 
     `total` is how many epochs the trial has at most.
@@ -28,7 +28,7 @@ class Machine:
         self._ended: float | None = None
 
     def hear(self, now: TrainingProgress) -> bool:
-        """Take in what the file says; returns whether `told` has something new to tell."""
+        """Take in what the file says; returns whether `summary` has changed."""
         if not now.instance:
             return False
         before = self._facts()
@@ -37,7 +37,7 @@ class Machine:
             self.end()
         return self._facts() != before
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Type, zone, market, epoch or phase, mAP, minutes and dollars in one line."""
         about, now = self.now.instance, self.now
         where = f"{about['type']} in {about['zone']}, {'spot' if about['spot'] else 'on demand'}"
@@ -72,6 +72,6 @@ class Machine:
         return max(0.0, until - self.now.instance["launched"])
 
     def _facts(self) -> tuple:
-        """What has changed when there is something to tell; the clock alone is nothing."""
+        """Facts whose change is worth a new summary; the clock alone is not."""
         id = (self.now.instance or {}).get("id")
         return id, self.runs, self.now.epoch or self.now.state, self.now.val_map50

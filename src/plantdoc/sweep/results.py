@@ -1,4 +1,4 @@
-"""How a sweep's trials did: a table, best on val first, and a plot of scores over a param."""
+"""Results of a sweep: a table, best on val first, and a plot of scores over a param."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TrialResult:
 
     @property
     def dollars(self) -> float | None:
-        """What the training cost, of all its machines on EC2 together; None where it ran here."""
+        """Cost of the training, of all its instances on EC2 together; None where it ran here."""
         return self.metric("cost:train.dollars") if self.timed else None
 
     def line(self) -> str:
@@ -49,45 +49,45 @@ class TrialResult:
         return f"val mAP@50 {_cell('val ', self.val)}, test mAP@50 {_cell('test ', self.test)}"
 
 
-def rows(standings: Sequence[TrialResult]) -> list[dict[str, object]]:
+def rows(trial_results: Sequence[TrialResult]) -> list[dict[str, object]]:
     """The table's rows by column name, best on val first, failed ones last; None where there is nothing to tell."""
-    ranked = sorted(standings, key=lambda standing: -1.0 if standing.val is None else standing.val, reverse=True)
-    paid = any(standing.dollars is not None for standing in standings)
+    ranked = sorted(trial_results, key=lambda result: -1.0 if result.val is None else result.val, reverse=True)
+    paid = any(result.dollars is not None for result in trial_results)
     return [
         {
-            **standing.trial,
-            "val mAP@50": standing.val,
-            "test mAP@50": standing.test,
-            "test from": standing.metric("evaluate:map50_low"),
-            "test to": standing.metric("evaluate:map50_high"),
-            "minutes": standing.metric("cost:train.minutes") if standing.timed else None,
-            **({"dollars": standing.dollars} if paid else {}),
-            "where": standing.metric("cost:train.machine") if standing.timed else None,
-            "experiment": standing.name,
-            "state": standing.state,
+            **result.trial,
+            "val mAP@50": result.val,
+            "test mAP@50": result.test,
+            "test from": result.metric("evaluate:map50_low"),
+            "test to": result.metric("evaluate:map50_high"),
+            "minutes": result.metric("cost:train.minutes") if result.timed else None,
+            **({"dollars": result.dollars} if paid else {}),
+            "where": result.metric("cost:train.machine") if result.timed else None,
+            "experiment": result.name,
+            "state": result.state,
         }
-        for standing in ranked
+        for result in ranked
     ]
 
 
-def write(folder: Path, standings: Sequence[TrialResult]) -> str:
+def write(folder: Path, trial_results: Sequence[TrialResult]) -> str:
     """Write table.md, table.csv and plot.png into `folder`; returns the text of table.md."""
-    table = rows(standings)
+    table = rows(trial_results)
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, table[0])
         writer.writeheader()
         writer.writerows(table)
-    told = list(map(_told, table))
-    cells = [list(told[0]), *(list(row.values()) for row in told)]
+    summary = list(map(_readable, table))
+    cells = [list(summary[0]), *(list(row.values()) for row in summary)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |\n" for line in cells]
     (folder / "table.md").write_text("".join(lines), encoding="utf-8")
-    plot(folder / "plot.png", standings)
+    plot(folder / "plot.png", trial_results)
     return "".join(lines)
 
 
-def _told(row: dict[str, object]) -> dict[str, str]:
+def _readable(row: dict[str, object]) -> dict[str, str]:
     """A row for reading, with the test score's interval in brackets after it."""
     cells = {name: _cell(name, value) for name, value in row.items()}
     low, high = cells.pop("test from"), cells.pop("test to")
@@ -108,7 +108,7 @@ def _cell(name: str, value: object) -> str:
     return grid.text(value).replace("|", "\\|")
 
 
-def plot(path: Path, standings: Sequence[TrialResult]) -> None:
+def plot(path: Path, trial_results: Sequence[TrialResult]) -> None:
     """Val and test mAP@50 over `lr`, or else over the first param with numbers that is not the same in all trials.
 
     Trials that differ in that param alone are joined by a line; where no two are, as with random draws, none is drawn.
@@ -116,12 +116,12 @@ def plot(path: Path, standings: Sequence[TrialResult]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, LogLocator
 
-    done = [standing for standing in standings if standing.val is not None and standing.test is not None]
-    x = _axis([standing.trial for standing in standings])
+    done = [result for result in trial_results if result.val is not None and result.test is not None]
+    x = _axis([result.trial for result in trial_results])
     lines: dict[str, list[TrialResult]] = {}
-    for standing in sorted(done, key=lambda standing: _place(standing.trial[x])):
-        others = ", ".join(f"{key} {grid.text(value)}" for key, value in standing.trial.items() if key != x)
-        lines.setdefault(others, []).append(standing)
+    for result in sorted(done, key=lambda result: _sort_key(result.trial[x])):
+        others = ", ".join(f"{key} {grid.text(value)}" for key, value in result.trial.items() if key != x)
+        lines.setdefault(others, []).append(result)
     joined = len(lines) < len(done) or len(done) == 1
     shown = list(lines.items())[:_MOST_LINES] if joined else [("", done)]
 
@@ -129,7 +129,7 @@ def plot(path: Path, standings: Sequence[TrialResult]) -> None:
     axes = figure.add_subplot()
     for i, (others, line) in enumerate(shown):
         _draw(axes, x, line, f"C{i}", f": {others}" if others else "", joined)
-    left_out = [f"{len(standings) - len(done)} without a score"] if len(done) < len(standings) else []
+    left_out = [f"{len(trial_results) - len(done)} without a score"] if len(done) < len(trial_results) else []
     left_out += [f"{len(lines) - _MOST_LINES} more combinations"] if joined and len(lines) > _MOST_LINES else []
     axes.set_title("mAP@50 of the sweep's trials" + (f" (not shown: {', '.join(left_out)})" if left_out else ""))
     axes.set_ylabel("mAP@50")
@@ -137,7 +137,7 @@ def plot(path: Path, standings: Sequence[TrialResult]) -> None:
     axes.grid(color="0.9")
     if x == _X_LOG and done:
         axes.set_xscale("log")
-        ticks = {standing.trial[x] for standing in done}
+        ticks = {result.trial[x] for result in done}
         axes.xaxis.set_major_locator(
             FixedLocator(sorted(ticks)) if joined and len(ticks) <= 8 else LogLocator(subs=(1, 2, 5))
         )
@@ -151,13 +151,13 @@ def plot(path: Path, standings: Sequence[TrialResult]) -> None:
 
 def _draw(axes, x: str, line: Sequence[TrialResult], colour: str, of: str, joined: bool) -> None:
     """One combination's scores: val filled, test hollow with its interval."""
-    at = [_place(standing.trial[x])[1] for standing in line]
-    test = [standing.test for standing in line]
-    low = [standing.metric("evaluate:map50_low") for standing in line]
-    high = [standing.metric("evaluate:map50_high") for standing in line]
+    at = [_sort_key(result.trial[x])[1] for result in line]
+    test = [result.test for result in line]
+    low = [result.metric("evaluate:map50_low") for result in line]
+    high = [result.metric("evaluate:map50_high") for result in line]
     below = [score - end if end is not None else 0 for score, end in zip(test, low, strict=True)]
     above = [end - score if end is not None else 0 for score, end in zip(test, high, strict=True)]
-    axes.plot(at, [standing.val for standing in line], "o-" if joined else "o", color=colour, label=f"val{of}")
+    axes.plot(at, [result.val for result in line], "o-" if joined else "o", color=colour, label=f"val{of}")
     style = {"fmt": "s--" if joined else "s", "color": colour, "mfc": "white", "capsize": 4}
     axes.errorbar(at, test, [below, above], label=f"test (95 % interval){of}", **style)
 
@@ -168,6 +168,6 @@ def _axis(trials: Sequence[grid.Trial]) -> str:
     return _X_LOG if _X_LOG in varied else (numeric or varied)[0]
 
 
-def _place(value: object) -> tuple[bool, object]:
-    """Where a value goes on an axis, sortable: numbers by size, text after them."""
+def _sort_key(value: object) -> tuple[bool, object]:
+    """Sort key of a value on an axis: numbers by size, text after them."""
     return (False, value) if grid.is_number(value) else (True, grid.text(value))

@@ -1,4 +1,4 @@
-"""Where a sweep's trials train: `runner.*` on its command line, which is no axis and in no trial's name."""
+"""Options that do not define a trial: `runner.*` on a sweep's command line, which say where trials train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials of a sweep, a few at a time: those that have no experiment yet, until the money is spent."""
+"""Scheduler of a sweep: runs trials that have no experiment yet, a few at a time, until the budget is spent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from plantdoc.core.errors import UserError
 from plantdoc.repo import revisions
 from plantdoc.sweep import child_processes, grid, results, runner_options, trial
 from plantdoc.sweep.progress_display import ProgressDisplay
-from plantdoc.sweep.remote_trials import Machine
+from plantdoc.sweep.remote_trials import RemoteTrial
 from plantdoc.sweep.snapshot import Snapshot
 
 NOT_STARTED = "not started"
 
 
 @dataclass
-class Pool:
+class Scheduler:
     """`named` trials on top of `start`, which train as `where` says; `limit` in dollars for all of them together."""
 
     named: dict[str, grid.Trial]
@@ -28,32 +28,32 @@ class Pool:
     limit: float | None = None
 
     def __post_init__(self) -> None:
-        self.machines: dict[str, Machine] = {}
-        self.board = ProgressDisplay()
+        self.machines: dict[str, RemoteTrial] = {}
+        self.display = ProgressDisplay()
 
     def run(self, jobs: int, lock: int) -> dict[str, str]:
         """Run the trials that have no experiment yet; returns by name why some failed or were not started."""
         done, failed = self.finished(), {}
         for name in done:
-            self.board.say(name, "was done before")
+            self.display.say(name, "was done before")
         todo = [name for name in self.named if name not in done]
         grace = runner_options.GRACE if self.away else child_processes.GRACE
-        with self.board, ThreadPoolExecutor(jobs) as pool, child_processes.hold(lock, grace) as launch:
+        with self.display, ThreadPoolExecutor(jobs) as pool, child_processes.hold(lock, grace) as launch:
             try:
                 for future in as_completed([pool.submit(self._one, name, launch) for name in todo]):
                     name, reason, minutes = future.result()
-                    self.board.drop(name)
+                    self.display.drop(name)
                     if reason is None:
-                        self.board.say(name, f"done in {minutes:.1f} min: {self._score(name)}")
+                        self.display.say(name, f"done in {minutes:.1f} min: {self._score(name)}")
                         continue
                     stopped = reason.startswith(NOT_STARTED)
                     failed[name] = reason if stopped else f"failed: {reason}"
                     log = "" if stopped else f" (all its output: {trial.LOGS}/{name}.log)"
-                    self.board.say(name, failed[name] + log)
+                    self.display.say(name, failed[name] + log)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for name in [name for name, machine in self.machines.items() if machine.runs]:
-                    self.board.say(name, "its machine is being ended")
+                    self.display.say(name, "its machine is being ended")
                 raise
         return failed
 
@@ -77,16 +77,16 @@ class Pool:
                 found[experiment.name] = experiment
         return found
 
-    def standings(self, failed: dict[str, str]) -> list[results.TrialResult]:
-        """How each trial did."""
+    def trial_results(self, failed: dict[str, str]) -> list[results.TrialResult]:
+        """Result of each trial."""
         done = self.finished()
-        return [self._standing(name, done.get(name), failed.get(name, "done")) for name in self.named]
+        return [self._result(name, done.get(name), failed.get(name, "done")) for name in self.named]
 
     def spent(self) -> float:
         """Dollars of all trials, as experiments say, and where there is none yet, as the machines were heard."""
         done = self.finished()
         heard = {name: machine.dollars for name, machine in self.machines.items()}
-        said = {name: self._standing(name, experiment, "").dollars or 0.0 for name, experiment in done.items()}
+        said = {name: self._result(name, experiment, "").dollars or 0.0 for name, experiment in done.items()}
         return sum((heard | said).values())
 
     def _one(self, name: str, launch: child_processes.Start) -> tuple[str, str | None, float]:
@@ -95,10 +95,10 @@ class Pool:
             return name, f"{NOT_STARTED}: the sweep has cost ${spent:.2f} of ${self.limit:.2f}", 0.0
         settings = self.named[name] | self.where
         epochs = settings.get("train.epochs") or self._base("train.epochs")
-        machine = self.machines[name] = Machine(epochs)
-        self.board.say(name, "started")
-        show = partial(self.board.show, name, machine.told)
-        reason = trial.run(name, settings, self.start, launch, partial(self.board.say, name), machine, show)
+        machine = self.machines[name] = RemoteTrial(epochs)
+        self.display.say(name, "started")
+        show = partial(self.display.show, name, machine.summary)
+        reason = trial.run(name, settings, self.start, launch, partial(self.display.say, name), machine, show)
         machine.end()
         return name, reason, (time.monotonic() - began) / 60
 
@@ -106,9 +106,9 @@ class Pool:
         return revisions.Revision(self.start.root, "start", self.start.tree).params[key]
 
     def _score(self, name: str) -> str:
-        standing = self._standing(name, self.finished()[name], "done")
-        return standing.line() + (f", ${standing.dollars:.2f}" if standing.dollars is not None else "")
+        result = self._result(name, self.finished()[name], "done")
+        return result.line() + (f", ${result.dollars:.2f}" if result.dollars is not None else "")
 
-    def _standing(self, name: str, experiment: revisions.Revision | None, state: str) -> results.TrialResult:
+    def _result(self, name: str, experiment: revisions.Revision | None, state: str) -> results.TrialResult:
         timed = not trial.restored(self.start.root, name)
         return results.TrialResult(name, self.named[name], experiment, state, timed=timed)

@@ -24,7 +24,7 @@ def run(
     start: Snapshot,
     launch: child_processes.Start,
     say: Callable[[str], None],
-    machine: remote_trials.Machine,
+    machine: remote_trials.RemoteTrial,
     show: Callable[[], None],
 ) -> str | None:
     """Run a trial from `start` as the experiment `name`; returns what went wrong, None when all went well.
@@ -65,7 +65,7 @@ def _ended(process: subprocess.Popen) -> bool:
 
 
 def reason(output: str) -> str:
-    """Why a trial failed, by all it printed.
+    """Reason of a trial's failure, from its output.
 
     It is what a stage says last: DVC's own error after that only names the stage, and its footer is the same for all.
     """
@@ -74,7 +74,7 @@ def reason(output: str) -> str:
 
 
 def log(root: Path, name: str) -> Path:
-    """Where a trial's output is."""
+    """Path of a trial's log."""
     return root / LOGS / f"{name}.log"
 
 

@@ -1,4 +1,4 @@
-"""What the stages have written, as dvc.lock has it, and where DVC keeps it."""
+"""Outputs of the stages in dvc.lock, and DVC's remote."""
 
 from __future__ import annotations
 

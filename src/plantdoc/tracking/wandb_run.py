@@ -28,7 +28,7 @@ SECONDS = 30  # to reach the server at the start, and to send what is left at th
 
 
 class Tracker:
-    """What a stage tells about itself; `run` is wandb's, or None where tracking is off.
+    """Tracker of a stage in Weights & Biases; `run` is wandb's, or None where tracking is off.
 
     `step` is one more than the last epoch's: W&B drops what comes twice for the same step.
     """

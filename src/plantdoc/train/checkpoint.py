@@ -19,7 +19,7 @@ from plantdoc.core import stage
 
 @dataclass
 class Progress:
-    """How far a training is: epochs finished, one row of figures for each, and which of them was best."""
+    """Progress of a training: epochs finished, one row of figures for each, and which of them was best."""
 
     epochs: int = 0
     best_epoch: int = 0

@@ -1,4 +1,4 @@
-"""What training and validation read: batches from the TFRecords, as tf.data.
+"""Input pipeline of training and validation: batches from the TFRecords, as tf.data.
 
 A training epoch is a pure function of (records, seed, epoch): all draws are stateless, so that a training that was
 killed goes on with the very pictures it would have seen. Fresh each epoch are the order, flips and mosaic: they are
@@ -65,21 +65,21 @@ def train(
     about = about or meta(folder)
     key = int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:4]) >> 1
 
-    def uniform(shape: list[int] | tf.Tensor, place: tf.Tensor, use: int) -> tf.Tensor:
-        return tf.random.stateless_uniform(shape, (tf.constant(key, tf.int64), place * 3 + use))
+    def uniform(shape: list[int] | tf.Tensor, position: tf.Tensor, use: int) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, (tf.constant(key, tf.int64), position * 3 + use))
 
-    def shuffled(place: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-        return tf.gather(window, tf.argsort(uniform(tf.shape(window), place, 0), stable=True))
+    def shuffled(position: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+        return tf.gather(window, tf.argsort(uniform(tf.shape(window), position, 0), stable=True))
 
-    def ready(place: tf.Tensor, line: tf.Tensor) -> dict:
+    def example(position: tf.Tensor, line: tf.Tensor) -> dict:
         picture = parse(line, about.size, shrink=2 if half else 1)
-        picture = tf.cond(uniform([], place, 1) < flip, lambda: flipped(picture), lambda: picture)
+        picture = tf.cond(uniform([], position, 1) < flip, lambda: flipped(picture), lambda: picture)
         return padded(picture, max_boxes)
 
-    def varied(place: tf.Tensor, batch: dict) -> dict:
+    def with_mosaic(position: tf.Tensor, batch: dict) -> dict:
         images, boxes, classes = batch["images"], batch["boxes"], batch["classes"]
         if mosaic > 0:
-            draw = uniform([batch_size, 15], place, 2)
+            draw = uniform([batch_size, 15], position, 2)
             images, boxes, classes = mosaicked(images, boxes, classes, draw[:, 0] < mosaic, draw[:, 1:])
         return {"images": tf.cast(images, tf.float32), "boxes": boxes, "classes": classes}
 
@@ -88,8 +88,8 @@ def train(
     lines = lines.batch(_WINDOW).enumerate().map(shuffled).unbatch()
     if about.counts["train"] < batch_size:
         lines = lines.repeat().take(batch_size)
-    batches = lines.enumerate().map(ready, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
-    return _ordered(batches.enumerate().map(varied, tf.data.AUTOTUNE))
+    batches = lines.enumerate().map(example, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    return _ordered(batches.enumerate().map(with_mosaic, tf.data.AUTOTUNE))
 
 
 def val(folder: Path | str, batch_size: int, about: Meta | None = None) -> tf.data.Dataset:
@@ -99,12 +99,12 @@ def val(folder: Path | str, batch_size: int, about: Meta | None = None) -> tf.da
     """
     about = about or meta(folder)
 
-    def ready(line: tf.Tensor) -> dict:
+    def example(line: tf.Tensor) -> dict:
         picture = padded(parse(line, about.size), MAX_BOXES)
         return picture | {"images": tf.cast(picture["images"], tf.float32)}
 
     lines = tf.data.TFRecordDataset(_paths(folder, about.files["val"]))
-    return _ordered(lines.map(ready, tf.data.AUTOTUNE).batch(batch_size))
+    return _ordered(lines.map(example, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def val_truth(folder: Path | str, about: Meta | None = None) -> dataset.Split:

@@ -1,4 +1,4 @@
-"""What a model was made from, as hashes: its inputs, not its commit, since the commit holds the model's own hash."""
+"""Lineage of a model as hashes: its inputs, not its commit, since the commit holds the model's own hash."""
 
 from __future__ import annotations
 

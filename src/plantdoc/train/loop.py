@@ -60,7 +60,7 @@ class Loop:
             self.done, state = found
             self.first = self.done.epochs
             self.learner.resume(state)
-            log.info("train: going on after epoch %d of %d", self.first, self.config.epochs)
+            log.info("train: continuing after epoch %d of %d", self.first, self.config.epochs)
 
     def _train_until(self, end: int, half_size: bool) -> None:
         self.learner.enter(half_size)

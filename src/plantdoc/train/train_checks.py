@@ -1,4 +1,4 @@
-"""What makes a training pointless or its result useless, found before it begins."""
+"""Checks before a training: refuse one that is pointless or whose result is useless."""
 
 from __future__ import annotations
 

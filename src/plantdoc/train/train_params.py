@@ -13,7 +13,7 @@ LearningRate = Annotated[float, Field(gt=0)]
 
 
 class Train(Section):
-    """How the detector is trained."""
+    """Training of the detector."""
 
     epochs: Count
     half_size: Annotated[float, Field(ge=0, lt=1)]
@@ -42,7 +42,7 @@ class Runner(Part):
 
 
 class Params(Root):
-    """What the train stage reads."""
+    """Params of the train stage."""
 
     seed: Whole
     lr: LearningRate

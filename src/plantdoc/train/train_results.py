@@ -1,4 +1,4 @@
-"""What the train stage leaves beside the model: curves for `dvc plots` and the best epoch's figures.
+"""Results of the train stage besides the model: curves for `dvc plots` and the best epoch's figures.
 
 Nothing in them comes from a clock.
 """

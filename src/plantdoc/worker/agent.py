@@ -28,7 +28,7 @@ _SECRET = re.compile(r"^AWS_|SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY$")
 
 @dataclass(frozen=True)
 class End:
-    """How an attempt ended, as end.json has it; `exit` is the training's exit code where it ended by itself."""
+    """End of an attempt, as end.json has it; `exit` is the training's exit code where it ended by itself."""
 
     state: str
     reason: str
@@ -96,7 +96,7 @@ def _attempt(job: Job, heart: Heartbeat, beats: Repeated, training: Sequence[str
 
 
 def _environment(weights: Path | None) -> dict[str, str]:
-    """What the training is told; what it says is read by others, so it knows no secret."""
+    """Environment of the training, without secrets, since others read its output."""
     told = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     told |= {"PLANTDOC_RUNNER": "local", "WANDB_MODE": "disabled"}  # the computer that asked tells W&B
     told["TQDM_DISABLE"] = "1"  # the bar is for terminals; here progress.json tells, and the log has lines alone
@@ -120,7 +120,8 @@ def _train(
             for fault in filter(None, (watch.fault for watch in watches)):
                 raise fault
             if time.time() > deadline:
-                raise UserError("time is up (runner.max_hours, runner.max_dollars): the next run goes on from here")
+                limits = "runner.max_hours, runner.max_dollars"
+                raise UserError(f"time limit reached ({limits}): the next run continues from here")
     finally:
         program.end()
         heart.last_line.close()

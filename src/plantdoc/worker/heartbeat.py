@@ -1,4 +1,4 @@
-"""What an instance sends while it works: its log, piece by piece, and a status, every few seconds."""
+"""Heartbeat of an instance: its log, piece by piece, and a status, every few seconds."""
 
 from __future__ import annotations
 

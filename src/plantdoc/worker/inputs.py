@@ -1,4 +1,4 @@
-"""What the training reads: data from DVC's remote, the file of model.weights, and proof that it is what was asked."""
+"""Download the training's inputs: data from DVC's remote and the file of model.weights, and check their identity."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bring(store: Store, job: Job) -> Path | None:
 
 
 def check(job: Job, file: Path | None) -> dict:
-    """What the model will be made from (plantdoc.train.lineage), by what lies here.
+    """Check the lineage (plantdoc.train.lineage) of the inputs that were downloaded.
 
     Raises:
         UserError: it is not what the run is named by.

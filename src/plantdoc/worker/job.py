@@ -1,4 +1,4 @@
-"""What this machine was started for, from the environment that user-data and bootstrap have set, and how it may end."""
+"""The instance's job, from the environment that user-data and bootstrap have set, and how it may end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training made, to S3: all files first, then the one object that says that the run is done."""
+"""Upload the training's outputs to S3: all files first, then the one object that says that the run is done."""
 
 from __future__ import annotations
 

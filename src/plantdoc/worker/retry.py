@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from plantdoc.worker.job import Job
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Answer")
 # For how many beats S3 may be out, ten minutes: giving up may lose an epoch, waiting pays for a machine that idles.
 _BEATS = 120
 _REFUSALS = (403, 404, 405, 412)
@@ -19,8 +19,8 @@ class Gone(Exception):
     """S3 gives no answer, and has given none for longer than is worth waiting."""
 
 
-def insist(job: Job, action: Callable[..., Answer], *arguments, stopped: threading.Event | None = None) -> Answer:
-    """What `action(*arguments)` returns, called again while S3 is out or the machine's credentials are not to be had.
+def insist(job: Job, action: Callable[..., Result], *arguments, stopped: threading.Event | None = None) -> Result:
+    """Call `action(*arguments)`, again while S3 is out or the instance has no credentials; returns its result.
 
     Raises:
         Gone: S3 was out for too long, or is out while `stopped` is set.

@@ -1,4 +1,4 @@
-"""EC2's word that it takes a spot machine away, two minutes before it does."""
+"""Spot interruption notice of EC2, two minutes before it takes the instance."""
 
 from __future__ import annotations
 

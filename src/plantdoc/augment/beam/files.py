@@ -39,12 +39,12 @@ def _s3():
 @contextlib.contextmanager
 def scratch(parent: str) -> Iterator[str]:
     """A folder of its own below `parent`, which is gone afterwards."""
-    place = f"{parent.rstrip('/')}/.beam-{uuid.uuid4().hex}"
-    FileSystems.mkdirs(f"{place}/done")
+    work_folder = f"{parent.rstrip('/')}/.beam-{uuid.uuid4().hex}"
+    FileSystems.mkdirs(f"{work_folder}/done")
     try:
-        yield place
+        yield work_folder
     finally:
-        FileSystems.delete([place if Path(place).is_dir() else f"{place}/"])
+        FileSystems.delete([work_folder if Path(work_folder).is_dir() else f"{work_folder}/"])
 
 
 def listed(pattern: str) -> list[str]:

@@ -37,13 +37,13 @@ from tqdm import tqdm
 
 from plantdoc.augment.beam import runner
 from plantdoc.augment.beam.files import create, listed, picture, reading, scratch
-from plantdoc.augment.examples import Group, Task
+from plantdoc.augment.examples import ExampleTask, ShardGroup
 from plantdoc.core.errors import UserError
 
 RANGE = 500  # squares in a part
 _BLOCK = 1 << 20
 
-Work = Callable[[Task], bytes]
+Work = Callable[[ExampleTask], bytes]
 
 
 # On their way through a runner these may turn into plain tuples.
@@ -80,7 +80,7 @@ class Shard(NamedTuple):
 
 
 def write(
-    groups: list[Group], work: Work, seed: int, raw: Path, folder: Path, limit: int, workers: int
+    groups: list[ShardGroup], work: Work, seed: int, raw: Path, folder: Path, limit: int, workers: int
 ) -> list[tuple[str, ...]]:
     """Write the squares of each group as shards; returns the shards' names by group.
 
@@ -93,17 +93,17 @@ def write(
         UserError: what `work` raised, or PLANTDOC_BEAM names no runner.
     """
     options, engine = runner.create(workers)
-    places = options.view_as(runner.Places)
-    work = functools.partial(work, opened=functools.partial(picture, places.raw or str(raw.absolute())))
-    with scratch(places.work or str(folder.absolute())) as place:
-        ranges = [each for group in groups for each in _ranges(group, seed, place)]
-        with _progress(place, len(ranges)):
-            _run(options, engine, ranges, place, work, limit)
-        return [_collect(group.name, place, folder) for group in groups]
+    folders = options.view_as(runner.FolderOptions)
+    work = functools.partial(work, opened=functools.partial(picture, folders.raw or str(raw.absolute())))
+    with scratch(folders.work or str(folder.absolute())) as work_folder:
+        ranges = [each for group in groups for each in _ranges(group, seed, work_folder)]
+        with _progress(work_folder, len(ranges)):
+            _run(options, engine, ranges, work_folder, work, limit)
+        return [_collect(group.name, work_folder, folder) for group in groups]
 
 
 def _run(
-    options: PipelineOptions, engine: PipelineRunner, ranges: list[Range], place: str, work: Work, limit: int
+    options: PipelineOptions, engine: PipelineRunner, ranges: list[Range], work_folder: str, work: Work, limit: int
 ) -> None:
     try:
         with apache_beam.Pipeline(engine, options) as pipeline:
@@ -111,34 +111,34 @@ def _run(
                 pipeline
                 | "Ranges" >> apache_beam.Create(ranges)
                 | "Spread" >> apache_beam.Reshuffle()
-                | "Parts" >> apache_beam.Map(part, place, work)
+                | "Parts" >> apache_beam.Map(part, work_folder, work)
                 | "By group" >> apache_beam.GroupByKey()
                 | "Cut" >> apache_beam.FlatMapTuple(lambda group, parts: cut(group, parts, limit))
                 | "Spread shards" >> apache_beam.Reshuffle()
-                | "Shards" >> apache_beam.Map(shard, place)
+                | "Shards" >> apache_beam.Map(shard, work_folder)
             )
     except Exception:
-        for path in sorted(listed(f"{place}/failed/*")):
+        for path in sorted(listed(f"{work_folder}/failed/*")):
             with reading(path) as file:
                 raise UserError(file.read().decode()) from None
         raise
 
 
-def part(each: Range, place: str, work: Work) -> tuple[str, Part]:
+def part(each: Range, work_folder: str, work: Work) -> tuple[str, Part]:
     """Make the squares of a range; returns the part under its group's name."""
     each = Range(*each)
-    with reading(f"{place}/tasks/{each.group}") as file:
+    with reading(f"{work_folder}/tasks/{each.group}") as file:
         file.seek(each.start)
         tasks = pickle.loads(file.read(each.length))
     # A runner may do the same work twice, even at a time: each has a file of its own, and one of them is taken.
-    path, sizes = f"{place}/parts/{each.group}-{each.number:06d}-{uuid.uuid4().hex}", []
+    path, sizes = f"{work_folder}/parts/{each.group}-{each.number:06d}-{uuid.uuid4().hex}", []
     with create(path) as file:
         for task in tasks:
             try:
                 framed = work(task)
             except UserError as error:
                 # Each runner reports in a way of its own what its workers raise: the message goes by a file.
-                with create(f"{place}/failed/{each.group}-{each.number:06d}") as failed:
+                with create(f"{work_folder}/failed/{each.group}-{each.number:06d}") as failed:
                     failed.write(str(error).encode())
                 raise
             file.write(framed)
@@ -165,10 +165,10 @@ def cut(group: str, parts: Iterable[Part], limit: int) -> Iterator[Shard]:
             return
 
 
-def shard(each: Shard, place: str) -> str:
+def shard(each: Shard, work_folder: str) -> str:
     """Put a shard together; returns its path."""
     each = Shard(*each)
-    path, done = f"{place}/shards/{uuid.uuid4().hex}", f"{place}/done/{each.name}"
+    path, done = f"{work_folder}/shards/{uuid.uuid4().hex}", f"{work_folder}/done/{each.name}"
     with create(path) as to:
         for piece in map(Piece._make, each.pieces):
             with reading(piece.path) as file:
@@ -183,10 +183,10 @@ def shard(each: Shard, place: str) -> str:
     return done
 
 
-def _ranges(group: Group, seed: int, place: str) -> Iterator[Range]:
+def _ranges(group: ShardGroup, seed: int, work_folder: str) -> Iterator[Range]:
     """Write the tasks of a group to a file, a range after the other."""
     tasks = group.tasks(seed)
-    with create(f"{place}/tasks/{group.name}") as file:
+    with create(f"{work_folder}/tasks/{group.name}") as file:
         start = 0
         for number in itertools.count():
             some = pickle.dumps(list(itertools.islice(tasks, RANGE)))
@@ -197,28 +197,28 @@ def _ranges(group: Group, seed: int, place: str) -> Iterator[Range]:
             start += len(some)
 
 
-def _collect(name: str, place: str, folder: Path) -> tuple[str, ...]:
+def _collect(name: str, work_folder: str, folder: Path) -> tuple[str, ...]:
     """Bring the shards of a group into `folder`; returns their names, in order."""
-    names = [path.rpartition("/")[2] for path in listed(f"{place}/done/{name}-*")]
+    names = [path.rpartition("/")[2] for path in listed(f"{work_folder}/done/{name}-*")]
     names.sort(key=lambda each: (len(each), each))
     for each in names:
-        source = Path(place) / "done" / each
+        source = Path(work_folder) / "done" / each
         if source.exists():
             source.replace(folder / each)
         else:
-            with reading(f"{place}/done/{each}") as file, open(folder / each, "wb") as to:
+            with reading(f"{work_folder}/done/{each}") as file, open(folder / each, "wb") as to:
                 shutil.copyfileobj(file, to, _BLOCK)
     return tuple(names)
 
 
 @contextlib.contextmanager
-def _progress(place: str, count: int) -> Iterator[None]:
+def _progress(work_folder: str, count: int) -> Iterator[None]:
     """A bar, or now and then a line, of the parts that are there: each runner tells of its progress in its own way."""
     interval, over = 2 if sys.stderr.isatty() else 30, threading.Event()
     with tqdm(total=count, desc="augment", unit=" parts", mininterval=0) as bar:
 
         def show() -> None:
-            bar.update(min(len(listed(f"{place}/parts/*")), count) - bar.n)
+            bar.update(min(len(listed(f"{work_folder}/parts/*")), count) - bar.n)
 
         def watch() -> None:
             while not over.wait(interval):

@@ -21,7 +21,7 @@ from plantdoc.core.errors import UserError
 OPTIONS = environment.variable("beam")
 
 
-class Places(PipelineOptions):
+class FolderOptions(PipelineOptions):
     """Our own options, for workers on other machines; paths as Beam's FileSystems know them: s3://… or a folder."""
 
     @classmethod
@@ -31,7 +31,7 @@ class Places(PipelineOptions):
 
 
 def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
-    """What PLANTDOC_BEAM says; without a runner in it, a runner on this machine over `workers` processes (0: cores)."""
+    """Create PLANTDOC_BEAM's runner, or where it names none one on this machine over `workers` processes (0: cores)."""
     given = shlex.split(environment.read().beam)
     if here := not any(flag.partition("=")[0] == "--runner" for flag in given):
         number = workers or parallel.cores()
@@ -45,8 +45,8 @@ def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
         src = str(Path(__file__).resolve().parents[3])
         os.environ["PYTHONPATH"] = os.pathsep.join([src, *filter(None, [os.environ.get("PYTHONPATH")])])
         # Beam's DirectRunner would first look on GitHub for a program that runs pipelines, and end up at this one.
-        told = JobServiceHandle.encode_pipeline_options(options.get_all_options())
-        info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=told)
+        encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+        info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
         return options, FnApiRunner(provision_info=ExtendedProvisionInfo(info))
     try:
         return options, apache_beam.runners.create_runner(options.view_as(StandardOptions).runner)

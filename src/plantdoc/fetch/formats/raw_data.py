@@ -1,4 +1,4 @@
-"""What a source says about its pictures, before anything is checked."""
+"""Pictures and boxes as a source declares them, before anything is checked."""
 
 from __future__ import annotations
 

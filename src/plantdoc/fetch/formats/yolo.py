@@ -65,7 +65,7 @@ def _names(data: dict) -> dict[int, str]:
 
 
 def _labels(name: str) -> list[str]:
-    """Where the labels of a picture may lie: the last `images` folder replaced by `labels`, or beside it."""
+    """Possible paths of a picture's labels: the last `images` folder replaced by `labels`, or beside it."""
     stem = PurePosixPath(name).with_suffix(".txt")
     parts = list(stem.parts)
     if "images" in parts[:-1]:

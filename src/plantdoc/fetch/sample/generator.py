@@ -61,7 +61,7 @@ def draw(seed: int, split: str, index: int) -> tuple[Image.Image, tuple[dataset.
     size = SIZES[int(rng.integers(len(SIZES)))]
     image = scene.background(rng, size)
     boxes = _put_leaves(rng, image, 0 if rng.random() < NEGATIVES else int(rng.integers(1, MAX_LEAVES + 1)))
-    return scene.light(rng, image), boxes, int(rng.integers(*QUALITY))
+    return scene.illuminate(rng, image), boxes, int(rng.integers(*QUALITY))
 
 
 def _put_leaves(rng: np.random.Generator, image: Image.Image, count: int) -> tuple[dataset.Box, ...]:
@@ -77,19 +77,21 @@ def _put_leaves(rng: np.random.Generator, image: Image.Image, count: int) -> tup
         length = min(image.size) * (LEAF_SIZE[0] + (largest - LEAF_SIZE[0]) * rng.random())
         colours, cover = leaf_texture.leaf_patch(rng, *KINDS[category][:2], length)
         solid = np.asarray(cover) > 127
-        at = _place(rng, owner, solid, areas)
+        at = _free_corner(rng, owner, solid, areas)
         if at is None:
             continue
         scene.cast_shadow(image, cover, at, reach=max(2, round(length * 0.03)))
         image.paste(colours, at, cover)
-        inside, part = _overlay(owner, solid, at)
+        inside, part = _overlap(owner, solid, at)
         inside[part] = len(areas)
         areas.append(int(solid.sum()))
         categories.append(category)
     return tuple(dataset.Box(_bounds(owner == i), category) for i, category in enumerate(categories))
 
 
-def _place(rng: np.random.Generator, owner: np.ndarray, solid: np.ndarray, areas: list[int]) -> tuple[int, int] | None:
+def _free_corner(
+    rng: np.random.Generator, owner: np.ndarray, solid: np.ndarray, areas: list[int]
+) -> tuple[int, int] | None:
     """Upper left corner where the leaf `solid` hides too little to matter, or None after a dozen tries."""
     height, width = owner.shape
     area = int(solid.sum())
@@ -97,14 +99,14 @@ def _place(rng: np.random.Generator, owner: np.ndarray, solid: np.ndarray, areas
     for _ in range(12):
         x = int(rng.integers(width)) - solid.shape[1] // 2
         y = int(rng.integers(height)) - solid.shape[0] // 2
-        inside, part = _overlay(owner, solid, (x, y))
+        inside, part = _overlap(owner, solid, (x, y))
         hidden = np.bincount(inside[part & (inside >= 0)], minlength=len(areas))
         if part.sum() >= MIN_VISIBLE * area and all(shown - hidden >= MIN_VISIBLE * np.array(areas)):
             return x, y
     return None
 
 
-def _overlay(owner: np.ndarray, solid: np.ndarray, at: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _overlap(owner: np.ndarray, solid: np.ndarray, at: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The part of `owner` (a view) that `solid` covers with its corner at `at`, and that part of `solid`."""
     x, y = at
     x0, y0 = max(0, x), max(0, y)

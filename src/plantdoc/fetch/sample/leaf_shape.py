@@ -13,10 +13,12 @@ import numpy as np
 SPECIES = ("Apple", "Grape", "Peach", "Potato")
 
 # Polar outline of a grape leaf: degrees from the tip, distance from where the veins meet.
+# fmt: off
 _GRAPE = (
-    *((0, 1.0), (13, 0.82), (31, 0.55), (47, 0.80), (61, 0.95), (76, 0.78), (95, 0.56), (112, 0.72), (126, 0.80)),
-    *((142, 0.68), (162, 0.62), (172, 0.46), (180, 0.14)),
+    (0, 1.0), (13, 0.82), (31, 0.55), (47, 0.80), (61, 0.95), (76, 0.78), (95, 0.56), (112, 0.72), (126, 0.80),
+    (142, 0.68), (162, 0.62), (172, 0.46), (180, 0.14),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a leaf's plane lies in its patch of `size` (width, height) px; `length` px is one leaf length."""
+    """Position of a leaf's plane in its patch of `size` (width, height) px; `length` px is one leaf length."""
 
     matrix: tuple[float, float, float, float]
     bend: float
@@ -138,12 +140,12 @@ def _compound(rng: np.random.Generator) -> Shape:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         turn = np.array([[cos, -sin], [sin, cos]])
 
-        def place(points: np.ndarray, turn=turn, y=y, length=length) -> np.ndarray:
+        def to_leaf(points: np.ndarray, turn=turn, y=y, length=length) -> np.ndarray:
             return (points[:, :1] * turn[0] + (points[:, 1:] + 0.07) * turn[1]) * length + (0, y)
 
-        parts.blades.extend(map(place, leaflet.blades))
-        parts.shaded.extend(map(place, leaflet.shaded))
-        parts.veins.extend((place(points), thick * 0.6) for points, thick in leaflet.veins)
-        parts.veins.append((place(np.array([(0.0, -0.07), (0.0, 0.1)])), 0.014))
+        parts.blades.extend(map(to_leaf, leaflet.blades))
+        parts.shaded.extend(map(to_leaf, leaflet.shaded))
+        parts.veins.extend((to_leaf(points), thick * 0.6) for points, thick in leaflet.veins)
+        parts.veins.append((to_leaf(np.array([(0.0, -0.07), (0.0, 0.1)])), 0.014))
     parts.veins.sort(key=lambda vein: -vein[1])
     return parts

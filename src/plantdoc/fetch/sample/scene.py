@@ -1,4 +1,4 @@
-"""What surrounds the drawn leaves: ground, clutter that is no leaf, and light."""
+"""Surroundings of the drawn leaves: ground, clutter that is no leaf, and light."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cast_shadow(image: Image.Image, cover: Image.Image, at: tuple[int, int], rea
     image.paste((14, 16, 10), (at[0] - reach, at[1] - reach), soft)
 
 
-def light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+def illuminate(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """The picture under uneven, tinted light, seen through a lens and a sensor that are not perfect."""
     radius = BLUR * rng.random()
     if radius > 0.25:

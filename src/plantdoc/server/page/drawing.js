@@ -1,5 +1,5 @@
 // Boxes and names on a picture.
-import { place } from "./labels.js";
+import { positionLabels } from "./labels.js";
 
 // As in the reports (plantdoc.visualize.drawing): Okabe & Ito, "Color Universal Design" (2008); neighbours lie far apart.
 const BASE = [[213, 94, 0], [86, 180, 233], [240, 228, 66], [0, 114, 178], [204, 121, 167], [230, 159, 0], [0, 158, 115], [153, 153, 153]];
@@ -36,11 +36,11 @@ export function drawBoxes(context, found, scale, letter, lit) {
   context.textBaseline = "middle";
   context.lineJoin = "miter";
   const items = found.map((one) => item(context, one, scale, letter, line));
-  const tags = place(items, width, height);
+  const tags = positionLabels(items, width, height);
   const last = items.findIndex((each) => each.number === lit);
   if (last >= 0) {
     // The one pointed out has its full label, whatever that covers: the others are pale.
-    tags[last] = place([items[last]], width, height)[0];
+    tags[last] = positionLabels([items[last]], width, height)[0];
     context.globalAlpha = 0.3;
   }
   items.forEach((each, i) => i !== last && drawBox(context, each, line));

@@ -10,7 +10,7 @@ function* spots([x0, y0, x1, y1], w, h) {
 }
 
 /**
- * Find a place for the label of each box.
+ * Position the label of each box.
  *
  * wanted: [{corners: [x0, y0, x1, y1], sizes: [[w, h], …]}], the most important first; `sizes` from the full label to
  *   the shortest form of it.
@@ -18,7 +18,7 @@ function* spots([x0, y0, x1, y1], w, h) {
  *
  * Returns [{x, y, w, h, form} | null], `form` the index into `sizes`; null where nothing found room.
  */
-export function place(wanted, width, height) {
+export function positionLabels(wanted, width, height) {
   const taken = [];
   return wanted.map(({ corners, sizes }) => {
     for (const [form, [w, h]] of sizes.entries()) {

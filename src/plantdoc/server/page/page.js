@@ -1,7 +1,7 @@
 // The page: a picture goes in, and what the server finds in it is shown. One answer is asked for per picture, with a
 // low threshold; the slider then chooses among what came.
 import { describe, make } from "./list.js";
-import { asShown, read, sides } from "./photo.js";
+import { asShown, read, sides } from "./image.js";
 import { asJson, asPicture, save } from "./save.js";
 import * as server from "./server.js";
 import { at, fit, found, hover, lowest, render, state, threshold, unhover, update } from "./view.js";

@@ -1,6 +1,6 @@
 // What is found, as a file to keep.
 import { drawBoxes } from "./drawing.js";
-import { sides } from "./photo.js";
+import { sides } from "./image.js";
 
 /** A copy of the picture with its boxes (PNG Blob), as large as what was sent. */
 export function asPicture({ photo }, found) {

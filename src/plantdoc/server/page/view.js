@@ -1,7 +1,7 @@
 // What is seen of a picture and its answer; everything here follows from `state`.
 import { drawBoxes, percent } from "./drawing.js";
 import { fill } from "./list.js";
-import { sides } from "./photo.js";
+import { sides } from "./image.js";
 import { headline, hint, source } from "./words.js";
 
 export const LOWEST = 0.05; // the lowest threshold of the slider, and what is asked for
@@ -12,7 +12,7 @@ export const at = (id) => document.getElementById(id);
 export const state = {
   info: { threshold: 0.5, max_bytes: 25_000_000, max_pixels: 50_000_000 },
   threshold: null, // null: the model's own
-  shot: null, // {name, photo (photo.js), answer (null until it came), all: [detections with a number, surest first]}
+  shot: null, // {name, photo (image.js), answer (null until it came), all: [detections with a number, surest first]}
   lit: null, // number of the detection pointed out
 };
 const base = document.createElement("canvas"); // the picture alone at the size shown

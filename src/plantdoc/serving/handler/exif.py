@@ -1,4 +1,4 @@
-"""Which way up a picture is, as its camera noted (EXIF 2.32, tag 0x0112)."""
+"""EXIF orientation of a picture (EXIF 2.32, tag 0x0112)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How SageMaker's TensorFlow container asks the bundle: `handler`, which it calls for each request.
+"""Entry of the bundle in SageMaker's TensorFlow container: `handler`, which it calls for each request.
 
 The container runs this file as code/inference.py, beside a copy of this folder, in front of TensorFlow
 Serving with the model. It can answer 200 or 500 and nothing between, so a refusal is a 200 whose body is
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from plantdoc.serving.handler import request, response, uploaded_image
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 log = logging.getLogger("plantdoc")
 SERVING = json.loads((Path(__file__).resolve().parent.parent / "serving.json").read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def handler(data, context) -> tuple[bytes, str]:
         threshold = SERVING["threshold"] if options.threshold is None else options.threshold
         sent, many = request.pictures(context.request_content_type or "", data.read())
         photos = [_checked(each) for each in sent]
-        rows = iter(_found([each for each in photos if isinstance(each, Photo)], context.rest_uri))
+        rows = iter(_found([each for each in photos if isinstance(each, UploadedImage)], context.rest_uri))
         predictions = []
         for each in photos:
             row = each if isinstance(each, Refused) else next(rows)
@@ -54,7 +54,7 @@ def _attributes(text: str | None) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _checked(sent: bytes | Refused) -> Photo | Refused:
+def _checked(sent: bytes | Refused) -> UploadedImage | Refused:
     if isinstance(sent, Refused):
         return sent
     try:
@@ -63,7 +63,7 @@ def _checked(sent: bytes | Refused) -> Photo | Refused:
         return refused
 
 
-def _found(photos: list[Photo], url: str) -> list[dict | Refused]:
+def _found(photos: list[UploadedImage], url: str) -> list[dict | Refused]:
     """The model's rows for the photos, in one call; where it refuses, one by one, to find the damaged one."""
     if not photos:
         return []

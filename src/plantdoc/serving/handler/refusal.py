@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Refused(Exception):
-    """What was sent cannot be answered: an HTTP status, a word for programs, and a sentence for people."""
+    """A request that cannot be answered: an HTTP status, a word for programs, and a sentence for people."""
 
     def __init__(self, status: int, code: str, message: str):
         super().__init__(message)

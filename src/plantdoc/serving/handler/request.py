@@ -1,4 +1,4 @@
-"""What clients send: a body with one picture, or JSON with several, and two options.
+"""Requests of clients: a body with one picture, or JSON with several, and two options.
 
 Travels inside the bundle: it needs the standard library and nothing else of ours but
 plantdoc.serving.handler.uploaded_image.
@@ -69,12 +69,12 @@ def options(values: Mapping[str, str]) -> Options:
 
 
 def too_long(limit: int) -> Refused:
-    """What to answer to a body of more than `limit` bytes."""
+    """Refusal of a body of more than `limit` bytes."""
     return Refused(413, "too_long", f"the body is larger than {limit / 1e6:g} MB: send fewer or smaller pictures")
 
 
 def too_many() -> Refused:
-    """What to answer to more pictures than are answered at once."""
+    """Refusal of more pictures than are answered at once."""
     return Refused(413, "too_many_pictures", f"more than {MAX_BATCH} pictures: send them in several requests")
 
 

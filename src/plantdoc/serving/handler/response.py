@@ -1,12 +1,12 @@
-"""What clients get: detections as JSON. Travels inside the bundle."""
+"""Responses to clients: detections as JSON. Travels inside the bundle."""
 
 from __future__ import annotations
 
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.uploaded_image import Photo
+from plantdoc.serving.handler.uploaded_image import UploadedImage
 
 
-def of_one(photo: Photo, row: dict[str, list], threshold: float, most: int | None = None) -> dict:
+def of_one(photo: UploadedImage, row: dict[str, list], threshold: float, most: int | None = None) -> dict:
     """The answer for one picture.
 
     Args:

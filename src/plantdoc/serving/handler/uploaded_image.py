@@ -32,7 +32,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowEr
 
 
 @dataclass(frozen=True)
-class Photo:
+class UploadedImage:
     """A picture as the model takes it: encoded bytes and EXIF orientation 1..8; width and height, px, as displayed."""
 
     data: bytes
@@ -45,7 +45,7 @@ class Photo:
         return self.width * self.height
 
 
-def read(data: bytes, max_pixels: int) -> Photo:
+def read(data: bytes, max_pixels: int) -> UploadedImage:
     """Check a JPEG, PNG or WebP file and prepare it for the model.
 
     A JPEG is not decoded here, so that one cut short is found by the model (see `undecodable`). What the model would
@@ -66,13 +66,13 @@ def read(data: bytes, max_pixels: int) -> Photo:
         raise Refused(422, "damaged", "the picture is damaged and cannot be decoded: send it again") from None
 
 
-def undecodable(photo: Photo) -> Refused:
-    """What to answer when the model could not decode a photo whose header was right."""
+def undecodable(photo: UploadedImage) -> Refused:
+    """Refusal of an image that the model could not decode though its header was right."""
     size = f"{photo.width} × {photo.height}"
     return Refused(422, "damaged", f"the picture says it has {size} pixels, and is cut short or damaged: send it again")
 
 
-def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> Photo:
+def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> UploadedImage:
     if picture.format not in _FORMATS:
         raise Refused(415, "not_a_picture", "this is no JPEG, PNG or WebP picture")
     width, height = picture.size
@@ -89,11 +89,11 @@ def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> Photo:
         data = file.getvalue()
     if orientation in exif.LYING:
         width, height = height, width
-    return Photo(data, orientation, width, height)
+    return UploadedImage(data, orientation, width, height)
 
 
 def _scans(data: bytes) -> int:
-    """How many scans a JPEG has; it is not looked at further than one above MAX_SCANS."""
+    """Number of scans in a JPEG, counted up to one above MAX_SCANS."""
     found, at = 0, 0
     while found <= MAX_SCANS and (marker := _MARKER.search(data, at)):
         kind, at = marker[1][0], marker.end()

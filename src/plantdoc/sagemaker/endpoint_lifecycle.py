@@ -37,7 +37,7 @@ class State:
         return self.status not in _FINAL
 
 
-def look(ground: Context, endpoint: str) -> State | None:
+def look(context: Context, endpoint: str) -> State | None:
     """The endpoint of this name; None where there is none.
 
     Raises:
@@ -46,14 +46,14 @@ def look(ground: Context, endpoint: str) -> State | None:
     from botocore.exceptions import ClientError
 
     try:
-        found = ground.sagemaker.describe_endpoint(EndpointName=endpoint)
+        found = context.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
         if missing(error):
             return None
         raise
-    if not TAG.items() <= tags_of(ground, found["EndpointArn"]).items():
+    if not TAG.items() <= tags_of(context, found["EndpointArn"]).items():
         raise UserError(
-            f"the endpoint {endpoint} in {ground.region} was not made by this project (no tag "
+            f"the endpoint {endpoint} in {context.region} was not made by this project (no tag "
             f"project={TAG['project']}), so nothing is done with it: set serve.endpoint to another name"
         )
     return State(
@@ -67,7 +67,7 @@ def look(ground: Context, endpoint: str) -> State | None:
     )
 
 
-def create(ground: Context, endpoint: str, config: str) -> None:
+def create(context: Context, endpoint: str, config: str) -> None:
     """Have AWS make the endpoint; it goes on by itself."""
     from sagemaker.core.resources import Endpoint
     from sagemaker.core.shapes import Tag
@@ -76,12 +76,12 @@ def create(ground: Context, endpoint: str, config: str) -> None:
         endpoint_name=endpoint,
         endpoint_config_name=config,
         tags=[Tag(key=each["Key"], value=each["Value"]) for each in as_tags({"plantdoc:endpoint": endpoint})],
-        session=ground.place.session,
-        region=ground.region,
+        session=context.aws.session,
+        region=context.region,
     )
 
 
-def update(ground: Context, endpoint: str, config: str, serverless: bool) -> None:
+def update(context: Context, endpoint: str, config: str, serverless: bool) -> None:
     """Have AWS put the config in the place of the one that is served, which serves on meanwhile.
 
     With machines the update is blue/green, and an alarm brings back what was there. They keep their number, which
@@ -102,7 +102,7 @@ def update(ground: Context, endpoint: str, config: str, serverless: bool) -> Non
             },
         }
         # An alarm that rings before the update would end it at once, and a broken endpoint could never be mended.
-        if ringing := scaling.ringing(ground, endpoint):
+        if ringing := scaling.ringing(context, endpoint):
             print(
                 f"deploy: {', '.join(ringing)} is on already, so no alarm brings the earlier version back", flush=True
             )
@@ -111,10 +111,10 @@ def update(ground: Context, endpoint: str, config: str, serverless: bool) -> Non
                 "Alarms": [{"AlarmName": name} for name in resource_names.alarms(endpoint).values()]
             }
     # Not by the SDK: Endpoint.update of sagemaker.core 3.27 takes no config, and sends that which is there already.
-    ground.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
+    context.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
 
 
-def settled(ground: Context, endpoint: str) -> State | None:
+def settled(context: Context, endpoint: str) -> State | None:
     """Wait until nothing is under way, with a line that says how long it takes; None where the endpoint is gone.
 
     Raises:
@@ -123,7 +123,7 @@ def settled(ground: Context, endpoint: str) -> State | None:
     progress = _Progress()
     started, pause = time.monotonic(), _POLL[0]
     while (elapsed := time.monotonic() - started) < _LIMIT:
-        state = look(ground, endpoint)
+        state = look(context, endpoint)
         if not state or not state.busy:
             progress.end()
             return state
@@ -131,15 +131,15 @@ def settled(ground: Context, endpoint: str) -> State | None:
         time.sleep(pause)
         pause = min(pause * 1.5, _POLL[1])
     progress.end()
-    raise UserError(f"{endpoint} is still under way after {_LIMIT // 60} minutes: run it again to go on waiting")
+    raise UserError(f"{endpoint} is still in progress after {_LIMIT // 60} minutes: run it again to wait")
 
 
-def delete(ground: Context, endpoint: str) -> bool:
+def delete(context: Context, endpoint: str) -> bool:
     """Delete the endpoint and wait until it is gone; returns whether there was one."""
-    if not settled(ground, endpoint):
+    if not settled(context, endpoint):
         return False
-    ground.sagemaker.delete_endpoint(EndpointName=endpoint)
-    settled(ground, endpoint)
+    context.sagemaker.delete_endpoint(EndpointName=endpoint)
+    settled(context, endpoint)
     return True
 
 

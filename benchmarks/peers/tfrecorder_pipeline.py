@@ -1,6 +1,6 @@
 """The side of benchmarks/augment_speed.py that works as TFRecorder 2.0 does: Beam's DirectRunner, base64 of raw pixels.
 
-    .venv-peers/tfrecorder/bin/python benchmarks/peers/tfrecorder_way.py PICTURES.json OUT
+    .venv-peers/tfrecorder/bin/python benchmarks/peers/tfrecorder_pipeline.py PICTURES.json OUT
 
 A pipeline of Apache Beam opens each picture, makes the square that its user would have made before, takes the raw
 pixels as base64 and writes tf.train.Examples with TFRecorder's keys by Beam's own sink, gzipped (TFRecorder's default)
@@ -34,23 +34,23 @@ from PIL import Image
 
 
 def main() -> None:
-    told, out = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2]
+    manifest, out = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2]
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for line in sys.stdin:
         before = time.process_time()
-        run(told, out, line.strip())
+        run(manifest, out, line.strip())
         took = {"processor": time.process_time() - before}
-        print(json.dumps(took | {"pictures": len(told["pictures"])}), flush=True)
+        print(json.dumps(took | {"pictures": len(manifest["pictures"])}), flush=True)
 
 
-def run(told: dict, out: str, way: str) -> None:
+def run(manifest: dict, out: str, way: str) -> None:
     """Write the pictures of PICTURES.json into one TFRecord file."""
-    size = told["size"]
+    size = manifest["size"]
     with beam.Pipeline(options=PipelineOptions([], direct_num_workers=1)) as pipeline:
         _ = (
             pipeline
-            | beam.Create([(picture["path"], picture["classes"]) for picture in told["pictures"]])
+            | beam.Create([(picture["path"], picture["classes"]) for picture in manifest["pictures"]])
             | beam.MapTuple(lambda path, classes: serialised(path, classes, size))
             | beam.io.WriteToTFRecord(
                 f"{out}-{way}",
@@ -62,7 +62,7 @@ def run(told: dict, out: str, way: str) -> None:
 
 def serialised(path: str, classes: list[int], size: int) -> bytes:
     """A tf.train.Example with the keys that TFRecorder writes; the label is that of the first box."""
-    image = square(path, size)
+    image = padded_square(path, size)
     pixels = base64.b64encode(image.tobytes(), altchars=b"-_")
     integers = {"image_height": size, "image_width": size, "image_channels": 3, "label": (classes or [0])[0]}
     texts = {"image_name": Path(path).name.encode(), "split": b"TRAIN", "image": pixels}
@@ -71,7 +71,7 @@ def serialised(path: str, classes: list[int], size: int) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def square(path: str, size: int) -> Image.Image:
+def padded_square(path: str, size: int) -> Image.Image:
     """The picture, its longer side `size` px, on a grey square."""
     with Image.open(path) as image:
         scale = size / max(image.size)
