@@ -315,7 +315,7 @@ def test_one_sweep_runs_at_a_time(repository, monkeypatch):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     monkeypatch.setattr(script, "PATIENCE", 0)
-    monkeypatch.setattr(script.guard, "end_on_terminate", lambda: None)  # it would stay for other tests
+    monkeypatch.setattr(script.processes, "end_on_terminate", lambda: None)  # it would stay for other tests
     monkeypatch.setattr(sys, "argv", ["sweep.py", "lr=0.2"])
     monkeypatch.setenv("PATH", small_repo.environment()["PATH"])
     monkeypatch.chdir(repository)
