@@ -121,7 +121,7 @@ class Attempts:
         """Show that the launcher lives; False where the claim is lost."""
         if self.lost(attempt):
             return False
-        self.write(attempt)
+        self.store.put(attempt.key, attempt.claim.as_json())
         return True
 
     def abandoned(self, attempt: Attempt) -> bool:
