@@ -37,7 +37,7 @@ def test_a_new_claim_says_that_there_is_no_machine_and_then_which_one():
 
 @pytest.mark.parametrize(
     ("stored", "fault"),
-    [({}, "(token: Field required)"), (NEW | {"ended": "now"}, "(ended: "), ([], "(: Input should be a valid")],
+    [({}, "(it has no token)"), (NEW | {"time": None}, "(it has no time)"), ([], "(it has no token)")],
 )
 def test_an_object_that_is_no_claim_is_named(stored, fault):
     with pytest.raises(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, replace
+from typing import Any
 
 from plantdoc.aws.run_store import Store
 from plantdoc.core import environment
@@ -102,9 +103,9 @@ class Attempts:
         attempt = Attempt(self.run, n, Claim(token=uuid.uuid4().hex, time=time.time(), code=code))
         return attempt if self.store.put_new(attempt.key, attempt.claim.as_json()) else None
 
-    def write(self, attempt: Attempt, **values: object) -> Attempt:
+    def write(self, attempt: Attempt, **values: Any) -> Attempt:
         """The attempt with other `values` in its claim, also in S3."""
-        changed = replace(attempt, claim=attempt.claim.model_copy(update=values))
+        changed = replace(attempt, claim=replace(attempt.claim, **values))
         self.store.put(changed.key, changed.claim.as_json())
         return changed
 
@@ -120,7 +121,7 @@ class Attempts:
         """Show that the launcher lives; False where the claim is lost."""
         if self.lost(attempt):
             return False
-        self.write(attempt)
+        self.store.put(attempt.key, attempt.claim.as_json())
         return True
 
     def abandoned(self, attempt: Attempt) -> bool:
@@ -133,7 +134,7 @@ class Attempts:
         attempt = self.read(attempt)
         if attempt.over and not stopped:
             return attempt
-        values: dict[str, object] = {"ended": attempt.claim.ended or self._ended(attempt, machine)}
+        values: dict[str, Any] = {"ended": attempt.claim.ended or self._ended(attempt, machine)}
         if stopped:
             values["stopped"] = stopped
         return self.write(attempt, **values)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from plantdoc.core.errors import UserError
 from plantdoc.ec2.instances import Instance
 
+_REQUIRED = ("token", "time", "code")
+_LATER = ("ended", "stopped")  # not in the object before the end
 
-class Claim(BaseModel):
-    """The object `attempts/<n>.json`; what a newer version of this code adds to it stays there."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+@dataclass(frozen=True)
+class Claim:
+    """The object `attempts/<n>.json`. No pydantic: `ec2.py ls` answers in less time than importing that takes."""
 
     token: str  # the launcher's own, random: whose claim it is
     time: float  # when it was claimed, by the launcher's clock; epoch seconds, as all times here
@@ -25,31 +28,33 @@ class Claim(BaseModel):
     spot: bool | None = None
     price: float | None = None  # dollars an hour
     deadline: float | None = None
-    # Not in the object before the end.
     ended: float | None = None
     stopped: str | None = None  # by whom and when, where a person ended it on purpose
+    unknown: dict[str, Any] = field(default_factory=dict)  # what a newer version of this code wrote: it is kept
 
     @classmethod
-    def of(cls, stored: dict, where: str) -> Claim:
+    def of(cls, stored: Any, where: str) -> Claim:
         """The claim in the object at `where`.
 
         Raises:
             UserError: it holds something else.
         """
-        try:
-            return cls.model_validate(stored)
-        except ValidationError as error:
-            fault = error.errors()[0]
+        lacking = [name for name in _REQUIRED if not isinstance(stored, dict) or stored.get(name) is None]
+        if lacking:
             raise UserError(
-                f"{where} is not the claim of an attempt ({'.'.join(map(str, fault['loc']))}: {fault['msg']}): bring "
-                "this clone to the newest version of the code, or delete the object if it was damaged"
-            ) from None
+                f"{where} is not the claim of an attempt (it has no {lacking[0]}): bring this clone to the newest "
+                "version of the code, or delete the object if it was damaged"
+            )
+        names = {each.name for each in fields(cls)} - {"unknown"}
+        known = {name: value for name, value in stored.items() if name in names}
+        return cls(**known, unknown={name: value for name, value in stored.items() if name not in names})
 
     def with_machine(self, machine: Instance, region: str, price: float) -> Claim:
         """The claim after its machine was started."""
         about = {name: getattr(machine, name) for name in ("launched", "type", "zone", "spot", "deadline")}
-        return self.model_copy(update=about | {"instance": machine.id, "region": region, "price": price})
+        return replace(self, instance=machine.id, region=region, price=price, **about)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """The object."""
-        return {name: value for name, value in self if value is not None or name not in ("ended", "stopped")}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "unknown"}
+        return self.unknown | {name: value for name, value in values.items() if value is not None or name not in _LATER}

@@ -25,7 +25,7 @@ class LocalProgress(logging.Handler):
 
     def attempt(self, attempt: Attempt, others: list[Attempt]) -> None:
         """An instance works for `attempt`, after those of `others`."""
-        about = attempt.claim.model_dump(include={"type", "zone", "spot", "price", "launched"})
+        about = {name: getattr(attempt.claim, name) for name in ("type", "zone", "spot", "price", "launched")}
         self.now.instance = {"id": attempt.instance} | about
         self.now.minutes = sum(each.seconds() for each in others) / 60
         self.now.dollars = sum(each.dollars() for each in others)
