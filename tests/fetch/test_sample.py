@@ -77,12 +77,16 @@ def test_no_leaf_is_put_where_it_hides_another_or_is_out_of_sight():
     small, large = np.ones((60, 60), bool), np.ones((100, 100), bool)
     for seed in range(50):
         rng = np.random.default_rng(seed)
-        at = generator._place(rng, bare, large, [])
+        at = generator._free_corner(rng, bare, large, [])
         if at is not None:
-            assert generator._overlay(bare, large, at)[1].sum() >= 6000
-        assert generator._place(rng, covered, large, [10000]) is None  # 6,000 px must show, but may not hide so much
-        assert generator._place(rng, covered, small, [10000]) is not None
-        assert generator._place(rng, np.where(np.arange(100) < 55, 0, bare), small, [10000]) is None  # hidden before
+            assert generator._overlap(bare, large, at)[1].sum() >= 6000
+        assert (
+            generator._free_corner(rng, covered, large, [10000]) is None
+        )  # 6,000 px must show, but may not hide so much
+        assert generator._free_corner(rng, covered, small, [10000]) is not None
+        assert (
+            generator._free_corner(rng, np.where(np.arange(100) < 55, 0, bare), small, [10000]) is None
+        )  # hidden before
 
 
 @pytest.mark.parametrize("species", leaf_shape.SPECIES)

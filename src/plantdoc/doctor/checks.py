@@ -75,6 +75,8 @@ def code(job: str) -> str:
     from plantdoc.core import stage_deps
     from plantdoc.core.params import read
 
+    if not Path("dvc.yaml").is_file():
+        return "no dvc.yaml: see DVC"
     listed = {dep for stage in read("dvc.yaml")["stages"].values() for dep in stage["deps"]}
     stage_deps.refuse_untracked(listed)
     return f"{len(stage_deps.files(listed))} files that stages depend on, none of them unknown to git"

@@ -100,10 +100,8 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
         UserError: there is no endpoint or no earlier version, or it does not answer.
     """
     wanted = settings.serve
-    before, state = (
-        endpoint_lifecycle.look(context, wanted.endpoint),
-        endpoint_lifecycle.settled(context, wanted.endpoint),
-    )
+    before = endpoint_lifecycle.look(context, wanted.endpoint)
+    state = endpoint_lifecycle.settled(context, wanted.endpoint)
     if not before or not state:
         raise UserError(f"there is no endpoint {wanted.endpoint} in {context.region}: `make deploy` makes it")
     history = configs.all_of(context, wanted.endpoint)
