@@ -99,7 +99,7 @@ def create(arguments: argparse.Namespace) -> None:
             # AWS may get there without us, and nobody could ask for the key again.
             show_key(key, ", if the change gets there")
             raise
-    describe(place, stack.settled(client), key)
+    describe(place, cloudformation.changed(client, stack.NAME), key)
 
 
 def show(arguments: argparse.Namespace) -> None:

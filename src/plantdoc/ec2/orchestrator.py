@@ -34,7 +34,7 @@ class Run:
         self.place, self.runner, self.run, self.interrupts = place, runner, run, interrupts
         self.attempts, self.screen = Attempts(place.store, run), Console()
         self.goods = uploads.Uploads(place, weights)
-        self.local: local_progress.LocalProgress | None = None  # while `finish` runs
+        self.local: local_progress.LocalProgress  # there while `finish` runs
         self.base: launch_config.LaunchConfig | None = None
         self.ours: Attempt | None = None
         self.launches = 0
@@ -134,6 +134,7 @@ class Run:
     def _record(self, machine: instances.Machine, price: float) -> None:
         """Write down a machine that was just started; where another took over meanwhile, end it."""
         attempt, self.launches = self.ours, self.launches + 1
+        assert attempt is not None  # `_begin` has claimed it
         # What S3 may refuse to take, this process knows.
         self.ours = Attempt(self.run, attempt.n, attempt.claim | facts(machine, self.place.region, price))
         if self.attempts.lost(attempt):

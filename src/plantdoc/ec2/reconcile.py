@@ -62,7 +62,7 @@ def give_up(
     try:
         with interrupts.held():
             found = [each for each in instances.find(place.ec2, attempt.run) if each.attempt == attempt.n]
-            ids = {each.id for each in found if each.costs} | ({attempt.instance} - {None})
+            ids = {each.id for each in found if each.costs} | ({attempt.instance} if attempt.instance else set())
             instances.end(place.ec2, ids)
             for id in sorted(ids):
                 log.info("ec2: ended the machine %s", id)

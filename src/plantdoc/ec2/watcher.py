@@ -41,8 +41,10 @@ class Tail:
         pieces: list[bytes] = []
         if at_least - self.count > 1:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                found = list(pool.map(self._piece, range(self.count, at_least)))
-            pieces = found[: found.index(None)] if None in found else found
+                for piece in pool.map(self._piece, range(self.count, at_least)):
+                    if piece is None:
+                        break
+                    pieces.append(piece)
             self.count += len(pieces)
         while (piece := self._piece(self.count)) is not None:
             pieces.append(piece)

@@ -6,10 +6,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plantdoc.aws.run_store import Store
 from plantdoc.core.errors import UserError
 from plantdoc.remote import dvc_remote
+
+if TYPE_CHECKING:
+    import boto3
 
 _TRIES = 5  # of a request to EC2, with back-off in between
 
@@ -21,7 +25,7 @@ class AwsContext:
     where: dvc_remote.Remote
     bucket: str
     prefix: str
-    session: object
+    session: boto3.Session
     region: str
 
     @cached_property

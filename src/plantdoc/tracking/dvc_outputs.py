@@ -32,6 +32,6 @@ def read() -> dict[str, dict]:
 def remote() -> str | None:
     """The URL of DVC's remote where that is on S3: a folder means nothing on another machine."""
     done = subprocess.run([sys.executable, "-m", "dvc", "config", "--list"], capture_output=True, text=True)
-    config = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    config = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     url = config.get(f"remote.{config.get('core.remote')}.url", "")
     return url.rstrip("/") if url.startswith("s3://") else None

@@ -13,6 +13,8 @@ disk for as long as the pipeline runs, and one reading.
 PLANTDOC_BEAM holds the options of the runner: see runner.py and docs/scaling.md.
 """
 
+# Beam is installed with `make setup BEAM=1` alone.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import bisect
@@ -80,7 +82,7 @@ class Shard(NamedTuple):
 
 
 def write(
-    groups: list[Group], work: Work, seed: int, raw: Path, folder: Path, limit: int, workers: int
+    groups: list[Group], work: Callable[..., bytes], seed: int, raw: Path, folder: Path, limit: int, workers: int
 ) -> list[tuple[str, ...]]:
     """Write the squares of each group as shards; returns the shards' names by group.
 
@@ -107,7 +109,7 @@ def _run(
 ) -> None:
     try:
         with apache_beam.Pipeline(engine, options) as pipeline:
-            (
+            _ = (
                 pipeline
                 | "Ranges" >> apache_beam.Create(ranges)
                 | "Spread" >> apache_beam.Reshuffle()
