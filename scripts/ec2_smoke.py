@@ -150,6 +150,7 @@ def train(copy: Path, run: list[str]) -> None:
         process = launch(
             command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        assert process.stdout is not None  # a pipe, as asked for
         for line in process.stdout:
             print(line, end="", flush=True)
             if found := re.match(r"ec2: run ([0-9a-f]{16})$", line):

@@ -66,7 +66,7 @@ def drawn(record: shards.Record, names: tuple[str, ...]) -> Image.Image:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    about, example = __doc__.split("Example:\n")
+    about, _, example = (__doc__ or "").partition("Example:\n")
     parsed = argparse.ArgumentParser(
         description=about, epilog="example:\n" + example, formatter_class=argparse.RawDescriptionHelpFormatter
     )

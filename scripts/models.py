@@ -43,11 +43,13 @@ def main() -> None:
 
 def describe(versions: list[version_tags.Version], remote: bool) -> list[dict]:
     """A row per version, all with the same keys, plain values only."""
+    if not versions:
+        return []
     dates = dict(
         line.split() for line in git.text("tag", "--format=%(refname:short) %(creatordate:short)").splitlines()
     )
-    here = cached_outputs.cache() if versions else None
-    there = cached_outputs.in_remote([version.revision for version in versions]) if remote and versions else None
+    here = cached_outputs.cache()
+    there = cached_outputs.in_remote([version.revision for version in versions]) if remote else None
     differing = params_that_differ([version.revision.params for version in versions])
     rows = []
     for version in versions:

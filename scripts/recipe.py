@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -113,7 +114,7 @@ def apply(values: dict[str, object], path: Path) -> list[str]:
         section = document
         for name in sections:
             section = section.get(name)
-            if not isinstance(section, dict):
+            if not isinstance(section, CommentedMap):
                 raise UserError(f"{key} is not a known key: {path} has no section {'.'.join(sections)}")
         if last not in section or section[last] != value:
             changes.append(f"{key}: {section.get(last)} → {value}")

@@ -180,7 +180,7 @@ def run(service, examples, metrics, limits, listening: socket.socket) -> None:
 def url(listening: socket.socket) -> str:
     """Address for a browser on this machine."""
     host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(host), str(host))
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

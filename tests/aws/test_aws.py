@@ -36,6 +36,9 @@ from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.responses import TokenResponse
 
+from plantdoc.aws import cloudformation
+from plantdoc.core.errors import UserError
+
 SCRIPT = small_repo.ROOT / "scripts/aws.py"
 REGION = "eu-central-1"
 BUCKET = "leaves"
@@ -220,6 +223,11 @@ def test_stuck_stack_is_left_with_the_command_that_frees_it(s3, clone):
     done = aws(clone, *CREATE, check=False)
     assert done.returncode == 1
     assert f"continue-update-rollback --region {REGION} --stack-name {STACK}" in done.stdout
+
+
+def test_a_stack_that_somebody_deleted_meanwhile_is_named(s3):
+    with pytest.raises(UserError, match=f"{STACK} is gone: .* run this again"):
+        cloudformation.changed(boto3.client("cloudformation", region_name=REGION), STACK)
 
 
 def test_a_bucket_that_outlived_its_stack_is_taken_in_and_a_stranger_is_not(s3, clone, monkeypatch):

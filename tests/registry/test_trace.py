@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import fake_repo
@@ -14,6 +15,7 @@ import small_repo
 from ruamel.yaml import YAML
 
 from plantdoc.core import hashing, params
+from plantdoc.core.errors import UserError
 from plantdoc.deploy import bundle
 from plantdoc.registry import provenance, shipped
 from plantdoc.repo import dvc_hash, revisions
@@ -30,6 +32,7 @@ write("models/detector/config.json", {"classes": ["apple scab", "corn rust"], "m
 PACK = """
 import shutil, tempfile
 sys.path.insert(0, "src")
+from plantdoc.core.errors import UserError
 from plantdoc.deploy import bundle
 with tempfile.TemporaryDirectory() as folder:
     shutil.copy("models/detector/config.json", folder)
@@ -365,6 +368,16 @@ def test_a_damaged_bundle_is_noticed(repository):
     archive = repository / "models/bundle/model.tar.gz"
     archive.write_bytes(archive.read_bytes()[:5000])
     assert "is damaged" in trace(repository, "models/bundle", "--check", check=False)
+
+
+def test_a_bundle_whose_config_is_a_folder_is_refused(tmp_path):
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        folder = tarfile.TarInfo("config.json")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    with pytest.raises(UserError, match="no `made_from` that can be read"):
+        _ = shipped.read(archive).made_from
 
 
 def test_a_model_of_nowhere_tells_its_hash_and_what_was_searched(history, first, tmp_path):

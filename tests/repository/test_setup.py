@@ -14,10 +14,11 @@ import pytest
 
 UV = Path(sys.executable).parent / "uv"
 SCRIPT = "#!/bin/sh\n"
+LINTERS = {"ruff-1", "basedpyright-1"}
 # Lock → packages, with a program of the same name where make runs one.
 LOCKS = {
     "requirements.txt": {"dvc": "1", "numpy": "1"},
-    "requirements-dev.txt": {"ruff": "1"},
+    "requirements-dev.txt": {"ruff": "1", "basedpyright": "1"},
     "requirements-gpu.txt": {"nvidia-cublas": "1"},
     "requirements-beam.txt": {"beam": "1"},
     "requirements-train.txt": {"numpy": "1"},
@@ -79,13 +80,13 @@ def test_linters_come_on_top_and_the_pipeline_takes_nothing_away(repository):
     user = repository.make("repro")
     assert user.keys() == {"dvc-1", "numpy-1"}
     both = repository.make("lint")
-    assert both.keys() == {"dvc-1", "numpy-1", "ruff-1"} and both | user == both
+    assert both.keys() == {"dvc-1", "numpy-1", *LINTERS} and both | user == both
     assert repository.make("repro") == repository.make("lint") == both
 
 
 def test_linters_first_is_the_same(repository):
     both = repository.make("lint")
-    assert both.keys() == {"dvc-1", "numpy-1", "ruff-1"}
+    assert both.keys() == {"dvc-1", "numpy-1", *LINTERS}
     assert repository.make("repro") == both
     gpu = repository.make("setup", "GPU=1", "BEAM=1")
     assert gpu.keys() - both.keys() == {"nvidia_cublas-1", "beam-1"} and gpu | both == gpu
@@ -96,10 +97,10 @@ def test_a_changed_lock_changes_its_own_packages_and_keeps_the_others(repository
     before = repository.make("lint")
     repository.write("requirements.txt", {"dvc": "2"})
     after = repository.make("repro")
-    assert after.keys() == {"dvc-2", "ruff-1"} and after["ruff-1"] == before["ruff-1"]
-    repository.write("requirements-dev.txt", {"ruff": "2"})
+    assert after.keys() == {"dvc-2", *LINTERS} and after["ruff-1"] == before["ruff-1"]
+    repository.write("requirements-dev.txt", {"ruff": "2", "basedpyright": "1"})
     assert repository.make("repro") == after  # which needs no linter
-    assert repository.make("lint").keys() == {"dvc-2", "ruff-2"}
+    assert repository.make("lint").keys() == {"dvc-2", "ruff-2", "basedpyright-1"}
 
 
 def test_a_machine_gets_what_a_training_needs_alone(repository):

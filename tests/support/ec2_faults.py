@@ -11,6 +11,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -218,47 +219,56 @@ class FaultyRun:
 
     def _prepared(self) -> list:
         """Arm the faults; returns what is to go on beside."""
-        beside, draw, aws = [], self.draw, self.world.aws
-
-        def ours(call) -> bool:
-            return self.name in call.given.values()
-
-        def ours_on_spot(call) -> bool:
-            return ours(call) and "InstanceMarketOptions.MarketType" in call.given
-
+        beside = []
         for fault in self.faults:
-            moment = draw.uniform(0, 5)
-            match fault:
-                case "capacity" if draw.random() < 0.5:
-                    aws.fail("RunInstances", "InsufficientInstanceCapacity", draw.randint(1, 8), ours)
-                case "capacity":
-                    code = draw.choice(["InsufficientInstanceCapacity", "SpotMaxPriceTooLow"])
-                    aws.fail("RunInstances", code, None, ours_on_spot)
-                case "nothing":
-                    beside.append(lambda: self._nothing_to_be_had(ours))
-                case "busy":
-                    for _ in range(draw.randint(1, 2)):
-                        aws.fail("RunInstances", draw.choice(["Unavailable", "InternalError", "lost"]), 1, ours)
-                case "kill":
-                    beside.append(lambda moment=moment: self._after_start(moment, self.world.machines.kill))
-                case "notice":
-                    beside.append(lambda moment=moment: self._after_start(moment, self._send_spot_notice))
-                case "crash":
-                    beside.append(lambda moment=moment: self._after_start(moment, self._kill_a_process))
-                case "s3 here" | "s3 there":
-                    network = self.here if fault == "s3 here" else self.there
-                    for _ in range(draw.randint(1, 6)):
-                        network.fail(
-                            draw.choice(fake_s3_network.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3)
-                        )
-                case "s3 out":
-                    beside.append(lambda moment=moment: self._out(moment * 2, 1 + moment))
-                case "hang" | "fail" | "deadline":
-                    (self.home / ("fail" if fault == "fail" else "hang")).touch()
+            moment = self.draw.uniform(0, 5)
+            self._arm(fault)
+            if goes_on := self._beside(fault, moment):
+                beside.append(goes_on)
         return beside
 
-    def _nothing_to_be_had(self, ours) -> None:
-        fault = self.world.aws.fail("RunInstances", "InsufficientInstanceCapacity", None, ours)
+    def _arm(self, fault: str) -> None:
+        """Set what fails by itself from now on."""
+        draw, aws = self.draw, self.world.aws
+        match fault:
+            case "capacity" if draw.random() < 0.5:
+                aws.fail("RunInstances", "InsufficientInstanceCapacity", draw.randint(1, 8), self._is_ours)
+            case "capacity":
+                code = draw.choice(["InsufficientInstanceCapacity", "SpotMaxPriceTooLow"])
+                aws.fail("RunInstances", code, None, self._is_ours_on_spot)
+            case "busy":
+                for _ in range(draw.randint(1, 2)):
+                    aws.fail("RunInstances", draw.choice(["Unavailable", "InternalError", "lost"]), 1, self._is_ours)
+            case "s3 here" | "s3 there":
+                network = self.here if fault == "s3 here" else self.there
+                for _ in range(draw.randint(1, 6)):
+                    network.fail(draw.choice(fake_s3_network.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3))
+            case "hang" | "fail" | "deadline":
+                (self.home / ("fail" if fault == "fail" else "hang")).touch()
+
+    def _beside(self, fault: str, moment: float) -> Callable[[], None] | None:
+        """What has to go on beside the commands for this fault."""
+        match fault:
+            case "nothing":
+                return self._nothing_to_be_had
+            case "kill":
+                return lambda: self._after_start(moment, self.world.machines.kill)
+            case "notice":
+                return lambda: self._after_start(moment, self._send_spot_notice)
+            case "crash":
+                return lambda: self._after_start(moment, self._kill_a_process)
+            case "s3 out":
+                return lambda: self._out(moment * 2, 1 + moment)
+        return None
+
+    def _is_ours(self, call) -> bool:
+        return self.name in call.given.values()
+
+    def _is_ours_on_spot(self, call) -> bool:
+        return self._is_ours(call) and "InstanceMarketOptions.MarketType" in call.given
+
+    def _nothing_to_be_had(self) -> None:
+        fault = self.world.aws.fail("RunInstances", "InsufficientInstanceCapacity", None, self._is_ours)
         while not self.over.is_set() and not self.story.errors and self.story.starts < 3:
             self.over.wait(0.05)
         fault.left = 0

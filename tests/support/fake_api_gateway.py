@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import http.server
 import json
 import threading
@@ -161,64 +162,7 @@ def gateway(
     `origins` are those of CORS; with a `signer`, requests must be signed with its credentials (AWS_IAM).
     """
 
-    class Handler(_Handler):
-        def handle_any(self):
-            path, _, query = self.path.partition("?")
-            origin = self.headers.get("Origin")
-            cors = {"access-control-allow-origin": origin} if origin in origins else {}
-            if self.command == "OPTIONS" and origins:
-                more = {
-                    "access-control-allow-methods": "GET,POST",
-                    "access-control-allow-headers": "content-type,x-api-key",
-                }
-                return self.reply(204, cors | (more if cors else {}), b"")
-            if (self.command, path) not in ROUTES:
-                return self.say(404, "Not Found")
-            if int(self.headers.get("Content-Length") or 0) > MOST_BYTES:
-                self.close_connection = True
-                return self.say(413, "Request Entity Too Large")
-            body = self.body() if "Content-Length" in self.headers else None
-            caller = None
-            if signer:
-                if not self.signed(body or b""):
-                    return self.say(403, "Forbidden")
-                caller = {"accessKey": signer.access_key, "userArn": f"arn:aws:iam::{ACCOUNT}:user/me"}
-            made = event(self.command, path, body, dict(self.headers.items()), query, caller)
-            if len(json.dumps(made)) > MOST_EVENT:
-                return self.say(413, "Request Too Long")
-            given = json.loads(json.dumps(handler(json.loads(json.dumps(made)), None)))
-            data = given["body"].encode()
-            self.reply(
-                given["statusCode"],
-                given["headers"] | cors,
-                base64.b64decode(data) if given["isBase64Encoded"] else data,
-            )
-
-        do_GET = do_POST = do_HEAD = do_OPTIONS = do_PUT = do_DELETE = handle_any
-
-        def signed(self, body: bytes) -> bool:
-            """Whether the signature is the one that AWS would compute."""
-            given = self.headers.get("Authorization", "")
-            names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
-            region = given.partition("Credential=")[2].split("/")[2] if "Credential=" in given else ""
-            if not {"host", "x-amz-date"} <= set(names) or not region:
-                return False
-            request = AWSRequest(
-                self.command,
-                f"http://{self.headers['Host']}{self.path}",
-                headers={name: self.headers[name] for name in names if name in self.headers},
-                data=body,
-            )
-            request.context["timestamp"] = self.headers["X-Amz-Date"]
-            check = SigV4Auth(signer, "execute-api", region)
-            canonical = check.canonical_request(request)
-            mine = check.signature(check.string_to_sign(request, canonical), request)
-            return given.partition("Signature=")[2] == mine
-
-        def say(self, status: int, text: str):
-            self.reply(status, {"content-type": "application/json"}, json.dumps({"message": text}).encode())
-
-    with _serving(Handler) as url:
+    with _serving(functools.partial(_Gateway, handler, origins, signer)) as url:
         yield url
 
 
@@ -241,8 +185,72 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """No line per request."""
 
 
+class _Gateway(_Handler):
+    """Answers a request by the function, as the API would."""
+
+    def __init__(self, function: Callable, origins: tuple[str, ...], signer: Credentials | None, *connection):
+        self.function, self.origins, self.signer = function, origins, signer
+        super().__init__(*connection)
+
+    def handle_any(self):
+        path, _, query = self.path.partition("?")
+        origin = self.headers.get("Origin")
+        cors = {"access-control-allow-origin": origin} if origin in self.origins else {}
+        if self.command == "OPTIONS" and self.origins:
+            more = {
+                "access-control-allow-methods": "GET,POST",
+                "access-control-allow-headers": "content-type,x-api-key",
+            }
+            return self.reply(204, cors | (more if cors else {}), b"")
+        if (self.command, path) not in ROUTES:
+            return self.say(404, "Not Found")
+        if int(self.headers.get("Content-Length") or 0) > MOST_BYTES:
+            self.close_connection = True
+            return self.say(413, "Request Entity Too Large")
+        body = self.body() if "Content-Length" in self.headers else None
+        caller = None
+        if self.signer:
+            if not self.signed(body or b""):
+                return self.say(403, "Forbidden")
+            caller = {"accessKey": self.signer.access_key, "userArn": f"arn:aws:iam::{ACCOUNT}:user/me"}
+        made = event(self.command, path, body, dict(self.headers.items()), query, caller)
+        if len(json.dumps(made)) > MOST_EVENT:
+            return self.say(413, "Request Too Long")
+        given = json.loads(json.dumps(self.function(json.loads(json.dumps(made)), None)))
+        data = given["body"].encode()
+        self.reply(
+            given["statusCode"],
+            given["headers"] | cors,
+            base64.b64decode(data) if given["isBase64Encoded"] else data,
+        )
+
+    do_GET = do_POST = do_HEAD = do_OPTIONS = do_PUT = do_DELETE = handle_any
+
+    def signed(self, body: bytes) -> bool:
+        """Whether the signature is the one that AWS would compute."""
+        given = self.headers.get("Authorization", "")
+        names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+        region = given.partition("Credential=")[2].split("/")[2] if "Credential=" in given else ""
+        if not {"host", "x-amz-date"} <= set(names) or not region:
+            return False
+        request = AWSRequest(
+            self.command,
+            f"http://{self.headers['Host']}{self.path}",
+            headers={name: self.headers[name] for name in names if name in self.headers},
+            data=body,
+        )
+        request.context["timestamp"] = self.headers["X-Amz-Date"]
+        check = SigV4Auth(self.signer, "execute-api", region)
+        canonical = check.canonical_request(request)
+        mine = check.signature(check.string_to_sign(request, canonical), request)
+        return given.partition("Signature=")[2] == mine
+
+    def say(self, status: int, text: str):
+        self.reply(status, {"content-type": "application/json"}, json.dumps({"message": text}).encode())
+
+
 @contextlib.contextmanager
-def _serving(handler: type) -> Iterator[str]:
+def _serving(handler: Callable) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -168,9 +168,7 @@ class AWS:
             return moto(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
         with self._lock:
             self.calls.append(call)
-            fault = next((f for f in self.faults if f.action == call.action and f.left != 0 and f.where(call)), None)
-            if fault:
-                fault.left = None if fault.left is None else fault.left - 1
+            fault = self._fault_of(call)
             if fault and fault.code != "lost":
                 return _refuse(call, fault.code, fault.message, start_response)
             try:
@@ -193,6 +191,13 @@ class AWS:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         start_response(status, [(k, v) for k, v in headers if k.lower() != "content-length"])
         return [answer]
+
+    def _fault_of(self, call: Call) -> Fault | None:
+        """The fault that this call meets, which counts it."""
+        fault = next((f for f in self.faults if f.action == call.action and f.left != 0 and f.where(call)), None)
+        if fault and fault.left is not None:
+            fault.left -= 1
+        return fault
 
     def _invoke(self, endpoint: str, environ: dict, body: bytes, start_response: Callable):
         """Answer a request to a SageMaker endpoint; several at a time, as its container can."""

@@ -106,35 +106,18 @@ class SageMaker:
             self._alarms = {name: alarm.state_value for name, alarm in self.alarms.items()}
         if call.service != "sagemaker":
             return None
-        match call.action:
-            case "CreateModel":
-                self._check_new(call.given["ModelName"], self.backend._models, "model")
-                self._check_model(call.given)
-            case "CreateEndpointConfig":
-                self._check_new(call.given["EndpointConfigName"], self.backend.endpoint_configs, "endpoint config")
-                return self._create_config(call.given)
-            case "CreateEndpoint":
-                return self._create(call.given)
-            case "UpdateEndpoint":
-                return self._update(call.given)
-            case "DescribeEndpoint":
-                self._go_on(call.given["EndpointName"])
-                return self._describe(call.given["EndpointName"])
-            case "DeleteEndpoint":
-                return self._delete(call.given["EndpointName"])
-            case "DeleteEndpointConfig":
-                name = call.given["EndpointConfigName"]
-                if users := [e.endpoint_name for e in self.backend.endpoints.values() if name in self._configs_of(e)]:
-                    raise _invalid(f'Cannot delete endpoint config "{name}": in use by {users[0]}')
-            case "DeleteModel":
-                name = call.given["ModelName"]
-                for config in self.backend.endpoint_configs.values():
-                    if any(each["ModelName"] == name for each in config.production_variants):
-                        raise _invalid(f'Cannot delete model "{name}": in use by {config.endpoint_config_name}')
-            case "AddTags":
-                self._add_tags(call.given)
-                return _json({"Tags": call.given["Tags"]})
-        return None
+        actions = {
+            "CreateModel": self._check_model,
+            "CreateEndpointConfig": self._create_config,
+            "CreateEndpoint": self._create,
+            "UpdateEndpoint": self._update,
+            "DescribeEndpoint": self._describe,
+            "DeleteEndpoint": self._delete,
+            "DeleteEndpointConfig": self._check_config_unused,
+            "DeleteModel": self._check_model_unused,
+            "AddTags": self._add_tags,
+        }
+        return actions[call.action](call.given) if call.action in actions else None
 
     def after(self, call, status: str, answer: bytes) -> bytes:
         """moto's answer as AWS's would be."""
@@ -157,6 +140,7 @@ class SageMaker:
             raise _invalid(f'Cannot create already existing {what} "{name}".')
 
     def _check_model(self, given: dict) -> None:
+        self._check_new(given["ModelName"], self.backend._models, "model")
         container = given["PrimaryContainer"]
         if not re.match(r"arn:aws:iam::\d{12}:role/", given.get("ExecutionRoleArn", "")):
             raise _invalid("the role is no ARN")
@@ -167,8 +151,20 @@ class SageMaker:
         if self._bundle(container["ModelDataUrl"]) is None:
             raise _invalid(f"Could not find model data at {container['ModelDataUrl']}.")
 
+    def _check_model_unused(self, given: dict) -> None:
+        name = given["ModelName"]
+        for config in self.backend.endpoint_configs.values():
+            if any(each["ModelName"] == name for each in config.production_variants):
+                raise _invalid(f'Cannot delete model "{name}": in use by {config.endpoint_config_name}')
+
+    def _check_config_unused(self, given: dict) -> None:
+        name = given["EndpointConfigName"]
+        if users := [e.endpoint_name for e in self.backend.endpoints.values() if name in self._configs_of(e)]:
+            raise _invalid(f'Cannot delete endpoint config "{name}": in use by {users[0]}')
+
     def _create_config(self, given: dict) -> tuple[str, str]:
         """As moto would, if it knew instance types of these years."""
+        self._check_new(given["EndpointConfigName"], self.backend.endpoint_configs, "endpoint config")
         self._check_config(given)
         variants = given["ProductionVariants"]
         known = [each | {"InstanceType": "ml.c5.large"} if "InstanceType" in each else each for each in variants]
@@ -207,12 +203,13 @@ class SageMaker:
         for key in gone:
             del backend.policies[key]
 
-    def _add_tags(self, given: dict) -> None:
+    def _add_tags(self, given: dict) -> tuple[str, str]:
         """A tag of the same key takes the earlier one's place, which moto keeps beside it."""
         resource = self.backend._get_resource_from_arn(given["ResourceArn"])
         tags = resource.tags if hasattr(resource, "tags") else resource
         new = {tag["Key"] for tag in given["Tags"]}
         tags[:] = [tag for tag in tags if tag["Key"] not in new] + given["Tags"]
+        return _json({"Tags": given["Tags"]})
 
     # Endpoints.
 
@@ -248,7 +245,8 @@ class SageMaker:
         self._under_way[endpoint.endpoint_name] = Change("Updating", given["EndpointConfigName"], LOOKS, alarms)
         return _json({"EndpointArn": endpoint.arn})
 
-    def _delete(self, name: str) -> tuple[str, str]:
+    def _delete(self, given: dict) -> tuple[str, str]:
+        name = given["EndpointName"]
         endpoint = self._endpoint(name)
         if endpoint.endpoint_status not in ("InService", "Failed"):
             raise _invalid(f'Cannot delete in-progress endpoint "{endpoint.arn}": {endpoint.endpoint_status}')
@@ -256,7 +254,9 @@ class SageMaker:
         self._under_way[name] = Change("Deleting", None, 1)
         return _json({})
 
-    def _describe(self, name: str) -> tuple[str, str]:
+    def _describe(self, given: dict) -> tuple[str, str]:
+        name = given["EndpointName"]
+        self._go_on(name)
         endpoint = self._endpoint(name)
         change = self._under_way.get(name)
         (about,) = self.backend.endpoint_configs[endpoint.endpoint_config_name].production_variants

@@ -52,8 +52,8 @@ class ShardGroup:
         """Tasks in order: training pictures in an order of their own in each copy, so that training needs no large
         shuffle buffer."""
         pictures = self.pictures
-        if self.copy is not None:
-            pictures = sorted(pictures, key=lambda source: key(seed, self.copy, source.id))
+        if (copy := self.copy) is not None:
+            pictures = sorted(pictures, key=lambda source: key(seed, copy, source.id))
         return ((source, self.copy) for source in pictures)
 
 

@@ -98,12 +98,12 @@ def warp(image: Image.Image, matrix: np.ndarray, size: int) -> tuple[Image.Image
     reduced = image.draft("RGB", (math.ceil(width / shrink[0]), math.ceil(height / shrink[1])))
     done = width / reduced[1][2] if reduced else 1.0
     image = image.convert("RGB")
-    blocks = tuple(max(1, int(s / done + 1e-6)) for s in shrink)
-    if max(blocks) > 1:
-        image = image.reduce(blocks)
+    across, down = (max(1, int(s / done + 1e-6)) for s in shrink)
+    if max(across, down) > 1:
+        image = image.reduce((across, down))
     # Pillow asks the other way round: which point of the picture is seen at a point of the square.
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    inverse /= np.array([[done * blocks[0]], [done * blocks[1]]])
+    inverse /= np.array([[done * across], [done * down]])
     data = tuple(float(v) for v in inverse.ravel())
     square = image.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
     covered = Image.new("1", image.size, 1)

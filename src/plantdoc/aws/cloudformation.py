@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from botocore.exceptions import ClientError
 
@@ -40,9 +41,21 @@ def find(client, name: str) -> dict | None:
         raise
 
 
-def busy(stack: dict | None) -> bool:
-    """Whether a change is under way."""
-    return bool(stack) and stack["StackStatus"].endswith("_IN_PROGRESS") and stack["StackStatus"] not in LEFTOVER
+def changed(client, name: str) -> dict:
+    """The stack as AWS describes it after a change.
+
+    Raises:
+        UserError: somebody deleted it meanwhile.
+    """
+    stack = find(client, name)
+    if stack is None:
+        raise UserError(f"the stack {name} is gone: somebody deleted it meanwhile; run this again to make it")
+    return stack
+
+
+def busy(stack: dict | None) -> TypeGuard[dict]:
+    """Whether there is a stack, and a change of it is under way."""
+    return stack is not None and stack["StackStatus"].endswith("_IN_PROGRESS") and stack["StackStatus"] not in LEFTOVER
 
 
 def plan(

@@ -135,6 +135,6 @@ def _table(instance_type: str) -> Price:
         raise UserError(
             f"the price of {instance_type} is not known: AWS did not say (are pricing:GetProducts and "
             "ec2:DescribeSpotPriceHistory allowed?), and the table in src/plantdoc/aws/ec2_prices.py does not have it; "
-            f"allow these, or choose other runner.instance_types, like {min(TABLE, key=TABLE.get)}"
+            f"allow these, or choose other runner.instance_types, like {min(TABLE, key=TABLE.__getitem__)}"
         )
     return Price(TABLE[instance_type], f"a table of {TABLE_DATE} for us-east-1, as AWS did not say")

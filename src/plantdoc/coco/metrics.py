@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any, cast
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -87,6 +88,6 @@ def per_class(split: Split, result: COCOeval) -> list[dict]:
 def _indexed(dataset: dict) -> COCO:
     # COCO.loadRes does the same but fails on an empty list.
     coco = COCO()
-    coco.dataset = dataset
+    coco.dataset = cast(Any, dataset)
     coco.createIndex()
     return coco

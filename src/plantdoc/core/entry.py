@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import overload
 
 # What `git rev-parse --local-env-vars` names, and what else points a git command at other objects or names. Git sets
 # them while it runs a hook; inherited, they lead git and DVC to the repository of the hook in place of the one in the
@@ -64,7 +66,7 @@ def start(program: str) -> str:
             sys.exit(f"{Path(program).stem}: {here} is inside another repository, {other}: run this there")
     if sys.stdout is None:  # closed, as by `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    with contextlib.suppress(AttributeError):  # a stand-in for the output has no encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a stand-in for the output has no encoding
         sys.stdout.reconfigure(errors="replace")
     return folder.name
 
@@ -80,6 +82,10 @@ def given(path: str | Path) -> Path:
     return Path(os.path.relpath(os.path.join(_caller, path)))
 
 
+@overload
+def given_or_name(text: str) -> str: ...
+@overload
+def given_or_name(text: None) -> None: ...
 def given_or_name(text: str | None) -> str | None:
     """The same for what can be a path or the name of something else, like a version or a stage, or be left out."""
     return str(path) if text and (path := given(text)).exists() else text

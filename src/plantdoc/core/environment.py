@@ -7,14 +7,15 @@ and infra/worker/objects.py, which runs before anything is installed, read some 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from plantdoc.core.errors import UserError
 
 PREFIX = "PLANTDOC_"
-_KINDS = {"str": str, "int": int, "float": float, "Path": Path}
-_WANTED = {"int": "a whole number", "float": "a number"}
+_KINDS: dict[object, Callable] = {"str": str, "int": int, "float": float, "Path": Path}
+_WANTED: dict[object, str] = {"int": "a whole number", "float": "a number"}
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def flat(values: dict, prefix: str = "") -> dict[str, object]:
+
+def flat(values: dict, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, in their order; an empty mapping leaves nothing."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from plantdoc.core.errors import UserError
@@ -20,14 +20,14 @@ def text(
     input: bytes | None = None,
     timeout: float | None = None,
     empty_code: int = 0,
-    **environment: str,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run git; returns its output without the last line's end, nothing where it ends with `empty_code`.
 
     Raises:
         UserError: it failed, or took longer than `timeout` seconds; the text has what git said.
     """
-    done = run(*words, root=root, input=input, timeout=timeout, **environment)
+    done = run(*words, root=root, input=input, timeout=timeout, environment=environment)
     if done.returncode and done.returncode != empty_code:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise UserError(f"git {words[0]} failed: {without_password(said)}")
@@ -39,7 +39,7 @@ def run(
     root: Path | str = ".",
     input: bytes | None = None,
     timeout: float | None = None,
-    **environment: str,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a git command in `root`, whatever its exit code; `environment` adds variables.
 
@@ -50,7 +50,7 @@ def run(
         return subprocess.run(
             ["git", *words],
             cwd=root,
-            env=SILENT | os.environ | environment,
+            env={**SILENT, **os.environ, **(environment or {})},
             input=input,
             capture_output=True,
             timeout=timeout,

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -25,7 +25,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def imap(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def imap(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
     """`map(function, items)` over `workers` processes (0: one per core); results come in the order of the items.
 
     `items` is drawn from only as fast as results are taken. The processes are started afresh, not forked, so that
@@ -74,8 +74,11 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this runs in the processes of a pool alone
+
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from plantdoc.core.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # What may stand at the top of params.yaml, in this order.
 SECTIONS = ("seed", "lr", "fetch", "augment", "model", "train", "evaluate", "deploy", "serve", "runner")
@@ -84,11 +87,12 @@ def check(model: type[Checked], values: dict, path: Path | str = "params.yaml") 
     moved = {old: new for old, new in model.MOVED.items() if has(values, old)}
     faults = [_explain_moved(moved)] if moved else []
     faults += [_explain_unknown(str(key), SECTIONS) for key in values if key not in SECTIONS]
+    checked = None
     try:
         checked = model.model_validate(values)
     except ValidationError as error:
         faults += [_explain(model, fault) for fault in error.errors() if not _is_of_moved(fault, moved)]
-    if faults:
+    if faults or checked is None:
         raise UserError(f"{path}: " + "; ".join(faults))
     return checked
 
@@ -103,7 +107,7 @@ def has(values: dict, key: str) -> bool:
     return True
 
 
-def _is_of_moved(fault: dict, moved: dict[str, str]) -> bool:
+def _is_of_moved(fault: ErrorDetails, moved: dict[str, str]) -> bool:
     """Whether a fault is nothing but a key under its earlier name."""
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "missing":
@@ -117,7 +121,7 @@ def _explain_moved(moved: dict[str, str]) -> str:
     return f"{', '.join(names[:3])}{more}; `python scripts/recipe.py --migrate` rewrites params.yaml"
 
 
-def _explain(model: type[Root], fault: dict) -> str:
+def _explain(model: type[Root], fault: ErrorDetails) -> str:
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
         section: Any = model

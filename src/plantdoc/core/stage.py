@@ -30,7 +30,9 @@ def run(main: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     name = Path(sys.argv[0]).stem
     started = time.monotonic()
-    folder = entry.start(sys.modules[main.__module__].__file__)
+    program = sys.modules[main.__module__].__file__
+    assert program is not None  # a stage or script is a file
+    folder = entry.start(program)
     processes.die_with_dvc()
     try:
         with entry.whole_output():

@@ -10,7 +10,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 from PIL import Image
 from pycocotools import mask
 
@@ -74,7 +76,10 @@ class _Predictor:
         asked = []
         for number, picture in enumerate(pictures):
             file = f"{number}.png" if quality is None else f"{number}.jpg"
-            picture.save(pictures_folder / file, **({"compress_level": 1} if quality is None else {"quality": quality}))
+            if quality is None:
+                picture.save(pictures_folder / file, compress_level=1)
+            else:
+                picture.save(pictures_folder / file, quality=quality)
             asked.append(Picture(number, file, *picture.size))
         found: list[list[dict]] = [[] for _ in pictures]
         for row in predictions.predict(self.serve, pictures_folder, asked, self.classes):
@@ -109,7 +114,10 @@ def _two_leaves(
 
 
 def _covered(box: perturbations.XYWH, found: list[perturbations.XYWH]) -> bool:
-    return bool(found) and float(mask.iou([list(box)], [list(each) for each in found], [0] * len(found)).max()) >= IOU
+    if not found:
+        return False
+    boxes = cast(Any, [list(each) for each in found])  # typeshed knows masks alone
+    return float(np.max(mask.iou(cast(Any, [list(box)]), boxes, [0] * len(found)))) >= IOU
 
 
 def _verdict(name: str, value: float | None, least: float) -> dict:

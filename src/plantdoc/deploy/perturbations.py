@@ -40,7 +40,13 @@ def _moved(picture: Image.Image) -> Image.Image:
 
 
 def _halved(picture: Image.Image) -> Image.Image:
-    return picture.resize(tuple(max(1, round(side / 2)) for side in picture.size), Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side / 2)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _doubled(box: XYWH, width: int, height: int) -> XYWH:
+    x, y, w, h = (side * whole / max(1, round(whole / 2)) for side, whole in zip(box, (width, height) * 2, strict=True))
+    return x, y, w, h
 
 
 CHANGES = (
@@ -54,14 +60,7 @@ CHANGES = (
         lambda box, w, h: (box[0] - round(MOVED * w), box[1] - round(MOVED * h), *box[2:]),
     ),
     Change("compressed", "compressed", lambda picture: picture, quality=40),
-    Change(
-        "halved",
-        "halved",
-        _halved,
-        lambda box, w, h: tuple(
-            side * whole / max(1, round(whole / 2)) for side, whole in zip(box, (w, h, w, h), strict=True)
-        ),
-    ),
+    Change("halved", "halved", _halved, _doubled),
 )
 
 

@@ -21,10 +21,10 @@ def check(version: str | None = None) -> None:
     Raises:
         UserError: it is; the message says how to get the tested one.
     """
-    version = version or keras.version()
-    if version.split(".")[:2] != TESTED.split("."):
+    installed: str = version or keras.version()
+    if installed.split(".")[:2] != TESTED.split("."):
         raise UserError(
-            f"Keras {version} is installed, and training uses private parts of Keras that are tested with {TESTED}: "
+            f"Keras {installed} is installed, and training uses private parts of Keras that are tested with {TESTED}: "
             "`make setup` installs the locked version. To move to another one, compare these parts (listed in "
             "src/plantdoc/detector/keras_private.py) and change TESTED there"
         )

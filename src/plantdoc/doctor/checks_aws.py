@@ -28,12 +28,10 @@ def credentials(job: str) -> str:
     from plantdoc.remote import dvc_remote
 
     there = _default()
-    if not there.on_s3:
-        there = None
-        if job == "push":
-            return "none needed: the remote is a folder"
+    if job == "push" and not there.on_s3:
+        return "none needed: the remote is a folder"
     with clients.explained():
-        session = dvc_remote.session(there)
+        session = dvc_remote.session(there if there.on_s3 else None)
         found = session.get_credentials()
         if not found:
             raise UserError("no AWS credentials were found: `aws configure` or `aws sso login`, or set AWS_PROFILE")

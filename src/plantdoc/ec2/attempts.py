@@ -52,6 +52,11 @@ class Attempt:
         return self.claim.instance
 
     @property
+    def launched(self) -> float:
+        """When its machine was started, or at the earliest could have been."""
+        return self.claim.launched or self.claim.time
+
+    @property
     def over(self) -> bool:
         return bool(self.claim.ended)
 
@@ -59,7 +64,7 @@ class Attempt:
         """For how long its machine is or was paid for."""
         if not self.instance:
             return 0.0
-        ran = (self.claim.ended or now or time.time()) - self.claim.launched
+        ran = (self.claim.ended or now or time.time()) - self.launched
         return max(ran, _BILLED)
 
     def dollars(self, now: float | None = None) -> float:

@@ -25,15 +25,19 @@ def outputs(store: Store, run: str, result: dict) -> int:
     Raises:
         UserError: one is missing or damaged in S3, or is none of ours.
     """
-    files = result["outputs"]
-    if strange := [name for name in files if _target(name) is None]:
-        raise UserError(f"s3://{store.bucket}/{store.prefix}{run}/result.json names {strange[0]}: nothing was changed")
+    files, targets = result["outputs"], {}
+    for name in files:
+        if (target := _target(name)) is None:
+            raise UserError(f"s3://{store.bucket}/{store.prefix}{run}/result.json names {name}: nothing was changed")
+        targets[name] = target
     with contextlib.ExitStack() as stack:
-        beside = {name: stack.enter_context(stage.replacing(name, folder=OUTPUTS[name])) for name in _present(files)}
+        beside = {
+            target: stack.enter_context(stage.replacing(target, folder=OUTPUTS[target]))
+            for target in sorted(set(targets.values()))
+        }
 
         def bring(name: str) -> None:
-            target = _target(name)
-            path = beside[target] / PurePosixPath(name).relative_to(target)
+            path = beside[targets[name]] / PurePosixPath(name).relative_to(targets[name])
             if not store.download(f"{run}/outputs/{files[name]['sha256']}", path, files[name]["sha256"]):
                 raise UserError(f"s3://{store.bucket}/{store.prefix}{run}/outputs/ lacks {name}: {_remedy(store, run)}")
 
@@ -67,10 +71,6 @@ def _target(name: str) -> str | None:
         return None
     inside = (out for out, folder in OUTPUTS.items() if name == out or (folder and name.startswith(f"{out}/")))
     return next((out for out in inside if (name != out) == OUTPUTS[out]), None)
-
-
-def _present(files: dict) -> list[str]:
-    return sorted({_target(name) for name in files})
 
 
 def _remedy(store: Store, run: str) -> str:

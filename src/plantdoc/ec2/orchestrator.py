@@ -35,7 +35,7 @@ class Run:
         self.aws, self.runner, self.run, self.interrupts = aws, runner, run, interrupts
         self.attempts, self.console = Attempts(aws.store, run), Console()
         self.uploads = uploads.Uploads(aws, weights)
-        self.local: local_progress.LocalProgress | None = None  # while `finish` runs
+        self.local: local_progress.LocalProgress  # there while `finish` runs
         self.base: launch_config.LaunchConfig | None = None
         self.ours: Attempt | None = None
         self.launches = 0
@@ -89,7 +89,7 @@ class Run:
             self._lost(attempt, machine)
         elif not attempt.instance:
             self._wait(attempt)
-        elif time.time() - attempt.claim.launched < LAG:
+        elif time.time() - attempt.launched < LAG:
             time.sleep(beat())  # EC2 does not show it yet
         else:
             self._lost(attempt, None)
@@ -182,7 +182,7 @@ class Run:
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
         self.ours = None
-        self._refuse_at_deadline(attempt, attempt.claim.ended)
+        self._refuse_at_deadline(attempt, attempt.claim.ended or time.time())
         why = f" ({machine.reason})" if machine and machine.reason else ""
         log.info("ec2: the machine of attempt %d stopped without reporting a reason%s", attempt.n, why)
 

@@ -24,7 +24,7 @@ _NAMES = {
 
 def codes(instance_type: str) -> tuple[str, str]:
     """Service Quotas' codes for machines of this type, on demand and on the spot market."""
-    family = re.match("[a-z]*", instance_type)[0]
+    family = re.split("[^a-z]", instance_type, maxsplit=1)[0]
     return QUOTAS.get(family, STANDARD)
 
 

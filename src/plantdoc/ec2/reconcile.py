@@ -61,7 +61,7 @@ def give_up(aws: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: I
     try:
         with interrupts.held():
             found = [each for each in instances.find(aws.ec2, attempt.run) if each.attempt == attempt.n]
-            ids = {each.id for each in found if each.costs} | ({attempt.instance} - {None})
+            ids = {each.id for each in found if each.costs} | ({attempt.instance} if attempt.instance else set())
             terminate(aws.ec2, ids)
             for id in sorted(ids):
                 log.info("ec2: ended the machine %s", id)

@@ -42,8 +42,10 @@ class Tail:
         pieces: list[bytes] = []
         if at_least - self.count > 1:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                found = list(pool.map(self._piece, range(self.count, at_least)))
-            pieces = found[: found.index(None)] if None in found else found
+                for piece in pool.map(self._piece, range(self.count, at_least)):
+                    if piece is None:
+                        break
+                    pieces.append(piece)
             self.count += len(pieces)
         while (piece := self._piece(self.count)) is not None:
             pieces.append(piece)
@@ -124,7 +126,7 @@ class Follower:
         # Not shown: not yet, or it ended so long ago that EC2 has forgotten it.
         if self.machine:
             self.machine = replace(self.machine, state="terminated")
-        return time.time() - self.attempt.claim.launched > LAG and time.monotonic() - self.began > beat()
+        return time.time() - self.attempt.launched > LAG and time.monotonic() - self.began > beat()
 
     def _ec2_error(self) -> Exception | None:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 from pycocotools import mask
@@ -86,7 +87,8 @@ def confusion(split: Split, predictions: list[dict], threshold: float) -> list[t
 
 def _pair(boxes: tuple[Box, ...], found: list[dict]) -> Iterable[tuple[Box | None, dict | None]]:
     free = set(range(len(boxes)))
-    overlaps = mask.iou([p["bbox"] for p in found], [list(b.xywh) for b in boxes], [0] * len(boxes))
+    truth = cast(Any, [list(b.xywh) for b in boxes])  # typeshed knows masks alone
+    overlaps = mask.iou([p["bbox"] for p in found], truth, [0] * len(boxes))
     for i, prediction in enumerate(found):
         best = max(free, key=lambda j: (overlaps[i][j], -j), default=None)
         if best is None or overlaps[i][best] < IOU:

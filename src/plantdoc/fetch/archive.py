@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import IO
 
 from tqdm import tqdm
 
@@ -66,7 +66,7 @@ def unpack(path: Path, folder: Path) -> None:
         raise UserError(f"{path} is damaged or encrypted ({error}): download or pack it again") from None
 
 
-def _members(path: Path) -> Iterator[tuple[str, BinaryIO]]:
+def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """The name and content of each file in the archive, one after the other; folders are left out."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -81,8 +81,8 @@ def _members(path: Path) -> Iterator[tuple[str, BinaryIO]]:
         raise UserError(f"{path} is neither a folder nor a .zip, .tar or .tar.gz archive: check fetch.source")
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
-            if member.isfile():
-                yield member.name, archive.extractfile(member)
+            if member.isfile() and (source := archive.extractfile(member)):
+                yield member.name, source
             elif not member.isdir():
                 raise UserError(_link(path, member.name))
 

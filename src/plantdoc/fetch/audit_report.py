@@ -114,7 +114,7 @@ def notes_on_rare(splits: dict[str, dataset.Split]) -> list[str]:
 
 
 def _per_class(splits: dict[str, dataset.Split]) -> list[dict]:
-    rows = [{"name": name} for name in splits["train"].classes]
+    rows: list[dict] = [{"name": name} for name in splits["train"].classes]
     for name in SPLITS:
         boxes = Counter(box.category for p in splits[name].pictures for box in p.boxes)
         pictures = Counter(c for p in splits[name].pictures for c in {box.category for box in p.boxes})

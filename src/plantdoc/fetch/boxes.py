@@ -42,7 +42,7 @@ def clean(
     Returns:
         Boxes as (xywh, class name); what was repaired; why boxes were dropped (one entry each).
     """
-    displayed = stored[::-1] if orientation >= 5 else stored
+    displayed = (stored[1], stored[0]) if orientation >= 5 else stored
     on_stored = orientation != 1 and _drawn_on_stored(raw, stored, displayed)
     frame = stored if on_stored else displayed
     repairs = ["boxes turned along with the picture"] if on_stored and raw.boxes else []

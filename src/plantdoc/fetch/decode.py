@@ -57,7 +57,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
             orientation = image.getexif().get(_ORIENTATION, 1)
             if orientation not in range(1, 9):
                 orientation = 1
-            kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG with more pictures behind it
+            kind = "JPEG" if image.format == "MPO" else image.format or ""  # a JPEG with more pictures behind it
             plain = orientation == 1 and _is_plain(image, kind, data)
             rgb, repairs = _to_rgb(image, data)
             if orientation != 1:

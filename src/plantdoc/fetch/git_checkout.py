@@ -45,6 +45,7 @@ def _git(folder: Path, url: str, commit: str, *arguments: str) -> str:
     except FileNotFoundError:
         raise UserError("fetch.source = plantdoc needs git, which is not installed") from None
     with process:
+        assert process.stdout and process.stderr  # pipes, as asked for
         errors = ""
         while piece := process.stderr.read(64):
             sys.stderr.write(piece)

@@ -17,6 +17,7 @@ import json
 import os
 import time
 import traceback
+from typing import Any
 
 import boto3
 from botocore import exceptions as aws
@@ -245,7 +246,7 @@ def _client():
     return boto3.client("sagemaker-runtime", config=settings)
 
 
-def _of_endpoint(error: object) -> Refused:
+def _of_endpoint(error: Any) -> Refused:
     """The refusal in an answer: the container can say 200 or 500 only, so its status is in the body."""
     try:
         status, code, message = error["status"], error["code"], error["message"]

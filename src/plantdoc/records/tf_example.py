@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 Value = bytes | int | float
 BYTES, FLOATS, INTEGERS = 1, 2, 3  # the kinds of a feature, by the number of their field in tf.train.Feature
@@ -23,7 +24,7 @@ def serialise(features: Mapping[str, tuple[int, Sequence[Value]]]) -> bytes:
     return _field(1, b"".join(_field(1, entry) for entry in entries))
 
 
-def parse(serialised: bytes) -> dict[str, list[Value]]:
+def parse(serialised: bytes) -> dict[str, list]:
     """The values of an example's features by key."""
     features = {}
     for _, entry in _fields(next(_fields(serialised))[1]):
@@ -45,7 +46,7 @@ def _field(number: int, payload: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 
-def _feature(kind: int, values: Sequence[Value]) -> bytes:
+def _feature(kind: int, values: Sequence[Any]) -> bytes:
     if kind == BYTES:
         return _field(kind, b"".join(_field(1, value) for value in values))
     packed = struct.pack(f"<{len(values)}f", *values) if kind == FLOATS else b"".join(map(_varint, values))
@@ -71,7 +72,7 @@ def _fields(data: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
         at += length
 
 
-def _values(feature: memoryview) -> list[Value]:
+def _values(feature: memoryview) -> list:
     ((kind, payload),) = _fields(feature)
     items = [item for _, item in _fields(payload)]
     if kind == BYTES:

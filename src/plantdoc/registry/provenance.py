@@ -78,12 +78,12 @@ def output(revision: Revision, md5: str) -> str | None:
     return next((out["path"] for out in outs if out.get("md5") == md5), None)
 
 
-def upstream(lock: dict[str, dict], out: str) -> list[str]:
-    """The stages that led to an output, first to last, its own included."""
+def upstream(lock: dict[str, dict], out: str | None) -> list[str]:
+    """The stages that led to an output, first to last, its own included; none where there is no output."""
     makers = {entry["path"]: name for name, stage in lock.items() for entry in stage.get("outs", ())}
     names: list[str] = []
 
-    def visit(path: str) -> None:
+    def visit(path: str | None) -> None:
         if (name := makers.get(path)) and name not in names:
             for dep in lock[name].get("deps", ()):
                 visit(dep["path"])

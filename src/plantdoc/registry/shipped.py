@@ -86,4 +86,7 @@ def read(path: Path | str) -> Model:
 
 def _from_archive(archive: Path) -> bytes:
     with tarfile.open(archive, "r:gz") as tar:
-        return tar.extractfile(CONFIG).read()
+        file = tar.extractfile(CONFIG)
+        if file is None:  # it is a folder
+            raise KeyError(CONFIG)
+        return file.read()

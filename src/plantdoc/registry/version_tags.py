@@ -26,14 +26,17 @@ class Version:
 
 def versions(root: Path | str = ".") -> list[Version]:
     """All registered versions, oldest first. Other tags, those of GTO's stages among them, are none."""
-    names = [name for name in git.text("tag", "--list", f"{ARTIFACT}@v*", root=root).split() if number(name)]
-    return [Version(name, number(name), revisions.find(name, root)) for name in sorted(names, key=number)]
+    names = git.text("tag", "--list", f"{ARTIFACT}@v*", root=root).split()
+    numbered = sorted((found, name) for name in names if (found := number(name)))
+    return [Version(name, found, revisions.find(name, root)) for found, name in numbered]
 
 
 def number(tag: str) -> tuple[int, int, int] | None:
     """(1, 2, 0) of `detector@v1.2.0`; None for any other name."""
-    match = _TAG.fullmatch(tag)
-    return tuple(map(int, match.groups())) if match else None
+    if not (match := _TAG.fullmatch(tag)):
+        return None
+    major, minor, patch = map(int, match.groups())
+    return major, minor, patch
 
 
 def latest(root: Path | str = ".") -> Version | None:

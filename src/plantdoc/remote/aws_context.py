@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from plantdoc.aws.run_store import Store
 from plantdoc.core.dvc_config import Remote
 from plantdoc.core.errors import UserError
 from plantdoc.remote import dvc_remote, remote_config
+
+if TYPE_CHECKING:
+    import boto3
 
 _TRIES = 5  # of a request to EC2, with back-off in between
 
@@ -21,7 +25,7 @@ class AwsContext:
     where: Remote
     bucket: str
     prefix: str
-    session: object
+    session: boto3.Session
     region: str
 
     @cached_property

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -70,14 +71,14 @@ class Revision:
         }
 
     @cached_property
-    def params(self) -> dict[str, object]:
+    def params(self) -> dict[str, Any]:
         """params.yaml, flat: `train.epochs`; keys of earlier versions by their names now."""
         from plantdoc.settings.all_params import Params  # takes longer to import than the rest
 
         return {Params.MOVED.get(key, key): value for key, value in flat(self.parsed("params.yaml")).items()}
 
     @cached_property
-    def metrics(self) -> dict[str, object]:
+    def metrics(self) -> dict[str, Any]:
         """The files of METRICS, flat: `train:val_map50`, `cost:train.minutes`."""
         found = {}
         for name, path in METRICS.items():

@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -100,7 +101,9 @@ def _legend(axes, colours: dict[str, str]) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     """Write a PNG of few colours, a third as large, with a margin; the same figure gives the same bytes."""
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)  # so each figure is made
+    layout.set(w_pad=0.12, h_pad=0.12)
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=_DPI, facecolor=figure.get_facecolor())
     # Without dithering: that would put dots on the ground.

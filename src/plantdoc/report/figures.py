@@ -110,9 +110,10 @@ def _ap(row: dict | None, key: str = "ap50") -> float | None:
 
 def _moved(old: dict | None, new: dict | None) -> float:
     """Absolute change of a class's AP; a class that came or went changed most."""
-    if _ap(old) is None or _ap(new) is None:
+    before, after = _ap(old), _ap(new)
+    if before is None or after is None:
         return 2.0 if bool(old) != bool(new) else -1.0
-    return abs(_ap(new) - _ap(old))
+    return abs(after - before)
 
 
 def _class_row(name: str, old: dict | None, new: dict | None, compared: bool, difference: str) -> tuple[str, ...]:
@@ -127,4 +128,4 @@ def _class_row(name: str, old: dict | None, new: dict | None, compared: bool, di
     else:
         moved = markdown.change(_ap(old), _ap(new))
     scores = (score(_ap(old)), score(_ap(new)), moved, f"{score(_ap(old, 'ap'))} → {score(_ap(new, 'ap'))}")
-    return (markdown.code(name), (new or old)["boxes"], *scores)
+    return (markdown.code(name), (new or old or {})["boxes"], *scores)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from typing import Any
 
 from plantdoc.core.errors import UserError
 from plantdoc.repo.revisions import Revision
 
 
-def read_json(revision: Revision, path: str) -> object:
+def read_json(revision: Revision, path: str) -> Any:
     """The content of a JSON file, None where there is none.
 
     Raises:

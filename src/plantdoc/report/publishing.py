@@ -117,7 +117,9 @@ def _commit(root: Path, tree: str, tip: str, commit: str) -> str:
     who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
            for what, value in (("NAME", "report"), ("EMAIL", "report@localhost"), ("DATE", date))}  # fmt: skip
     parent = ["-p", tip] if tip else []
-    return git.text("commit-tree", tree, *parent, "-m", f"Pictures of the report on {commit}", root=root, **who)
+    return git.text(
+        "commit-tree", tree, *parent, "-m", f"Pictures of the report on {commit}", root=root, environment=who
+    )
 
 
 def _push(root: Path, made: str) -> bool:
@@ -134,7 +136,7 @@ def _push(root: Path, made: str) -> bool:
 
 
 def _exchange(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    done = git.run(*arguments, root=root, timeout=_PATIENCE, **_NETWORK)
+    done = git.run(*arguments, root=root, timeout=_PATIENCE, environment=_NETWORK)
     if check and done.returncode:
         raise UserError(_explain(done.stderr.decode(errors="replace")))
     return done

@@ -65,8 +65,10 @@ def _changed(old: dict, new: dict, stages: dict[str, dict]) -> list[str]:
 
 def agree(before: Revision, after: Revision) -> bool | None:
     """Whether each test mAP@50 lies in the other's 95 % interval; None where a score or an interval is missing."""
-    scores = [[revision.metrics.get(SCORE + end) for end in ("", "_low", "_high")] for revision in (before, after)]
-    if any(value is None for values in scores for value in values):
+    keys = [SCORE + end for end in ("", "_low", "_high")]
+    found = [revision.metrics.get(key) for revision in (before, after) for key in keys]
+    scores = [value for value in found if value is not None]
+    if len(scores) < len(found):
         return None
-    (old, old_low, old_high), (new, new_low, new_high) = scores
+    old, old_low, old_high, new, new_low, new_high = scores
     return old_low <= new <= old_high and new_low <= old <= new_high

@@ -171,4 +171,6 @@ def _is_plain(file: Path, largest: int) -> bool:
     if file.stat().st_size > largest:
         return False
     with Image.open(file) as picture:
-        return picture.mode in {"JPEG": ("L", "RGB"), "PNG": ("L", "LA", "P", "RGB", "RGBA")}.get(picture.format, ())
+        return picture.mode in {"JPEG": ("L", "RGB"), "PNG": ("L", "LA", "P", "RGB", "RGBA")}.get(
+            picture.format or "", ()
+        )

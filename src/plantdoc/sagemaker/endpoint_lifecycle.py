@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from plantdoc.aws.tags import TAG
 from plantdoc.core.errors import UserError
@@ -29,7 +30,7 @@ class State:
     config: str
     pending: str | None
     reason: str
-    created: object
+    created: datetime | None
     variant: dict
 
     @property

@@ -55,7 +55,7 @@ def of(context: Context, serve: Serve, shipped: Shipped, uri: str) -> Plan:
         "ExecutionRoleArn": context.role,
     }
     model_name = resource_names.of(endpoint, version, model)
-    variant = {"VariantName": resource_names.VARIANT, "ModelName": model_name}
+    variant: dict = {"VariantName": resource_names.VARIANT, "ModelName": model_name}
     if serve.serverless:
         variant["ServerlessConfig"] = {"MemorySizeInMB": serve.memory_mb, "MaxConcurrency": serve.concurrency}
     else:

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from plantdoc.server import request_body, schema
+from plantdoc.server import schema
 from plantdoc.server.access_log import Access
-from plantdoc.server.admission import Admission
 from plantdoc.server.example_photos import Examples
-from plantdoc.server.health import Health
+from plantdoc.server.invocations import UNCACHED, Invocations, Service
 from plantdoc.server.limits import Limits
 from plantdoc.server.prometheus import TYPE, Metrics
-from plantdoc.serving.handler import request, response
+from plantdoc.serving.handler import response
 from plantdoc.serving.handler.refusal import Refused
-from plantdoc.serving.handler.request import Options
 
 PAGE = Path(__file__).resolve().parent / "page"
 _SHORT = {"Cache-Control": "max-age=60"}
-_NONE = {"Cache-Control": "no-store"}
-
-
-class Service(Protocol):
-    """A backend: plantdoc.server.local_backend.Local, or a plantdoc.server.remote_backend.RemoteBackend."""
-
-    source: str
-    fresh: float  # seconds for which it is not asked again whether it answers
-
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-    async def predict(self, content_type: str, body: bytes, options: Options) -> dict: ...
-    async def check(self) -> None: ...
-    def about(self) -> dict: ...
 
 
 def create(
@@ -70,18 +52,22 @@ def create(
             await service.stop()
 
     app = FastAPI(title=schema.TITLE, description=schema.ABOUT, lifespan=lifespan, openapi_url=None)
-    admission = Admission(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
-    health, pictures = Health(service.check, service.fresh), Examples(examples)
-    metrics.classes(service.about()["classes"])
-    metrics.bodies.set_function(lambda: admission.inside)
-    metrics.waiting.set_function(lambda: admission.waiting)
+    _add_model(app, Invocations(service, metrics, limits, own_names))
+    _add_information(app, service, Examples(examples), metrics, limits)
+    _add_page(app)
+    _add_error_answers(app)
+    return Access(app, metrics, write)
+
+
+def _add_model(app: FastAPI, model: Invocations) -> None:
+    """What SageMaker asks its containers too."""
 
     @app.get("/ping", summary="Does the model answer?", responses={503: {"model": schema.Error}})
     async def ping() -> Response:
-        if await health.good():
-            return JSONResponse({"status": "ok"}, headers=_NONE)
+        if await model.health.good():
+            return JSONResponse({"status": "ok"}, headers=UNCACHED)
         refused = Refused(503, "no_model", "the model does not answer")
-        return JSONResponse(response.refusal(refused), 503, headers=_NONE)
+        return JSONResponse(response.refusal(refused), 503, headers=UNCACHED)
 
     @app.post(
         "/invocations",
@@ -90,43 +76,15 @@ def create(
         openapi_extra=schema.INVOCATIONS,
     )
     async def invocations(sent: Request) -> Response:
-        record = sent.scope["record"]
-        unread = True
-        try:
-            # A page elsewhere may send a form here through its visitor's browser, though it cannot read the answer.
-            if sent.headers.get("sec-fetch-site") == "cross-site":
-                raise Refused(403, "cross_site", "this server answers its own page, not those of other sites")
-            if own_names and _name(sent) not in own_names:
-                raise Refused(403, "other_name", f"this server is asked as {' or '.join(own_names)}")
-            options = request.options(sent.query_params)
-            record.more |= {"threshold": options.threshold, "max": options.most}
-            weight = request_body.declared(sent.headers.get("content-length"), limits)
-            async with admission.slot(weight):
-                body = await request_body.read(sent.receive, limits)
-                unread = False
-                content_type = sent.headers.get("content-type", "")
-                work = service.predict(content_type, body, options)
-                content = await request_body.unless_hung_up(sent.receive, work)
-        except Refused as refused:
-            record.more["error"] = refused.code
-            if refused.status >= 500:
-                health.doubt()
-            return request_body.Refusal(refused, limits, unread)
-        except request_body.HungUp:
-            raise
-        except Exception:
-            health.doubt()
-            raise
-        health.answered()
-        predictions = content.get("predictions", [content])
-        names = [one["class_name"] for each in predictions for one in each.get("detections", ())]
-        metrics.detections(names)
-        record.more |= {"pictures": len(predictions), "detections": len(names)}
-        return JSONResponse(content, headers=_NONE)
+        return await model.answer(sent)
+
+
+def _add_information(app: FastAPI, service: Service, pictures: Examples, metrics: Metrics, limits: Limits) -> None:
+    """About the model, pictures to try it with, counters."""
 
     @app.get("/info", response_model=schema.Info, summary="About the model")
     async def info() -> Response:
-        return JSONResponse({"max_bytes": limits.body} | service.about() | {"source": service.source}, headers=_NONE)
+        return JSONResponse({"max_bytes": limits.body} | service.about() | {"source": service.source}, headers=UNCACHED)
 
     @app.get("/examples", response_model=list[schema.Example], summary="Photos to try it with")
     async def examples_() -> Response:
@@ -141,7 +99,11 @@ def create(
 
     @app.get("/metrics", summary="Counters, for Prometheus")
     async def figures() -> Response:
-        return Response(metrics.text(), media_type=TYPE, headers=_NONE)
+        return Response(metrics.text(), media_type=TYPE, headers=UNCACHED)
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page for a browser, and the API's description."""
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -159,6 +121,10 @@ def create(
     async def page(name: str) -> Response:
         return _file(name)
 
+
+def _add_error_answers(app: FastAPI) -> None:
+    """What is answered where a route raises, in the form of all refusals."""
+
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
         code, message = _OTHER.get(error.status_code, ("refused", error.detail))
@@ -168,20 +134,13 @@ def create(
     @app.exception_handler(Exception)
     async def fault(sent: Request, _: Exception) -> Response:
         message = f"something went wrong on our side; the log has it under {sent.scope['record'].id}"
-        return JSONResponse(response.refusal(Refused(500, "failed", message)), 500, headers=_NONE)
-
-    return Access(app, metrics, write)
+        return JSONResponse(response.refusal(Refused(500, "failed", message)), 500, headers=UNCACHED)
 
 
 _OTHER = {
     404: ("not_found", "there is nothing at this address; the API is described at /docs"),
     405: ("wrong_method", "this address takes another method; the API is described at /docs"),
 }
-
-
-def _name(sent: Request) -> str:
-    """Host name in the request, without the port."""
-    return re.sub(r":\d+$", "", sent.headers.get("host", "")).lower()
 
 
 def _file(name: str) -> Response:

@@ -60,8 +60,9 @@ class Batcher:
 
     async def stop(self) -> None:
         """End after the call that is under way; what waits is cancelled."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         while self._queue:
             self._queue.popleft().rows.cancel()
         await asyncio.to_thread(self._thread.shutdown)

@@ -54,7 +54,7 @@ class Model:
         alone, so that the others get their answers.
         """
         try:
-            return self._rows(photos)
+            return list(self._rows(photos))
         except self._tf.errors.InvalidArgumentError:
             if len(photos) == 1:
                 return [uploaded_image.undecodable(photos[0])]

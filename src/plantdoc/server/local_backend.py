@@ -100,7 +100,10 @@ class Local:
                 photos = await threads.run(self._converter if weight else self._threads, self._checked, part)
                 rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, UploadedImage)]))
             for each in photos:
-                row = each if isinstance(each, Refused) else next(rows)
+                if isinstance(each, Refused):
+                    predictions.append(each)
+                    continue
+                row = next(rows)
                 done = row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most)
                 predictions.append(done)
         milliseconds = 1000 * (time.perf_counter() - started)
@@ -135,6 +138,8 @@ class Local:
 
 def _size(sent: bytes | Refused) -> tuple[int, bool]:
     """Pixels of a picture by its header, and whether it will be converted; 0 for what is none."""
+    if isinstance(sent, Refused):
+        return 0, False
     try:
         with Image.open(io.BytesIO(sent), formats=("JPEG", "PNG", "WEBP")) as picture:
             return picture.width * picture.height, picture.format == "WEBP" or picture.mode == "CMYK"

@@ -51,8 +51,9 @@ class RemoteBackend(abc.ABC):
         self._first = asyncio.get_running_loop().create_task(self._wake())
 
     async def stop(self) -> None:
-        self._first.cancel()
-        await asyncio.gather(self._first, return_exceptions=True)
+        if self._first:
+            self._first.cancel()
+            await asyncio.gather(self._first, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def about(self) -> dict:
@@ -85,8 +86,10 @@ class RemoteBackend(abc.ABC):
     def _predict(self, content_type: str, body: bytes, options: Options) -> dict:
         sent, many = (multipart if multipart.is_form(content_type) else request).pictures(content_type, body)
         good = [each for each in sent if isinstance(each, bytes)]
+        content: dict
         if not many:
-            content = self.one(*good, options)
+            (picture,) = good  # a refused one was raised
+            content = self.one(picture, options)
         elif good:
             content = self.several(good, options)
             rows = iter(content["predictions"])
@@ -94,7 +97,8 @@ class RemoteBackend(abc.ABC):
             content = content | {"predictions": ordered}
         else:
             threshold = self._threshold if options.threshold is None else options.threshold
-            return response.body(sent, True, self._model or "", threshold or 0.0, 0.0)
+            refused = [each for each in sent if isinstance(each, Refused)]
+            return response.body(refused, True, self._model or "", threshold or 0.0, 0.0)
         self._model = content["model"] or self._model
         if options.threshold is None:
             self._threshold = content["threshold"]

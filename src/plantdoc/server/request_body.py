@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 
 from fastapi.responses import JSONResponse
+from starlette.types import Receive
 
 from plantdoc.server.limits import Limits
 from plantdoc.serving.handler import request, response
 from plantdoc.serving.handler.refusal import Refused
-
-Receive = Callable[[], Awaitable[dict]]
 
 
 class HungUp(Exception):

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -18,7 +19,7 @@ from plantdoc.core import params
 from plantdoc.core.errors import UserError
 from plantdoc.settings import all_params
 
-Trial = dict[str, object]  # what a trial sets: dotted param → value
+Trial = dict[str, Any]  # what a trial sets: dotted param → value
 _LONGEST = 60  # characters of a readable name
 
 
@@ -48,11 +49,11 @@ def parse(arguments: Sequence[str]) -> Choices:
         if key in choices:
             raise UserError(f"{key} is given twice: put all its values into one {key}=…")
         low, dots, high = text.partition("..")
-        ends = _scalar(low), _scalar(high)
-        if dots and all(is_number(end) for end in ends):
-            if ends[0] >= ends[1]:
+        least, most = _scalar(low), _scalar(high)
+        if dots and is_number(least) and is_number(most):
+            if least >= most:
                 raise UserError(f"{argument}: a range goes from the smaller to the larger number")
-            choices[key] = Range(*ends)
+            choices[key] = Range(least, most)
         else:
             choices[key] = list(dict.fromkeys(map(_scalar, values)))
     return choices
@@ -64,15 +65,17 @@ def combinations(choices: Choices, most: int) -> list[Trial]:
     Raises:
         UserError: a Range is among the choices, or there are more than `most` trials.
     """
+    axes: list[list] = []
     for key, values in choices.items():
         if isinstance(values, Range):
             raise UserError(f"{key}={values.low}..{values.high} is a range: say with --draws how many trials to draw")
-    count = math.prod(map(len, choices.values()))
+        axes.append(values)
+    count = math.prod(map(len, axes))
     if count > most:
         raise UserError(
             f"these are {count} trials, more than {most}: give fewer values, or allow it with --most {count}"
         )
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*axes)]
 
 
 def draws(choices: Choices, count: int, seed: int, most: int) -> list[Trial]:
@@ -127,7 +130,7 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value has a place on an axis; `true` has none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -144,7 +147,7 @@ def _draw(key: str, values: list | Range, generator: random.Random) -> object:
     if not isinstance(values, Range):
         return generator.choice(values)
     if _is_whole(key):
-        return generator.randint(values.low, values.high)
+        return generator.randint(int(values.low), int(values.high))
     if values.low > 0:
         value = math.exp(generator.uniform(math.log(values.low), math.log(values.high)))
     else:
@@ -153,7 +156,7 @@ def _draw(key: str, values: list | Range, generator: random.Random) -> object:
 
 
 def _is_whole(key: str) -> bool:
-    kind = all_params.Params
+    kind: Any = all_params.Params
     for part in key.split("."):
         kind = kind.model_fields[part].annotation
     return kind is int

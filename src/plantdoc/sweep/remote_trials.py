@@ -40,6 +40,7 @@ class RemoteTrial:
     def summary(self) -> str:
         """Type, zone, market, epoch or phase, mAP, minutes and dollars in one line."""
         about, now = self.now.instance, self.now
+        assert about is not None  # without an instance `hear` has nothing to tell
         where = f"{about['type']} in {about['zone']}, {'spot' if about['spot'] else 'on demand'}"
         state = "" if self.runs else ", ended"
         doing = f"epoch {now.epoch}/{self.total}" if now.epoch else PHASES.get(now.state, now.state)

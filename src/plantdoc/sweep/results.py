@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from plantdoc.repo.revisions import Revision
 from plantdoc.sweep import grid
@@ -27,9 +28,9 @@ class TrialResult:
     state: str
     timed: bool = True
 
-    def metric(self, name: str) -> object:
+    def metric(self, name: str) -> Any:
         """A metric of the experiment, None where there is none."""
-        return self.experiment and self.experiment.metrics.get(name)
+        return self.experiment.metrics.get(name) if self.experiment else None
 
     @property
     def val(self) -> float | None:
@@ -152,7 +153,7 @@ def plot(path: Path, trial_results: Sequence[TrialResult]) -> None:
 def _draw(axes, x: str, line: Sequence[TrialResult], colour: str, of: str, joined: bool) -> None:
     """One combination's scores: val filled, test hollow with its interval."""
     at = [_sort_key(result.trial[x])[1] for result in line]
-    test = [result.test for result in line]
+    test = [result.metric("evaluate:map50") for result in line]
     low = [result.metric("evaluate:map50_low") for result in line]
     high = [result.metric("evaluate:map50_high") for result in line]
     below = [score - end if end is not None else 0 for score, end in zip(test, low, strict=True)]

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from plantdoc.core.errors import UserError
 from plantdoc.repo import revisions
@@ -102,7 +103,7 @@ class Scheduler:
         machine.end()
         return name, reason, (time.monotonic() - began) / 60
 
-    def _base(self, key: str) -> object:
+    def _base(self, key: str) -> Any:
         return revisions.Revision(self.start.root, "start", self.start.tree).params[key]
 
     def _score(self, name: str) -> str:

@@ -95,10 +95,10 @@ def take(root: Path) -> Snapshot:
         index = {
             "GIT_INDEX_FILE": shutil.copy2(root / git.text("rev-parse", "--git-path", "index", root=root), scratch)
         }
-        git.text("add", "--update", root=root, **index)
+        git.text("add", "--update", root=root, environment=index)
         if (root / "dvc.lock").exists():
-            git.text("add", "dvc.lock", root=root, **index)
-        tree = git.text("write-tree", root=root, **index)
+            git.text("add", "dvc.lock", root=root, environment=index)
+        tree = git.text("write-tree", root=root, environment=index)
     done = subprocess.run(["dvc", "cache", "dir"], cwd=root, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"dvc cache dir: {done.stderr.strip()}")

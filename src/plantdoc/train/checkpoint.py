@@ -11,6 +11,7 @@ import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -71,4 +72,4 @@ class Checkpoint:
 
     def _write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         with stage.replacing(self.folder / name, folder=False) as path, open(path, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **cast(dict[str, Any], arrays))

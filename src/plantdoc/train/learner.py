@@ -52,9 +52,15 @@ class Learner:
         self.rate = WarmupCosine(
             settings.lr, config.batch_size, config.warmup_epochs * self.steps, config.epochs * self.steps
         )
-        self.trainer: Trainer | None = None
+        self._trainer: Trainer | None = None
         self.half = False
         self._resumed: dict[str, np.ndarray] = {}
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer of the network that `enter` has built."""
+        assert self._trainer is not None, "no network was built"
+        return self._trainer
 
     def resume(self, state: dict[str, np.ndarray]) -> None:
         """Have the first network start from the `state` of an earlier process."""
@@ -71,7 +77,7 @@ class Learner:
         from plantdoc.detector import detector
         from plantdoc.train.trainer import Trainer
 
-        state = self.trainer.state() if self.trainer else self._resumed
+        state = self._trainer.state() if self._trainer else self._resumed
         self.half = half
         size = self.meta.size // 2 if half else self.meta.size
         keras.utils.clear_session()  # layers' names stand in the weights file, and are counted
@@ -80,7 +86,7 @@ class Learner:
             model = detector.Detector(form, self.preset, self.precision)
             if self.file and not state:
                 pretrained_weights.load(self.file, model.model, model.network.backbone)
-        self.trainer = Trainer(model, self.config, self.rate, self.strategy)
+        self._trainer = Trainer(model, self.config, self.rate, self.strategy)
         if state:
             self.trainer.restore(state)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 from plantdoc.detector import keras_private
 from plantdoc.train.train_params import Train
+
+_Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object  # what the mixin is mixed into
 
 # Squared gradients are averaged over 100 steps, not 1000: small data sets have few steps, and the first ones, with
 # every anchor wrong, have gradients a hundred times those of later ones.
@@ -38,7 +41,7 @@ def optimizer(config: Train, shares: Sequence[float]) -> keras.optimizers.Optimi
     )
 
 
-class _Scaled:
+class _Scaled(_Optimizer):
     """Mixin of an optimizer: scale the step of each variable by its share of the learning rate.
 
     It is the step that has to be scaled: Muon and AdamW do not depend on how large a gradient is.

@@ -7,7 +7,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import h5py
 
@@ -74,7 +74,7 @@ def load(path: Path, *models: keras.Model) -> None:
             )
         with h5py.File(own, "r+") as target, h5py.File(path, "r") as source:
             for name in matched:
-                target[name][...] = source[name][...]
+                cast(h5py.Dataset, target[name])[...] = cast(h5py.Dataset, source[name])[...]
         best.load_weights(own)
     log.info(
         "train: weights of %s: %d of %d tensors matched, of %s", path.name, len(matched), len(all_names), best.name

@@ -17,7 +17,7 @@ RESULTS = Path("results/train")
 
 def write(done: Progress) -> None:
     """Write results/train/live and results/train/metrics.json."""
-    from dvclive import Live
+    from dvclive import Live  # pyright: ignore[reportPrivateImportUsage]  # its public name by its documentation
 
     with stage.replacing(RESULTS / "live") as folder:
         with Live(str(folder), dvcyaml=None, save_dvc_exp=False) as live:

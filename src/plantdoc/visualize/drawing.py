@@ -35,7 +35,8 @@ def colour_of(category: int) -> Colour:
     base = _BASE[category % len(_BASE)]
     shade = _SHADES[category // len(_BASE) % len(_SHADES)]
     target = 255 if shade > 0 else 0
-    return tuple(round(c + (target - c) * abs(shade)) for c in base)
+    red, green, blue = (round(c + (target - c) * abs(shade)) for c in base)
+    return red, green, blue
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[Label]) -> Image.Image:
@@ -144,5 +145,5 @@ def _line_height(size: int) -> int:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -29,12 +30,10 @@ class Epochs:
 
     def restore(self) -> int:
         """Bring the last checkpoint; returns the number of epochs in it, 0 where there is none that is whole."""
-        for _ in range(_TRIES):
-            try:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(UserError):  # damaged, or changed between its two files
                 return self._restore()
-            except UserError as error:  # damaged, or changed between its two files
-                fault = error
-        raise fault
+        return self._restore()
 
     def _restore(self) -> int:
         with stage.replacing(self.folder) as folder:

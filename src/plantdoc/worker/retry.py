@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from plantdoc.worker.job import Job
 
-Result = TypeVar("Answer")
+Result = TypeVar("Result")
 # For how many beats S3 may be out, ten minutes: giving up may lose an epoch, waiting pays for a machine that idles.
 _BEATS = 120
 _REFUSALS = (403, 404, 405, 412)

@@ -1,5 +1,7 @@
 """Files and folders as Beam's FileSystems know them: here, on S3, on what else the workers of a cluster share."""
 
+# Beam is installed with `make setup BEAM=1` alone.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import contextlib

@@ -13,6 +13,8 @@ disk for as long as the pipeline runs, and one reading.
 PLANTDOC_BEAM holds the options of the runner: see runner.py and docs/scaling.md.
 """
 
+# Beam is installed with `make setup BEAM=1` alone.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import bisect
@@ -37,13 +39,13 @@ from tqdm import tqdm
 
 from plantdoc.augment.beam import runner
 from plantdoc.augment.beam.files import create, listed, picture, reading, scratch
-from plantdoc.augment.examples import ExampleTask, ShardGroup
+from plantdoc.augment.examples import ShardGroup
 from plantdoc.core.errors import UserError
 
 RANGE = 500  # squares in a part
 _BLOCK = 1 << 20
 
-Work = Callable[[ExampleTask], bytes]
+Work = Callable[..., bytes]  # takes an ExampleTask and `opened`, which opens a picture by its id
 
 
 # On their way through a runner these may turn into plain tuples.
@@ -107,7 +109,7 @@ def _run(
 ) -> None:
     try:
         with apache_beam.Pipeline(engine, options) as pipeline:
-            (
+            _ = (
                 pipeline
                 | "Ranges" >> apache_beam.Create(ranges)
                 | "Spread" >> apache_beam.Reshuffle()

@@ -1,5 +1,7 @@
 """The Beam runner that PLANTDOC_BEAM asks for, and our own options in it."""
 
+# Beam is installed with `make setup BEAM=1` alone.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import logging
@@ -7,11 +9,10 @@ import os
 import shlex
 from pathlib import Path
 
-import apache_beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.portability.api import beam_provision_api_pb2
-from apache_beam.runners import PipelineRunner
+from apache_beam.runners import PipelineRunner, create_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
@@ -49,6 +50,6 @@ def create(workers: int) -> tuple[PipelineOptions, PipelineRunner]:
         info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
         return options, FnApiRunner(provision_info=ExtendedProvisionInfo(info))
     try:
-        return options, apache_beam.runners.create_runner(options.view_as(StandardOptions).runner)
+        return options, create_runner(options.view_as(StandardOptions).runner)
     except (ValueError, ImportError) as error:
         raise UserError(f"{OPTIONS} = {environment.read().beam!r}: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 _FOLDER = re.compile(r"(train|val|test)(?:ing|idation|id)?[-_ ]?\d*", re.IGNORECASE)
 _WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|idation|id)?(?![a-z])", re.IGNORECASE)
@@ -66,7 +67,7 @@ def split_of(path: str, *, by_name: bool = False) -> str | None:
     return match.group(1).lower() if match else None
 
 
-def number(text: object) -> float:
+def number(text: Any) -> float:
     """A coordinate, or not-a-number where there is none to be read."""
     try:
         return float(text)

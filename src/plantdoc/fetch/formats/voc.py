@@ -32,6 +32,7 @@ def read(folder: Path, files: list[str], xmls: list[str], scratch: Path) -> RawD
             lost.append(Lost(_split(xml), name or xml, f"box file is not plain XML: {type(error).__name__}: {error}"))
             blamed.add(name or xml)
             continue
+        assert root is not None  # a file without an element does not parse
         name = name or names.called(xml, (root.findtext("filename") or "").strip())
         if name is None:
             lost.append(Lost(_split(xml), xml, "the picture of this box file is missing"))
@@ -51,7 +52,7 @@ class _Names:
     def __init__(self, names: list[str]):
         self.all = names
         self._by_stem: dict[str, str] = {}
-        self._by_name: dict[tuple[str, str], str] = {}
+        self._by_name: dict[tuple[str | None, str], str] = {}
         for name in reversed(names):  # so that the first of several wins
             path = PurePosixPath(name)
             self._by_stem[_key(path.with_suffix(""))] = name
@@ -80,8 +81,8 @@ def _pictures_folder(stem: PurePosixPath) -> PurePosixPath:
 
 
 def _box(element) -> RawBox:
-    corners = tuple(number(element.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
-    return RawBox(corners, " ".join((element.findtext("name") or "").split()))
+    xmin, ymin, xmax, ymax = (number(element.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
+    return RawBox((xmin, ymin, xmax, ymax), " ".join((element.findtext("name") or "").split()))
 
 
 def _declared(root) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from plantdoc.fetch.sample import leaf_shape, leaf_texture
@@ -56,7 +57,9 @@ def illuminate(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(pixels + np.float32(0.5), 0, 255).astype(np.uint8))
 
 
-def _blend(rng: np.random.Generator, size: tuple[int, int], dark: Point, bright: Point, octaves: tuple) -> Image.Image:
+def _blend(
+    rng: np.random.Generator, size: tuple[int, int], dark: npt.ArrayLike, bright: npt.ArrayLike, octaves: tuple
+) -> Image.Image:
     """Noise between two colours; `octaves` are bump counts, coarse to fine."""
     field = leaf_texture.noise(rng, size, octaves[0])
     for cells in octaves[1:]:

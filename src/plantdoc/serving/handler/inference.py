@@ -36,7 +36,10 @@ def handler(data, context) -> tuple[bytes, str]:
         rows = iter(_found([each for each in photos if isinstance(each, UploadedImage)], context.rest_uri))
         predictions = []
         for each in photos:
-            row = each if isinstance(each, Refused) else next(rows)
+            if isinstance(each, Refused):
+                predictions.append(each)
+                continue
+            row = next(rows)
             predictions.append(row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most))
         milliseconds = 1000 * (time.perf_counter() - started)
         content = response.body(predictions, many, MODEL, threshold, milliseconds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.uploaded_image import UploadedImage
 
@@ -25,7 +27,7 @@ def of_one(photo: UploadedImage, row: dict[str, list], threshold: float, most: i
     return {"width": photo.width, "height": photo.height, "detections": found[:most]}
 
 
-def body(predictions: list[dict | Refused], many: bool, model: str, threshold: float, milliseconds: float) -> dict:
+def body(predictions: Sequence[dict | Refused], many: bool, model: str, threshold: float, milliseconds: float) -> dict:
     """The whole answer: flat for one picture, `predictions` for `many`, each an answer or an `error`.
 
     Raises:
