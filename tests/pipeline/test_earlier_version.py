@@ -83,51 +83,58 @@ def earlier(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def repository(earlier, tmp_path) -> Path:
-    return shutil.copytree(earlier, tmp_path / "repository", symlinks=True)
-
-
-def recipe(folder: Path, *options: str, check: bool = True) -> str:
-    return script_runner.run(folder, "python", "scripts/recipe.py", *options, check=check).stdout
-
-
-def update(folder: Path) -> None:
-    """Merge the code of now, as CHANGELOG.md says."""
-    merged = small_repo.run(folder, "git", "merge", "-q", "update", check=False)
+@pytest.fixture(scope="module")
+def updated(earlier) -> Path:
+    """The same after the commands that CHANGELOG.md gives for an update; `log` beside it names the stages that ran."""
+    merged = small_repo.run(earlier, "git", "merge", "-q", "update", check=False)
     assert merged.returncode == 1 and "params.yaml" in merged.stdout and "dvc.lock" in merged.stdout
-    assert "params.yaml has a merge conflict: keep one side" in recipe(folder, "--migrate", check=False)
-    small_repo.git(folder, "checkout", "--ours", "params.yaml", "dvc.lock", "results")
-    assert "deploy.min_map50 is serve.min_map50 now" in recipe(folder, "--migrate")
-    commit(folder, "update")
+    refused = script_runner.run(earlier, "python", "scripts/recipe.py", "--migrate", check=False)
+    assert "params.yaml has a merge conflict: keep one side" in refused.stdout
+    told = type_commands(earlier, 0, TINY_LOG=str(earlier.with_name("log")))
+    assert "deploy.min_map50 is serve.min_map50 now" in told
+    return earlier
 
 
-def run_of(folder: Path, log: Path) -> list[str]:
-    """Run `dvc repro`; returns the stages that ran, each with the learning rate."""
-    script_runner.run(folder, "dvc", "repro", TINY_LOG=str(log))
-    return [line.rpartition(" ")[0] for line in log.read_text().splitlines()]
+@pytest.fixture
+def repository(updated, tmp_path) -> Path:
+    return shutil.copytree(updated, tmp_path / "repository", symlinks=True)
+
+
+def type_commands(folder: Path, block: int, **extra: str) -> str:
+    """Run the commands of a block in CHANGELOG.md's section on updates; returns what they print."""
+    text = (small_repo.ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("### Updating a repository")[2]
+    commands = re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[block]
+    return small_repo.run(folder, "bash", "-e", "-c", commands, **extra).stdout
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.full
+def test_an_update_runs_train_again_and_keeps_own_params(updated):
+    assert "train lr=0.1" in updated.with_name("log").read_text()
+    params = revisions.find(root=updated).params
+    assert params["serve.min_map50"] == 0.1 and params["runner.augment_workers"] == 1
+    assert small_repo.git(updated, "status", "--porcelain") == ""
 
 
 @pytest.mark.full
 def test_an_experiment_made_before_is_listed_and_runs_with_the_code_of_now(repository, tmp_path):
-    update(repository)
     rows = script_runner.run(repository, "dvc", "exp", "show", "-A", "--csv").stdout
     assert f"\n{EXPERIMENT}," in rows
-    script_runner.run(repository, "dvc", "exp", "apply", EXPERIMENT)
-    then = hashlib.md5((repository / WEIGHTS).read_bytes()).hexdigest()
-    assert (repository / "src/plantdoc/feed.py").exists()  # the code of then has come, too
-    small_repo.git(repository, "stash", "--include-untracked")
-    small_repo.git(repository, "checkout", "stash@{0}", "--", "params.yaml")
-    recipe(repository, "--migrate")
-    assert not (repository / "src/plantdoc/feed.py").exists()
-    assert revisions.find(root=repository).params["serve.min_map50"] == 0.1
-    assert "train lr=0.2" in run_of(repository, tmp_path / "log")
-    assert hashlib.md5((repository / WEIGHTS).read_bytes()).hexdigest() == then
+    log = tmp_path / "log"
+    type_commands(repository, 1, TINY_LOG=str(log))
+    ran = [line.rpartition(" ")[0] for line in log.read_text().splitlines()]
+    assert ran == ["train lr=0.2", "evaluate lr=0.2", "deploy lr=0.2"]
+    assert not (repository / "src/plantdoc/feed.py").exists()  # it is code of then
+    then = revisions.find(EXPERIMENT, repository)
+    script_runner.run(repository, "dvc", "get", ".", WEIGHTS, "--rev", then.commit, "-o", "then.h5")
+    assert md5(repository / WEIGHTS) == md5(repository / "then.h5")
 
 
 @pytest.mark.full
-def test_a_version_made_before_is_fetched_traced_served_and_followed_by_the_next(repository, tmp_path, monkeypatch):
-    update(repository)
+def test_a_version_made_before_is_fetched_traced_served_and_followed_by_the_next(repository, monkeypatch):
     script_runner.run(repository, "dvc", "artifacts", "get", ".", "detector", "--rev", "v1.0.0", "-o", "got")
     checked = script_runner.run(repository, "python", "scripts/trace.py", "got", "--check").stdout
     assert [line.split(maxsplit=1)[1] for line in checked.splitlines() if line.startswith("check")] == [
@@ -137,13 +144,10 @@ def test_a_version_made_before_is_fetched_traced_served_and_followed_by_the_next
         "same: requirements.txt",
         "same: data/tfrecords",
     ]
-    shutil.rmtree(repository / "got")
     monkeypatch.chdir(repository)
     served = bundles.find(VERSION)
     assert served.version == VERSION and served.classes == ["apple scab", "corn rust"]
 
-    assert "train lr=0.1" in run_of(repository, tmp_path / "log")
-    commit(repository, "results of now")
     script_runner.run(repository, "dvc", "exp", "run", "--temp", "-n", "new-try", "-S", "lr=0.2")
     promoted = script_runner.run(repository, "python", "scripts/promote.py", "train:val_map50").stdout
     assert "new-try has the highest train:val_map50 of 2" in promoted and "detector@v1.1.0 is commit" in promoted
