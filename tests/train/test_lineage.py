@@ -94,8 +94,8 @@ def test_another_key_of_the_training_is_another_run(repository, module):
 def test_code_is_part_of_the_run_id_where_train_lists_its_room_and_nowhere_else(repository):
     """A file of each room and each stage's script, by the deps that the real dvc.yaml has."""
     settings = params.load(train_params.Params)
-    files = {f"src/{script.name}": script for script in Path("src").glob("*.py")}
-    files |= {room.as_posix(): max(room.rglob("*.py")) for room in Path("src/plantdoc").iterdir() if room.is_dir()}
+    files = {script.as_posix(): script for script in Path("src").glob("*.py")}
+    files |= {"/".join(path.parts[:3]): path for path in Path("src/plantdoc").glob("*/**/*.py")}
     before, found = lineage.made_from("train", settings, None, False), set()
     for dep, path in files.items():
         content = path.read_bytes()
