@@ -115,6 +115,7 @@ def test_a_whole_number_passes_where_a_fraction_is_meant(values):
         (None, "is not there: run this from the repository's root"),
         ("lr: [", "is not valid YAML"),
         ("lr: 1\nlr: 2\n", "is not valid YAML"),
+        ("<<<<<<< HEAD\nlr: 1\n=======\nlr: 2\n>>>>>>> main\n", "has a merge conflict: keep one side"),
         ("", "holds no keys"),
         ("- lr\n", "holds no keys"),
     ],

@@ -133,6 +133,19 @@ def test_what_is_unusual_about_git_is_told_and_stops_nothing(repository):
     assert "no origin (`git remote add origin URL`" in lines["git"][1]
 
 
+def test_files_with_merge_conflicts_are_named(repository, monkeypatch):
+    small_repo.git(repository, "branch", "other")
+    for branch, rate in (("main", 0.3), ("other", 0.2)):
+        small_repo.git(repository, "checkout", "-q", branch)
+        small_repo.set_params(repository, lr=rate)
+        small_repo.git(repository, "commit", "-q", "-a", "-m", branch)
+    small_repo.git(repository, "checkout", "-q", "main")
+    assert small_repo.run(repository, "git", "merge", "other", check=False).returncode == 1
+    monkeypatch.chdir(repository)
+    with pytest.raises(UserError, match=r"^merge conflicts in params\.yaml: .*CHANGELOG\.md"):
+        checks.git("repro")
+
+
 def test_files_in_folders_of_code_that_git_does_not_track_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(folder_deps.make(tmp_path))
     folder_deps.leave_ignored(tmp_path / "src/room")

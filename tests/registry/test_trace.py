@@ -19,27 +19,7 @@ from plantdoc.core.errors import UserError
 from plantdoc.deploy import bundle
 from plantdoc.registry import provenance, shipped
 from plantdoc.repo import dvc_hash, revisions
-from plantdoc.train import lineage
-
-# The stages by formula, with the record that a real training keeps and a bundle that can be unpacked.
-RECORD = """
-sys.path.insert(0, "src")
 from plantdoc.train import lineage, train_params
-from plantdoc.core import params as checked
-record = lineage.made_from("train", checked.load(train_params.Params), None, gpu=False)
-write("models/detector/config.json", {"classes": ["apple scab", "corn rust"], "made_from": record})
-"""
-PACK = """
-import shutil, tempfile
-sys.path.insert(0, "src")
-from plantdoc.core.errors import UserError
-from plantdoc.deploy import bundle
-with tempfile.TemporaryDirectory() as folder:
-    shutil.copy("models/detector/config.json", folder)
-    write(f"{folder}/1/saved_model.pb", Path("models/detector/detector.weights.h5").read_bytes())
-    write(f"{folder}/labels.json", ["apple scab", "corn rust"])
-    bundle.pack(folder, "models/bundle/model.tar.gz")
-"""
 
 
 def commit(folder: Path, message: str) -> str:
@@ -70,7 +50,7 @@ def history(tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("history")
     fake_repo.make(folder)
-    for name, more in {"train": RECORD, "deploy": PACK}.items():
+    for name, more in {"train": fake_repo.RECORD, "deploy": fake_repo.PACK}.items():
         path = folder / f"src/{name}.py"
         path.write_text(path.read_text() + more)
     (folder / ".dvc/config").write_text("[cache]\n    type = copy\n")
@@ -169,7 +149,7 @@ def test_models_of_all_forms_of_the_record_are_proved(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     folder_deps.list_deps(folder, folder_deps.DEPS)
     folder_deps.commit(folder, "folders")
-    train("third", lineage.made_from("train", params.load(), None, gpu=False))
+    train("third", lineage.made_from("train", params.load(train_params.Params), None, gpu=False))
     folder_deps.write(folder / "src/room/feed.py", "BATCH = 9\n")
     (folder / "src/room/__init__.py").unlink()
     folder_deps.write(folder / "requirements-train.txt", "one==2.0\n")

@@ -11,6 +11,8 @@ import pytest
 import small_repo
 from ruamel.yaml import YAML
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("fetch", "augment", "train", "evaluate", "deploy")
 
 
@@ -35,7 +37,7 @@ def repository(finished, tmp_path) -> Path:
 
 def add_key(folder: Path, section: str) -> None:
     """A new key in a section, in params.yaml and in the section's model."""
-    model, values = folder / f"src/plantdoc/{section}_params.py", folder / "params.yaml"
+    (model,), values = (folder / "src/plantdoc").rglob(f"{section}_params.py"), folder / "params.yaml"
     model.write_text(re.sub(rf"(?m)^class {section.title()}\(.*$", r"\g<0>\n    added: int\n", model.read_text()))
     values.write_text(re.sub(rf"(?m)^{section}:.*$", r"\g<0>\n  added: 1", values.read_text()))
 

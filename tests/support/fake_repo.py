@@ -103,6 +103,26 @@ cost()
 """,
 }
 
+# What a test may add to train, the record that a real training keeps, and to deploy, a bundle that can be unpacked.
+RECORD = """
+sys.path.insert(0, "src")
+from plantdoc.train import lineage, train_params
+from plantdoc.core import params as checked
+record = lineage.made_from("train", checked.load(train_params.Params), None, gpu=False)
+write("models/detector/config.json", {"classes": ["apple scab", "corn rust"], "made_from": record})
+"""
+PACK = """
+import shutil, tempfile
+sys.path.insert(0, "src")
+from plantdoc.deploy import bundle
+with tempfile.TemporaryDirectory() as folder:
+    shutil.copy("models/detector/config.json", folder)
+    write(f"{folder}/1/saved_model.pb", Path("models/detector/detector.weights.h5").read_bytes())
+    write(f"{folder}/labels.json", ["apple scab", "corn rust"])
+    write(f"{folder}/{bundle.SERVING}", {"max_pixels": 1000})
+    bundle.pack(folder, "models/bundle/model.tar.gz")
+"""
+
 
 def make(folder: Path, **overrides: object) -> Path:
     """A miniature (see `small_repo.make`) with the stages above, committed."""

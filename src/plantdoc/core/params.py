@@ -72,10 +72,16 @@ def load(model: type[Checked], path: Path | str = "params.yaml") -> Checked:
 def read(path: Path | str = "params.yaml") -> dict:
     """The plain values of a YAML 1.2 file, as DVC reads them (`1e-05` is a number)."""
     try:
-        values = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        values = YAML(typ="safe").load(text)
     except FileNotFoundError:
         raise UserError(f"{path} is not there: run this from the repository's root") from None
     except YAMLError as error:
+        if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
+            raise UserError(
+                f"{path} has a merge conflict: keep one side, as with `git checkout --ours {path}` (in a rebase, "
+                "`--theirs` are yours)"
+            ) from None
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; restore it with `git checkout {path}`")

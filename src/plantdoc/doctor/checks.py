@@ -56,6 +56,11 @@ def git(job: str) -> str:
     changed = sum(not line.startswith("#") for line in lines)
     if about["oid"] == "(initial)":
         raise UserError('no commit yet, and DVC and its experiments need one: `git add -A && git commit -m "first"`')
+    if unmerged := [line.split(" ", 10)[10] for line in lines if line.startswith("u ")]:
+        raise UserError(
+            f"merge conflicts in {', '.join(unmerged)}: mend them and commit; after an update of this repository, the "
+            "steps are in CHANGELOG.md"
+        )
     found = [f"commit {about['oid'][:7]}"]
     if about["head"] == "(detached)":
         found.append("on no branch (`git switch BRANCH` before you commit)")
