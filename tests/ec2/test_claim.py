@@ -15,14 +15,14 @@ NEW = {
     **{"token": "t0ken", "time": 1700000000.25, "code": "c0de"},
     **dict.fromkeys(("instance", "launched", "type", "zone", "region", "spot", "price", "deadline")),
 }
-MACHINE = {
+INSTANCE = {
     **{"instance": "i-1", "launched": 1700000010.0, "type": "g5.xlarge", "zone": "us-east-1a", "region": "us-east-1"},
     **{"spot": True, "price": 0.47, "deadline": 1700020000.0},
 }
 ENDED = {"ended": 1700000100.5, "stopped": "somebody"}
 
 
-@pytest.mark.parametrize("stored", [NEW, NEW | MACHINE, NEW | MACHINE | ENDED, NEW | {"of": ["a newer version"]}])
+@pytest.mark.parametrize("stored", [NEW, NEW | INSTANCE, NEW | INSTANCE | ENDED, NEW | {"of": ["a newer version"]}])
 def test_the_json_is_written_as_it_was_read(stored):
     assert Claim.of(json.loads(json.dumps(stored)), "s3://b/k").as_json() == stored
 
@@ -30,9 +30,9 @@ def test_the_json_is_written_as_it_was_read(stored):
 def test_a_new_claim_says_that_there_is_no_machine_and_then_which_one():
     claim = Claim(token="t0ken", time=1700000000.25, code="c0de")
     assert claim.as_json() == NEW
-    about = {name: MACHINE[name] for name in ("launched", "type", "zone", "spot", "deadline")}
+    about = {name: INSTANCE[name] for name in ("launched", "type", "zone", "spot", "deadline")}
     machine = Instance(id="i-1", state="pending", run="r", attempt=1, ended=None, reason="", **about)
-    assert claim.with_machine(machine, "us-east-1", 0.47).as_json() == NEW | MACHINE
+    assert claim.with_machine(machine, "us-east-1", 0.47).as_json() == NEW | INSTANCE
 
 
 @pytest.mark.parametrize(

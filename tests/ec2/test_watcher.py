@@ -150,7 +150,7 @@ def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(ec2_cli, tmp_p
     ec2_cli.puppet()
     parent.kill()
     parent.wait()
-    until(lambda: "the dvc that started this stage is gone" in (tmp_path / "log").read_text())
+    until(lambda: "the dvc process that started this stage has ended" in (tmp_path / "log").read_text())
     assert len(ec2_cli.instances()) == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from plantdoc.core import params
 from plantdoc.tracking.wandb_run import Tracker
-from plantdoc.train import progress
+from plantdoc.train import progress, train_params
 from plantdoc.train.checkpoint import Checkpoint, Progress
 from plantdoc.train.loop import Loop, out_of_patience
 
@@ -50,7 +50,7 @@ class Recorder:
 @pytest.fixture
 def loop(root, tmp_path):
     """A function that makes a loop with changes of `train`."""
-    base = params.load(root / "params.yaml").train
+    base = params.load(train_params.Params, root / "params.yaml").train
 
     def make(maps: list[float], **changes: object) -> Loop:
         config = base.model_copy(update={"epochs": len(maps), "half_size": 0.0, "plain_epochs": 0} | changes)

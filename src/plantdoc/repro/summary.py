@@ -18,7 +18,7 @@ WIDTH = 100
 INDENT = 14
 _NEXT = (
     ("make serve", "open the page: drop a photo, see the boxes"),
-    (". .venv/bin/activate; dvc exp run -S lr=0.2", "try another learning rate"),
+    ("dvc exp run -S lr=0.2", "another learning rate; after . .venv/bin/activate"),
     (".venv/bin/python scripts/recipe.py", "PlantDoc, or your own pictures"),
 )
 _SHORT = " ({}–{})"

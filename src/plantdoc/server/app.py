@@ -76,7 +76,7 @@ def _add_model(app: FastAPI, model: Invocations) -> None:
         openapi_extra=schema.INVOCATIONS,
     )
     async def invocations(sent: Request) -> Response:
-        return await model.answer(sent)
+        return await model.respond(sent)
 
 
 def _add_information(app: FastAPI, service: Service, pictures: Examples, metrics: Metrics, limits: Limits) -> None:

@@ -47,7 +47,7 @@ class Invocations:
         metrics.bodies.set_function(lambda: self.admission.inside)
         metrics.waiting.set_function(lambda: self.admission.waiting)
 
-    async def answer(self, sent: Request) -> Response:
+    async def respond(self, sent: Request) -> Response:
         """The answer to a request; a refusal where it cannot be answered.
 
         Raises:
