@@ -109,7 +109,7 @@ def test_s3_that_is_gone_for_good(world, origin, expected, tmp_path):
     with fake_s3_network.running(world.swift) as network:
         world.by_tag["gone"] = {"AWS_ENDPOINT_URL_S3": network.url, "FAKE_HOLD": str(hold)}
         command = world.start(folder, "python", "src/train.py", network=network)
-        world.wait(lambda: "epoch 3: box" in command.text)
+        world.wait(lambda: "epoch 2: box" in command.text)
         network.down()
         assert command.ended() == 1
         assert "S3 has not answered" in command.text and "Traceback" not in command.text
