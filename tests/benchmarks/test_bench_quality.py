@@ -227,7 +227,7 @@ def test_a_mark_without_params_is_named_before_anything_runs(repository, raw):
 @pytest.mark.full
 def test_a_real_detector_is_trained_and_asked(tmp_path):
     """Our side with the real stages, on drawn pictures of 64 px."""
-    folder = small_repo.make(tmp_path, fetch__limit=16, train__plain_epochs=0)
+    folder = small_repo.make(tmp_path, train__plain_epochs=0)
     small_repo.run(folder, "python", "src/fetch.py")
     (folder / "results/benchmarks/quality.json").unlink(missing_ok=True)  # the runs of this repository's own
     (folder / "benchmarks/quality/60.yaml").write_text("lr: 0.1\ntrain:\n  epochs: 1\n")
