@@ -340,7 +340,7 @@ def test_online_repeated_training_resumes_its_run_with_lineage(tmp_path):
 
 @pytest.mark.full
 def test_a_training_gives_the_same_lock_with_it_and_keeps_out_of_the_tree(tmp_path):
-    locks, folder = [], small_repo.make(tmp_path / "small", train__epochs=2, train__batch_size=16, fetch__limit=12)
+    locks, folder = [], small_repo.make(tmp_path / "small", train__epochs=2, train__batch_size=16)
     small_repo.run(folder, "dvc", "repro", "augment")
     for mode in ("disabled", "offline"):
         small_repo.run(folder, "dvc", "repro", "-f", "-s", "train", WANDB_MODE=mode)
