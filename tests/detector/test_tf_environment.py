@@ -127,5 +127,6 @@ def test_with_another_projects_settings_the_weights_are_the_same(root, tmp_path)
         found, said = trained(root, home, **variables)
         assert found == plain
         assert all(name in said for name in variables if name.startswith(tuple(tf_environment.STEERING)))
-    bare, _ = trained(root, tmp_path, "bare", TF_ENABLE_ONEDNN_OPTS="0")
+    # All of them: one alone may leave the weights of so short a training as they are, on some kinds of CPU.
+    bare, _ = trained(root, tmp_path, "bare", **CHANGING)
     assert bare["weights"] != plain["weights"], "the training is too short to tell"

@@ -59,8 +59,10 @@ def test_interrupted_it_ends_the_machine_and_removes_everything_too(world, origi
 @pytest.mark.full
 def test_a_training_that_fails_is_told_and_leaves_nothing_either(world, origin, tmp_path):
     folder = fake_training.copy(origin, tmp_path / "clone")
-    train = folder / "src/train.py"
-    train.write_text(train.read_text().replace("            progress.epochs += 1\n", "            1 / 0\n", 1))
+    learner = folder / "src/plantdoc/train/learner.py"
+    text = learner.read_text()
+    assert text.count("        self.epoch = epoch + 1\n") == 1
+    learner.write_text(text.replace("        self.epoch = epoch + 1\n", "        1 / 0\n"))
     said = world.run(folder, *COMMAND, code=1)
     assert "ec2_smoke: the training did not end well" in said.splitlines()[-1]
     world.settled()
