@@ -18,8 +18,8 @@ $(foreach name,$(SWITCHES),$(eval override $(name) := $(filter $(ON),$($(name)))
 
 # What a shell sets for other projects does not reach ours: search paths of Python, settings of pip and uv that change
 # what is installed and where, and the repository in which a git hook runs. How packages are reached (index, proxy,
-# certificates, cache) stays. PYTHONDONTWRITEBYTECODE goes too: with it every process compiles DVC and TensorFlow anew,
-# and takes twice as long to start. `make doctor` names what is left out.
+# certificates, cache) stays. PYTHONDONTWRITEBYTECODE goes too: with it every process compiles DVC and TensorFlow
+# again, and takes about twice as long to start. `make doctor` names what is left out.
 OTHERS := PIP_% PYTHON% UV_% $(addprefix GIT_,ALTERNATE_OBJECT_DIRECTORIES ATTR_SOURCE COMMON_DIR CONFIG DIR EXTERNAL_DIFF \
 	GRAFT_FILE IMPLICIT_WORK_TREE INDEX_FILE INTERNAL_SUPER_PREFIX NAMESPACE NO_REPLACE_OBJECTS OBJECT_DIRECTORY PREFIX \
 	QUARANTINE_PATH REPLACE_REF_BASE SHALLOW_FILE WORK_TREE)

@@ -73,7 +73,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def region(*, checked: bool) -> str:
-    """runner.region; `checked`: after a check of the whole section, whose faults are to keep nobody from `stop`."""
+    """runner.region; `checked`: after a check of the whole section. A wrong key must not keep anybody from `stop`."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

@@ -335,7 +335,7 @@ def test_ls_imports_nothing_heavy(root):
         "import sys; sys.path.insert(0, 'scripts'); sys.argv = ['ec2.py', 'ls']\n"
         "import ec2\nec2.region(checked=False)\nfrom plantdoc.aws import clients\n"
         "from plantdoc.ec2 import run_status; from plantdoc.remote import aws_context\n"
-        "print([name for name in ('tensorflow', 'keras', 'numpy', 'dvc', 'h5py') if name in sys.modules])"
+        "print([name for name in ('tensorflow', 'keras', 'numpy', 'pydantic', 'dvc', 'h5py') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
