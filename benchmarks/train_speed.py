@@ -1,7 +1,7 @@
 """Training: pictures per second, peak memory and share of the processor's peak of a step, ours and YOLOv8n's.
 
     python benchmarks/train_speed.py                             22 minutes on 2 quiet cores
-    python benchmarks/train_speed.py --models yolov8/yolov8/xs   one of our models against Ultralytics', about 10 minutes
+    python benchmarks/train_speed.py --models yolov8/yolov8/xs   one model against Ultralytics', about 10 minutes
 
 Every measurement is a process of its own on the same two cores, in turns. Ours: the trainer of src/train.py on fixed
 batches of data/tfrecords (benchmarks/train_step.py). Ultralytics: `yolo detect train` with all its pictures in memory
