@@ -1,4 +1,4 @@
-"""The search for a machine for an attempt: over markets, types and zones until there is one, with a line each."""
+"""Search for an instance for an attempt, over markets, types and zones."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Launch:
                         raise UserError(
                             f"runner.max_dollars = {runner.max_dollars:g} leaves {max(hours, 0) * 60:.0f} minutes of "
                             f"{kind} at ${price.dollars:.4f} an hour (${spent:.2f} went into earlier attempts): raise "
-                            "it, and the same command goes on from the last epoch"
+                            "it, and the same command continues from the last epoch"
                         )
                     yield Offer(kind, zone, spot, price, hours)
 

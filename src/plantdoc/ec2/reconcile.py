@@ -1,4 +1,4 @@
-"""Attempts and machines brought together: what a killed launcher left open is written down, and nothing costs on."""
+"""Reconcile claims of attempts with instances after a crash: record what is missing, terminate what is left."""
 
 from __future__ import annotations
 
