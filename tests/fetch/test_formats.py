@@ -9,7 +9,7 @@ import pytest
 import source_folders
 
 from plantdoc.core.errors import UserError
-from plantdoc.fetch import formats
+from plantdoc.fetch import formats, source_files
 from plantdoc.fetch.formats import tf_object_detection
 
 TRUTH = {
@@ -128,7 +128,8 @@ def write_tfrecords(folder: Path, with_text: bool = True) -> None:
 def read(folder: Path, tmp_path: Path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return formats.read(folder, scratch)
+    reading = formats.read(folder, scratch)
+    return reading.format, reading.data
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_a_folder_without_pictures(tmp_path):
 
 def test_pictures_without_annotations(tmp_path):
     (tmp_path / "a.jpg").write_bytes(bytes_of("a"))
-    with pytest.raises(UserError, match="1 pictures but no annotations"):
+    with pytest.raises(UserError, match="1 pictures but no annotations that are read"):
         formats.read(tmp_path, tmp_path)
 
 
@@ -208,12 +209,12 @@ def test_a_file_name_cannot_lead_out_of_the_source(tmp_path):
         read(tmp_path / "s", tmp_path)
 
 
-def test_coco_json_with_a_hole_is_the_users_to_mend(tmp_path):
-    source_folders.write_coco(tmp_path / "s/train", {"a.jpg": [((1, 1, 9, 9), "leaf")]})
+def test_a_box_of_an_unknown_class_is_alone_in_having_none(tmp_path):
+    source_folders.write_coco(tmp_path / "s/train", {"a.jpg": [((1, 1, 9, 9), "leaf"), ((2, 2, 9, 9), "rust")]})
     at = tmp_path / "s/train/annotations.json"
-    at.write_text(at.read_text().replace('"category_id": 10', '"category_id": 11'))
-    with pytest.raises(UserError, match=r"not valid COCO JSON \(KeyError: 11\)"):
-        read(tmp_path / "s", tmp_path)
+    at.write_text(at.read_text().replace('"category_id": 10', '"category_id": 99'))
+    _, data = read(tmp_path / "s", tmp_path)
+    assert sorted(box.name for box in data.pictures[0].boxes) == ["", "rust"]
 
 
 def test_broken_records_are_listed_and_the_rest_is_read(tmp_path):
@@ -229,8 +230,8 @@ def test_broken_records_are_listed_and_the_rest_is_read(tmp_path):
 def test_records_are_told_by_their_checksum(tmp_path):
     write_tfrecords(tmp_path)
     (tmp_path / "not.tfrecord").write_bytes(b"\x05" + b"\0" * 30)
-    files = formats.list_files(tmp_path)
-    assert tf_object_detection.recognise(tmp_path, files) == [
+    source = source_files.collect(tmp_path, tmp_path)
+    assert tf_object_detection.recognise(source).files == [
         f"Leaves_{split}.data" for split in ("test", "train", "val")
     ]
 
@@ -238,7 +239,7 @@ def test_records_are_told_by_their_checksum(tmp_path):
 def test_unreadable_boxes_are_passed_on_as_not_a_number(tmp_path):
     source_folders.write_voc(tmp_path / "s", "train/a.jpg", bytes_of("a"), [(("x", 1, 2, 3), "leaf")])
     _, data = read(tmp_path / "s", tmp_path)
-    assert repr(data.pictures[0].boxes[0].corners) == "(nan, 1.0, 2.0, 3.0)"
+    assert repr(data.pictures[0].boxes[0].corners) == "(nan, nan, nan, nan)"
 
 
 def test_case_suffixes_and_hidden_files_do_not_matter(tmp_path):
@@ -252,7 +253,8 @@ def test_case_suffixes_and_hidden_files_do_not_matter(tmp_path):
 
 
 def test_real_pictures(plantdoc_folder, tmp_path):
-    name, data = formats.read(plantdoc_folder, tmp_path)
+    reading = formats.read(plantdoc_folder, tmp_path)
+    name, data = reading.format, reading.data
     assert name == "Pascal VOC" and not data.lost
     assert [sum(p.split == split for p in data.pictures) for split in ("train", "test")] == [2088, 233]
     assert sum(not p.boxes for p in data.pictures) == 10

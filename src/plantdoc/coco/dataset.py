@@ -21,13 +21,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a split: its id, file name inside the split's folder, size in pixels, and boxes."""
+    """One picture of a split: its id, file name inside the split's folder, size in pixels, and boxes.
+
+    `crowds` are regions of many leaves that nobody separated: not learned, and ignored where detections are scored.
+    """
 
     id: int
     file_name: str
     width: int
     height: int
     boxes: tuple[Box, ...] = field(default=())
+    crowds: tuple[Box, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Split:
         """The split as a COCO data set; annotation ids count from 1, as pycocotools wants."""
         annotations = []
         for picture in self.pictures:
-            for box in picture.boxes:
+            first = len(annotations)
+            for box in (*picture.boxes, *picture.crowds):
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
@@ -49,7 +54,7 @@ class Split:
                         "category_id": box.category,
                         "bbox": [round(v, 3) for v in box.xywh],
                         "area": round(box.xywh[2] * box.xywh[3], 3),
-                        "iscrowd": 0,
+                        "iscrowd": int(len(annotations) - first >= len(picture.boxes)),
                     }
                 )
         return {
@@ -70,12 +75,13 @@ def save(split: Split, folder: Path | str) -> None:
 def load(folder: Path | str) -> Split:
     """Read a split written by `save`; pictures stay in the order of the file."""
     data = json.loads((Path(folder) / "annotations.json").read_text(encoding="utf-8"))
-    boxes: dict[int, list[Box]] = {image["id"]: [] for image in data["images"]}
+    boxes: dict[int, tuple[list[Box], list[Box]]] = {image["id"]: ([], []) for image in data["images"]}
     for a in data["annotations"]:
-        boxes[a["image_id"]].append(Box(tuple(a["bbox"]), a["category_id"]))
+        boxes[a["image_id"]][a["iscrowd"]].append(Box(tuple(a["bbox"]), a["category_id"]))
     return Split(
         classes=tuple(c["name"] for c in data["categories"]),
         pictures=tuple(
-            Picture(i["id"], i["file_name"], i["width"], i["height"], tuple(boxes[i["id"]])) for i in data["images"]
+            Picture(i["id"], i["file_name"], i["width"], i["height"], *map(tuple, boxes[i["id"]]))
+            for i in data["images"]
         ),
     )

@@ -4,69 +4,96 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from plantdoc.coco import dataset
 from plantdoc.fetch.audit import Audited
 from plantdoc.fetch.duplicates import Pair
-from plantdoc.fetch.formats.raw_data import Lost
-from plantdoc.fetch.sources import Origin
+from plantdoc.fetch.preparation import SPLITS, Checked, Collected, Divided
+from plantdoc.fetch.raw_data import Lost, RawPicture
+from plantdoc.fetch.reconciliation import Counts
 
-SPLITS = ("train", "val", "test")
+_CROWDED = 100  # boxes on a picture; more are not learned from, and detections are capped at as many
 
 
-@dataclass
+@dataclass(frozen=True)
 class Findings:
-    """All that fetch has to tell. `left` are pictures that leave because of a duplicate, or as unwanted negatives."""
+    """All that fetch has to tell."""
 
-    origin: Origin
-    format: str
+    collected: Collected
+    checked: Checked
+    divided: Divided
+    counts: Counts
     splits: dict[str, dataset.Split]
-    pictures: Sequence[Audited]
-    pairs: Sequence[Pair]
-    lost: Sequence[Lost]
-    left: Sequence[Lost]
-    renamed: dict[str, str]
-    notes: list[str] = field(default_factory=list)
 
 
 def to_json(found: Findings) -> dict:
     """The report as plain values; `dvc metrics show` shows the numbers and leaves the lists out."""
-    repairs = [(p, what) for p in found.pictures for what in p.repairs]
-    boxes = [(p, why) for p in found.pictures for why in p.dropped_boxes]
+    pictures, reading = found.divided.pictures, found.collected.reading
+    lost, left = found.checked.lost, found.divided.left
+    repairs = [(p, what) for p in pictures for what in p.repairs]
+    boxes = [(p, why) for p in pictures for why in p.dropped_boxes]
     report: dict = {f"pictures_{name}": len(found.splits[name].pictures) for name in SPLITS}
     report |= {f"boxes_{name}": sum(len(p.boxes) for p in found.splits[name].pictures) for name in SPLITS}
     report |= {
         "classes": len(found.splits["train"].classes),
-        "pictures_dropped": len(found.lost),
-        "pictures_left_out": len(found.left),
+        "pictures_dropped": len(lost),
+        "pictures_left_out": len(left),
         "boxes_dropped": len(boxes),
         "repairs": len(repairs),
-        "duplicate_pairs": len(found.pairs),
-        "label_conflicts": sum(pair.conflict for pair in found.pairs),
+        "duplicate_pairs": len(found.divided.pairs),
+        "label_conflicts": sum(pair.conflict for pair in found.divided.pairs),
+        "source": {
+            "pictures": found.counts.in_source[0],
+            "boxes": found.counts.in_source[1],
+            "boxes_lost": found.counts.lost[1],
+            "annotation_files": len(reading.data.annotations),
+            "unread_files": len(reading.unread),
+            "crowd_regions": sum(len(p.crowds) for p in pictures),
+        },
     }
     report["per_class"] = _per_class(found.splits)
-    report["dropped"] = [_line(lost.split, lost.name, lost.reason) for lost in _sorted(found.lost)]
-    report["left_out"] = [_line(lost.split, lost.name, lost.reason) for lost in _sorted(found.left)]
+    report["splits_from"] = _split_origins(reading.data.pictures)
+    report["unread"] = [{"name": name, "what": why} for name, why in sorted(reading.unread.items())]
+    report["dropped"] = [_line(one.split, one.name, one.reason) for one in _sorted(lost)]
+    report["left_out"] = [_line(one.split, one.name, one.reason) for one in _sorted(left)]
     report["dropped_boxes"] = [_line(p.split, p.name, why) for p, why in boxes]
     report["repaired"] = [_line(p.split, p.name, what) for p, what in repairs]
-    report["renamed_classes"] = [{"from": a, "to": b} for a, b in sorted(found.renamed.items())]
-    report["duplicates"] = [_pair(found.pictures, pair) for pair in found.pairs]
-    report["notes"] = found.notes
+    report["renamed_classes"] = [{"from": a, "to": b} for a, b in sorted(found.divided.renamed.items())]
+    report["duplicates"] = [_pair(pictures, pair) for pair in found.divided.pairs]
+    report["notes"] = [
+        *found.collected.notes,
+        *found.divided.notes,
+        *notes_on_rare(found.splits),
+        *notes_on_crowded(found.splits),
+    ]
     return report
 
 
 def to_markdown(found: Findings, report: dict) -> str:
     """The report to read, made from what `to_json` gave."""
-    origin = found.origin
+    origin = found.collected.origin
     lines = [f"# Pictures from {origin.name}", ""]
     if origin.note:
         lines += [f"**{origin.note.capitalize()}.**", ""]
     licence = origin.licence or "not stated (fetch.licence)"
-    lines += [f"Format {found.format}. Licence: {licence}. Attribution: {origin.attribution or 'not stated'}.", ""]
+    lines += [
+        f"Format {found.collected.reading.format}. Licence: {licence}. Attribution: {origin.attribution or 'not stated'}.",
+        "",
+    ]
     lines += ["| split | pictures | boxes |", "|---|---:|---:|"]
     lines += [f"| {name} | {report[f'pictures_{name}']:,} | {report[f'boxes_{name}']:,} |" for name in SPLITS]
-    lines += ["", *(f"- {note}" for note in found.notes), "", "## Classes", "", "Pictures (boxes) of each class.", ""]
+    lines += [
+        "",
+        *_source_lines(report),
+        "",
+        *(f"- {note}" for note in report["notes"]),
+        "",
+        "## Classes",
+        "",
+        "Pictures (boxes) of each class.",
+        "",
+    ]
     lines += ["| class | train | val | test |", "|---|---:|---:|---:|"]
     for row in report["per_class"]:
         cells = " | ".join(f"{row[name]['pictures']} ({row[name]['boxes']})" for name in SPLITS)
@@ -74,6 +101,7 @@ def to_markdown(found: Findings, report: dict) -> str:
     lines += [""]
     for entry in report["renamed_classes"]:
         lines.append(f"- {_code(entry['from'])} is counted as {_code(entry['to'])}")
+    lines += _section("Files that were not read", "Neither pictures nor annotations of this format.", report["unread"])
     lines += _section("Dropped pictures", "Could not be used.", report["dropped"])
     lines += _section("Pictures left out", "In good order, but left out.", report["left_out"])
     lines += _section("Dropped boxes", "The picture stays, the box goes.", report["dropped_boxes"])
@@ -89,17 +117,6 @@ def to_markdown(found: Findings, report: dict) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def notes_on_cut(pictures: list[Audited], sides: list[str]) -> list[str]:
-    """Notes on splits that the source did not have, and how much was cut off train for them."""
-    sources = [p.split for p in pictures]
-    return [
-        f"The source has no {name} split: {sides.count(name)} of its {sources.count('train')} training pictures became "
-        f"{name}, by their content (fetch.val_fraction)."
-        for name in ("val", "test")
-        if name not in sources
-    ]
-
-
 def notes_on_rare(splits: dict[str, dataset.Split]) -> list[str]:
     """Classes that cannot be learned or scored."""
     notes = []
@@ -111,6 +128,37 @@ def notes_on_rare(splits: dict[str, dataset.Split]) -> list[str]:
         if not counts["test"]:
             notes.append(f"{name}: no picture in test; it is not scored.")
     return notes
+
+
+def notes_on_crowded(splits: dict[str, dataset.Split]) -> list[str]:
+    """Pictures with more boxes than are learned from and detected."""
+    notes = []
+    for name, one in splits.items():
+        if many := [p.file_name for p in one.pictures if len(p.boxes) > _CROWDED]:
+            what = "training uses the first of them" if name == "train" else "no more detections are scored"
+            notes.append(f"{name}: {len(many)} pictures have more than {_CROWDED} boxes, like {many[0]}; {what}.")
+    return notes
+
+
+def _source_lines(report: dict) -> list[str]:
+    source = report["source"]
+    lines = [
+        f"The source has {source['pictures']:,} pictures and {source['boxes']:,} boxes in {source['annotation_files']:,} "
+        f"annotation files. {report['pictures_dropped']:,} pictures and {source['boxes_lost']:,} boxes cannot be used; "
+        f"{source['unread_files']:,} other files were not read."
+    ]
+    if source["crowd_regions"]:
+        lines.append(
+            f"{source['crowd_regions']:,} regions of many leaves (iscrowd) are not learned from, and ignored in scoring."
+        )
+    lines += ["", "| split | by | pictures |", "|---|---|---:|"]
+    lines += [f"| {row['split']} | {_cell(row['by'])} | {row['pictures']:,} |" for row in report["splits_from"]]
+    return lines
+
+
+def _split_origins(pictures: Sequence[RawPicture]) -> list[dict]:
+    counted = Counter((p.split, p.split_from) for p in pictures)
+    return [{"split": split, "by": by, "pictures": n} for (split, by), n in sorted(counted.items())]
 
 
 def _per_class(splits: dict[str, dataset.Split]) -> list[dict]:

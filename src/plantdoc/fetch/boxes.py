@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from plantdoc.fetch.formats.raw_data import RawPicture
+from plantdoc.fetch.raw_data import RawBox, RawPicture
+from plantdoc.fetch.shapes import Corners
 
-Corners = tuple[float, float, float, float]
 Labelled = tuple[tuple[float, float, float, float], str]
 _SLACK = 2.0  # px; annotations made in the right frame may still touch or pass its edge by so much
 
@@ -24,9 +25,21 @@ _TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
 }
 
 
-def clean(
-    raw: RawPicture, stored: tuple[int, int], orientation: int, min_box: float
-) -> tuple[list[Labelled], list[str], list[str]]:
+@dataclass(frozen=True)
+class Cleaned:
+    """A picture's boxes after cleaning.
+
+    `boxes` and `crowds` (regions of many leaves) are (xywh in px of the picture as displayed, class name); `repairs` says
+    what was repaired, `dropped` why boxes were dropped, one text each.
+    """
+
+    boxes: tuple[Labelled, ...]
+    crowds: tuple[Labelled, ...]
+    repairs: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def clean(raw: RawPicture, stored: tuple[int, int], orientation: int, min_box: float) -> Cleaned:
     """Bring a picture's boxes into the frame in which it is displayed, clip them, and drop what cannot be used.
 
     Some annotations of PlantDoc were drawn on the picture as stored, before its EXIF orientation was applied, others
@@ -38,23 +51,18 @@ def clean(
         stored: (width, height) of the picture before turning.
         orientation: EXIF 1..8.
         min_box: px; narrower or lower boxes go.
-
-    Returns:
-        Boxes as (xywh, class name); what was repaired; why boxes were dropped (one entry each).
     """
     displayed = (stored[1], stored[0]) if orientation >= 5 else stored
     on_stored = orientation != 1 and _drawn_on_stored(raw, stored, displayed)
     frame = stored if on_stored else displayed
-    repairs = ["boxes turned along with the picture"] if on_stored and raw.boxes else []
+    repairs = [*raw.repairs] + (["boxes turned along with the picture"] if on_stored and raw.boxes else [])
     if raw.declared and raw.declared not in (stored, displayed):
         repairs.append(f"declared size {raw.declared[0]} × {raw.declared[1]} ignored")
-    boxes, dropped, clipped = [], [], 0
+    kept: tuple[list[Labelled], list[Labelled]] = ([], [])
+    dropped, clipped = [], 0
     for box in raw.boxes:
-        if not all(map(math.isfinite, box.corners)):
-            dropped.append("box without numbers")
-            continue
-        if not box.name:
-            dropped.append("box without a class name")
+        if fault := _fault(box):
+            dropped.append(fault)
             continue
         corners = _in_pixels(box.corners, raw.relative, frame)
         if on_stored:
@@ -69,10 +77,18 @@ def clean(
         else:
             # One pixel over the edge is how Pascal VOC counts, from 1 and inclusive; relative ones carry rounding.
             clipped += max(abs(a - b) for a, b in zip(corners, (x0, y0, x1, y1), strict=True)) > 1
-            boxes.append(((x0, y0, x1 - x0, y1 - y0), box.name))
+            kept[box.crowd].append(((x0, y0, x1 - x0, y1 - y0), box.name))
     if clipped:
         repairs.append(f"{clipped} box{'es' if clipped > 1 else ''} clipped to the picture")
-    return boxes, repairs, dropped
+    return Cleaned(tuple(kept[0]), tuple(kept[1]), tuple(repairs), tuple(dropped))
+
+
+def _fault(box: RawBox) -> str:
+    if box.fault:
+        return box.fault
+    if not all(map(math.isfinite, box.corners)):
+        return "box without numbers"
+    return "" if box.name else "box without a class name"
 
 
 def _drawn_on_stored(raw: RawPicture, stored: tuple[int, int], displayed: tuple[int, int]) -> bool:

@@ -2,63 +2,135 @@
 
 from __future__ import annotations
 
-import logging
-import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from plantdoc.core.errors import UserError
-from plantdoc.fetch.decode import SUFFIXES
-from plantdoc.fetch.formats import coco_json, tf_object_detection, voc, yolo
-from plantdoc.fetch.formats.raw_data import RawData
+from plantdoc.fetch import source_files
+from plantdoc.fetch.formats import (
+    coco_json,
+    cvat_xml,
+    label_studio,
+    other_tools,
+    tf_csv,
+    tf_object_detection,
+    voc,
+    yolo,
+)
+from plantdoc.fetch.formats.recognition import Recognition
+from plantdoc.fetch.raw_data import RawData
+from plantdoc.fetch.source_files import SourceFiles, Unparsable
 
-log = logging.getLogger("plantdoc")
+# In the order in which they are asked where they cover as many pictures: the later ones are also by-products of exports
+# to the earlier ones.
+_READERS = (coco_json, yolo, voc, cvat_xml, label_studio, tf_csv)
+_READABLE = (
+    "Pascal VOC (an .xml for each picture), COCO (a .json), YOLO (a data.yaml or classes.txt, and a .txt for each "
+    "picture), CVAT for images (.xml), Label Studio (.json), TF Object Detection CSV, or TFRecords"
+)
 
-# In the order in which they are asked: the later ones are also found as by-products of exports to the earlier ones.
-_READERS = {"COCO JSON": coco_json, "YOLO": yolo, "Pascal VOC": voc, "TFRecords": tf_object_detection}
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a source.
+
+    `format` is its name, `data` the pictures, sorted by split and name; `unread` maps each file that is neither a picture
+    nor an annotation that was read to the reason; `notes` are for the report.
+    """
+
+    format: str
+    data: RawData
+    pictures: int
+    unread: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def read(folder: Path, scratch: Path) -> tuple[str, RawData]:
+def read(folder: Path, scratch: Path) -> Reading:
     """Find out the format of an unpacked source and read it.
+
+    Of several formats the one is taken that covers most pictures.
 
     Args:
         folder: the source.
         scratch: an empty folder for pictures that do not lie in files of their own.
 
-    Returns:
-        The format's name and what was read, pictures sorted by split and name.
-
     Raises:
-        UserError: there are no pictures, or no annotations in a known format.
+        UserError: there are no pictures, no annotations in a known format, or a damaged file among them.
     """
-    files = list_files(folder)
-    found = [(name, marks) for name, reader in _READERS.items() if (marks := reader.recognise(folder, files))]
-    if not found:
-        raise UserError(_nothing_found(folder, files))
-    if len(found) > 1:
-        others = ", ".join(name for name, _ in found[1:])
-        log.info("fetch: %s holds %s annotations; %s are there as well and not read", folder, found[0][0], others)
-    name, marks = found[0]
-    data = _READERS[name].read(folder, files, marks, scratch)
+    source = source_files.collect(folder, scratch)
+    found = {reader.NAME: (reader, reader.recognise(source)) for reader in _READERS}
+    readings, faults = {}, {}
+    for name, (reader, recognition) in found.items():
+        if recognition.files:
+            try:
+                readings[name] = reader.read(source, recognition.files)
+            except UserError as error:
+                faults[name] = str(error)
+            except Unparsable as error:
+                faults[name] = f"{folder}: {recognition.files[0]} and others: {error}"
+    name = max(readings, key=lambda name: _covered(readings[name]), default="")
+    if not name or not _covered(readings[name]):
+        records = tf_object_detection.recognise(source)
+        if records.files:
+            name = tf_object_detection.NAME
+            found[name] = (tf_object_detection, records)
+            readings[name] = tf_object_detection.read(source, records.files)
+    if not name:
+        raise UserError(next(iter(faults.values()), "") or _nothing_found(source, found))
+    _refuse_damaged(folder, name, found[name][1], faults, readings[name])
+    data = readings[name]
     if not data.pictures:
         first = f"; the first of {len(data.lost)}: {data.lost[0].name}: {data.lost[0].reason}" if data.lost else ""
         raise UserError(f"{folder} has {name} annotations but no picture to go with them{first}: check fetch.source")
-    return name, RawData(tuple(sorted(data.pictures, key=lambda p: (p.split, p.name))), data.lost)
+    notes = [
+        *data.notes,
+        *(f"{file} is read as {encoding}: it says no encoding." for file, encoding in source.guessed.items()),
+    ]
+    data = replace(data, pictures=tuple(sorted(data.pictures, key=lambda p: (p.split, p.name))))
+    count = len(source.pictures) if name != tf_object_detection.NAME else len(data.pictures)
+    return Reading(name, data, count, _unread(source, name, found, data), tuple(notes))
 
 
-def list_files(folder: Path) -> list[str]:
-    """All files below `folder` as sorted POSIX paths; hidden ones and the leavings of macOS archives are left out."""
-    files = []
-    for path, folders, names in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith(".") and f != "__MACOSX"]
-        files += [(Path(path) / name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
-    return sorted(files)
+def _covered(data: RawData) -> int:
+    return sum(picture.annotated for picture in data.pictures)
 
 
-def _nothing_found(folder: Path, files: list[str]) -> str:
-    pictures = sum(Path(file).suffix.lower() in SUFFIXES for file in files)
-    if not pictures:
-        return f"{folder} holds no pictures ({len(files)} files in all): point fetch.source to a folder that does"
-    return (
-        f"{folder} holds {pictures} pictures but no annotations: expected are Pascal VOC (an .xml beside each "
-        "picture), COCO (a .json), YOLO (a data.yaml and labels) or TFRecords"
-    )
+def _refuse_damaged(folder: Path, name: str, taken: Recognition, faults: dict[str, str], data: RawData) -> None:
+    """Stop for a damaged file of the format that is read: what it says of its pictures is not known."""
+    if taken.faults:
+        file, fault = next(iter(taken.faults.items()))
+        raise UserError(f"{folder / file} is {fault}: mend it, or take it out of the source")
+    for other, fault in faults.items():
+        if any(not picture.annotated for picture in data.pictures) or not _covered(data):
+            raise UserError(f"{fault} ({other}; read as {name} there are pictures without annotations)")
+
+
+def _unread(source: SourceFiles, name: str, found: dict, data: RawData) -> dict[str, str]:
+    """Why each file that is no picture was not read."""
+    reasons = dict(source.unreadable)
+    pictures = set(source.pictures) if name != tf_object_detection.NAME else set()
+    used = {*data.annotations, *found[name][1].files}
+    for file in source.names:
+        if file in pictures or file in used:
+            continue
+        for other, (_, recognition) in found.items():
+            if file in recognition.skipped:
+                reasons[file] = recognition.skipped[file]
+            elif file in recognition.faults:
+                reasons[file] = recognition.faults[file]
+            elif file in recognition.files and other != name:
+                reasons[file] = f"{other}, which covers fewer pictures than {name}"
+        reasons.setdefault(file, other_tools.described(source, file) or "no annotations of a known format")
+    return reasons
+
+
+def _nothing_found(source: SourceFiles, found: dict) -> str:
+    folder = source.folder
+    if not source.pictures:
+        why = next((f"; {name} {reason}" for name, reason in source.unreadable.items()), "")
+        return f"{folder} holds no pictures ({len(source.names)} files in all{why}): point fetch.source to a folder that does"
+    for _, recognition in found.values():
+        for file, fault in recognition.faults.items():
+            return f"{folder / file} {fault}" if fault.startswith("seems") else f"{folder / file} is {fault}"
+    other = next((f"{file} is {what}. " for file in source.names if (what := other_tools.described(source, file))), "")
+    return f"{folder} holds {len(source.pictures)} pictures but no annotations that are read. {other}Expected are {_READABLE}"
