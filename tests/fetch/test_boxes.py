@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from plantdoc.fetch import boxes
-from plantdoc.fetch.formats.raw_data import RawBox, RawPicture
+from plantdoc.fetch.raw_data import RawBox, RawPicture
 
 AS_STORED = (100, 60)
 NAN = float("nan")
@@ -34,9 +34,9 @@ def spot(orientation: int) -> tuple[float, float, float, float]:
 @pytest.mark.parametrize("relative", [False, True])
 def test_boxes_drawn_on_the_stored_picture_turn_with_it(orientation, relative):
     corners = (0.1, 5 / 60, 0.4, 25 / 60) if relative else (10, 5, 40, 25)
-    kept, repairs, _ = boxes.clean(raw(corners, relative=relative, declared=AS_STORED), AS_STORED, orientation, 4)
-    assert kept == [(spot(orientation), "leaf")]
-    assert repairs == ["boxes turned along with the picture"]
+    cleaned = boxes.clean(raw(corners, relative=relative, declared=AS_STORED), AS_STORED, orientation, 4)
+    assert cleaned.boxes == ((spot(orientation), "leaf"),)
+    assert cleaned.repairs == ("boxes turned along with the picture",)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -51,8 +51,8 @@ def test_the_frame_is_the_declared_one_else_the_one_that_holds_the_boxes():
 
     def turned(*corners, declared):
         return bool(
-            boxes.clean(raw(*corners, declared=declared), AS_STORED, 6, 4)[1][:1]
-            == ["boxes turned along with the picture"]
+            boxes.clean(raw(*corners, declared=declared), AS_STORED, 6, 4).repairs[:1]
+            == ("boxes turned along with the picture",)
         )
 
     assert not turned(small, declared=displayed)
@@ -66,20 +66,37 @@ def test_boxes_are_clipped_and_useless_ones_dropped():
     picture = raw(
         (-10, -10, 50, 30), (10, 10, 10, 30), (30, 30, 20, 20), (10, 10, 60, 13), (200, 10, 220, 30), (NAN, 0, 9, 9)
     )
-    kept, repairs, dropped = boxes.clean(picture, AS_STORED, 1, 4)
-    assert kept == [((0, 0, 50, 30), "leaf")]
-    assert repairs == ["1 box clipped to the picture"]
-    assert dropped == [
+    cleaned = boxes.clean(picture, AS_STORED, 1, 4)
+    assert cleaned.boxes == (((0, 0, 50, 30), "leaf"),)
+    assert cleaned.repairs == ("1 box clipped to the picture",)
+    assert cleaned.dropped == (
         "box without area",
         "box without area",
         "sliver box, 50 × 3 px",
         "box outside the picture",
         "box without numbers",
-    ]
-    assert boxes.clean(raw((1, 1, 20, 20), name=""), AS_STORED, 1, 4)[2] == ["box without a class name"]
+    )
+    assert boxes.clean(raw((1, 1, 20, 20), name=""), AS_STORED, 1, 4).dropped == ("box without a class name",)
 
 
 def test_a_wrong_declared_size_changes_nothing():
-    kept, repairs, _ = boxes.clean(raw((10, 5, 40, 25), declared=(4000, 3000)), AS_STORED, 1, 4)
-    assert kept == [((10, 5, 30, 20), "leaf")]
-    assert repairs == ["declared size 4000 × 3000 ignored"]
+    cleaned = boxes.clean(raw((10, 5, 40, 25), declared=(4000, 3000)), AS_STORED, 1, 4)
+    assert cleaned.boxes == (((10, 5, 30, 20), "leaf"),)
+    assert cleaned.repairs == ("declared size 4000 × 3000 ignored",)
+
+
+def test_regions_of_many_leaves_are_kept_apart_and_reasons_of_the_format_are_passed_on():
+    picture = RawPicture(
+        "train",
+        "x",
+        Path("x"),
+        (
+            RawBox((10, 10, 40, 40), "leaf"),
+            RawBox((0, 0, 90, 60), "leaf", crowd=True),
+            RawBox((0, 0, 9, 9), "leaf", fault="a line is no box"),
+        ),
+        repairs=("corners of a box put in order",),
+    )
+    cleaned = boxes.clean(picture, AS_STORED, 1, 4)
+    assert cleaned.boxes == (((10, 10, 30, 30), "leaf"),) and cleaned.crowds == (((0, 0, 90, 60), "leaf"),)
+    assert cleaned.dropped == ("a line is no box",) and cleaned.repairs == ("corners of a box put in order",)

@@ -231,9 +231,7 @@ def test_records_are_told_by_their_checksum(tmp_path):
     write_tfrecords(tmp_path)
     (tmp_path / "not.tfrecord").write_bytes(b"\x05" + b"\0" * 30)
     source = source_files.collect(tmp_path, tmp_path)
-    assert tf_object_detection.recognise(source).files == [
-        f"Leaves_{split}.data" for split in ("test", "train", "val")
-    ]
+    assert tf_object_detection.recognise(source).files == [f"Leaves_{split}.data" for split in ("test", "train", "val")]
 
 
 def test_unreadable_boxes_are_passed_on_as_not_a_number(tmp_path):
