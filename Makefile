@@ -4,7 +4,7 @@
 # PORT or GPU) is neither an option nor handed on. Values are taken as they are: make expands nothing in them.
 SWITCHES := ALLOW_WORSE BEAM DRY_RUN FORCE GPU MIN NEW_KEY PUBLISH REAPER REMOTE REPLACE SPOT UPGRADE YES
 OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT FOR FROM HOST IMAGE JOBS KEEP LR MAX_DOLLARS MODEL \
-	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET TARGETS TESTS TO TYPE VERSION
+	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET SOURCE TARGETS TESTS TO TYPE VERSION
 $(foreach name,$(OPTIONS),$(if $(filter command override,$(firstword $(origin $(name)))),\
 	$(eval override $(name) := $$(value $(name))),$(eval override $(name) :=)))
 unexport $(OPTIONS)
@@ -64,7 +64,7 @@ override BY := $(or $(BY),train:val_map50)
 override FROM := $(or $(FROM),main)
 override TO := $(or $(TO),workspace)
 
-.PHONY: help setup repro experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
+.PHONY: help setup repro check-data experiment serve doctor push pull repair sweep promote models gc report aws aws-delete ec2-smoke \
 	deploy rollback endpoints undeploy api api-delete sagemaker-smoke bench bench-peers test test-all test-rest test-large \
 	test-environments lint format lock clean train-environment
 # Benchmarks side by side measure each other, and two installers in one environment undo each other's work.
@@ -75,6 +75,7 @@ define HELP
 start        make repro         run the pipeline; the sample takes about 5 minutes on 2 cores
              make serve         serve the page and the API here; MODEL=detector@v1.2.0 PORT=8080
              make doctor        say what is ready and what is not; FOR=push, ec2 or deploy
+             make check-data    look at pictures of your own before a run: SOURCE=../my-leaves
              make test          run each feature's test
 
 experiments  make experiment    run one: SET="lr=0.2 train.epochs=30" NAME=my-try RUNNER=ec2
@@ -110,6 +111,9 @@ train-environment: $(TRAIN)
 
 repro: $(STAMP)  ## run the pipeline (dvc repro): what is new or changed; TARGETS=augment up to a stage
 	@$(IN_VENV) python scripts/repro.py $(call each,$(TARGETS))
+
+check-data: $(STAMP)  ## look at pictures of your own before a run: SOURCE=../my-leaves
+	@$(IN_VENV) python scripts/check_data.py $(if $(SOURCE),$(call quoted,$(SOURCE)))
 
 experiment: $(STAMP)  ## run an experiment: make experiment SET="lr=0.2 train.epochs=30" NAME=my-try; RUNNER=ec2
 	@$(IN_VENV) dvc exp run $(call option,name,$(NAME)) $(call option,set-param,$(addprefix runner.kind=,$(RUNNER))) \

@@ -15,7 +15,7 @@ import argparse
 import io
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -24,8 +24,9 @@ from ruamel.yaml.error import YAMLError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc.core import params, stage
+from plantdoc.core import params, stage, workspace
 from plantdoc.core.errors import UserError
+from plantdoc.fetch import source_place
 from plantdoc.settings import all_params, migration
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -52,7 +53,8 @@ def main() -> None:
         for name in names():
             print(docstring(name), end="\n\n")
         return
-    values = dict(leaves(read(arguments.recipe))) | dict(map(parse, arguments.changes))
+    texts = {key for key, value in leaves(params.read(PARAMS)) if isinstance(value, str)}
+    values = dict(leaves(read(arguments.recipe))) | dict(parse(change, texts) for change in arguments.changes)
     for line in apply(values, PARAMS):
         print(line)
 
@@ -85,11 +87,13 @@ def leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def parse(change: str) -> tuple[str, object]:
-    """`key=value` with the value as YAML, so that 3, 0.1, true and text are told apart; a mapping wants its braces."""
+def parse(change: str, texts: Container[str]) -> tuple[str, object]:
+    """`key=value`; of a key in `texts` the value is text as it stands, else YAML, and a mapping wants its braces."""
     key, equals, text = change.partition("=")
     if not equals:
         raise UserError(f"{change}: write key=value, like train.epochs=30")
+    if key in texts:
+        return key, text
     try:
         value = YAML(typ="safe").load(text)
     except YAMLError:
@@ -142,7 +146,8 @@ def migrate(path: Path) -> list[str]:
 
 def write(path: Path, text: str) -> None:
     """Put a checked text in the place of the params file."""
-    params.check(all_params.Params, YAML(typ="safe").load(text), path)
+    checked = params.check(all_params.Params, YAML(typ="safe").load(text), path)
+    source_place.refuse_outputs(checked.fetch.source, workspace.main_root())
     with stage.replacing(path, folder=False) as target:
         target.write_text(text, encoding="utf-8")
 

@@ -3,10 +3,10 @@
     python src/fetch.py        (or `dvc repro fetch`; all settings are in params.yaml, section fetch)
 
 Reads what fetch.source names: the drawn sample, PlantDoc's repository, a folder, an archive, or S3, in any format of
-plantdoc.fetch.formats. Pictures are stored upright and in RGB, annotations as COCO JSON; near-duplicates of test pictures
-leave train; val is cut from train by content. results/fetch/report.md tells what was read, dropped or repaired,
-results/fetch/pictures/ shows some pictures of each split with their boxes. `make check-data` does the same and keeps
-nothing.
+plantdoc.fetch.formats. Pictures are stored upright and in RGB, annotations as COCO JSON; near-duplicates of test
+pictures leave train; val is cut from train by content. results/fetch/report.md tells what was read, dropped or
+repaired, results/fetch/pictures/ shows some pictures of each split with their boxes. `make check-data` does the same
+and publishes nothing.
 
 Costs about ten seconds and 100 MB for PlantDoc's 2,300 pictures from a folder, on 2 cores, and twenty seconds for the
 sample. Each process holds one picture at a time.

@@ -67,9 +67,34 @@ def test_names_that_lead_out_are_refused(name, make, tmp_path):
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_in_a_tar_are_refused(kind, tmp_path):
-    path = make_tar(tmp_path / "x.tar.gz", {"link": b""}, type=kind, linkname="/etc/passwd")
+    path = make_tar(tmp_path / "x.tar.gz", {"link": b""}, type=kind, linkname="etc/passwd")
     with pytest.raises(UserError, match="a link or device, 'link'"):
         unpack(path)
+
+
+def test_a_hard_link_in_a_tar_is_the_file_that_came_before_and_none_outside(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"leaf")
+    (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(tmp_path / "a.jpg", "a.jpg")
+        tar.add(tmp_path / "b.jpg", "b.jpg")
+    assert (unpack(tmp_path / "x.tar")) == {"a.jpg": b"leaf", "b.jpg": b"leaf"}
+    outside = make_tar(tmp_path / "y.tar", {"link": b""}, type=tarfile.LNKTYPE, linkname="/etc/passwd")
+    with pytest.raises(UserError, match="a name that leads out of it"):
+        archive.unpack(outside, tmp_path / "out")
+
+
+def test_names_too_long_for_a_file_system_are_shortened_alike_for_a_picture_and_its_label(tmp_path):
+    path = make_zip(tmp_path / "x.zip", {f"train/{'叶' * 84}.jpg": b"1", f"train/{'叶' * 84}.xml": b"2"})
+    names = sorted(unpack(path))
+    assert len(names) == 2 and all(len(Path(name).name.encode()) <= 255 for name in names)
+    assert Path(names[0]).stem == Path(names[1]).stem and {Path(n).suffix for n in names} == {".jpg", ".xml"}
+
+
+def test_zip_names_in_utf8_without_its_flag_are_read_as_such(tmp_path):
+    path = make_zip(tmp_path / "x.zip", {"XXXX.jpg": b"1"})
+    path.write_bytes(path.read_bytes().replace(b"XXXX", "Äö".encode()))
+    assert list(unpack(path)) == ["Äö.jpg"]
 
 
 def test_links_in_a_zip_are_refused(tmp_path):

@@ -136,7 +136,11 @@ def _explain(model: type[Root], fault: ErrorDetails) -> str:
         return _explain_unknown(key, tuple(section.model_fields))
     if fault["type"] == "missing":
         return f"{key} is missing"
-    return f"{key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    hint = ""
+    if fault["type"] == "string_type" and not isinstance(fault["input"], dict | list):
+        # YAML makes numbers, dates and nothing of some texts.
+        hint = f": write it in quotes, '{'' if fault['input'] is None else fault['input']}'"
+    return f"{key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}"
 
 
 def _explain_unknown(key: str, known: tuple[str, ...]) -> str:

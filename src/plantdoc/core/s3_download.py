@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from plantdoc.core import file_names
 from plantdoc.core.errors import UserError
 
 _CONNECTIONS = 16
@@ -61,10 +62,13 @@ def _list(client, bucket: str, prefix: str) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         sizes |= {item["Key"]: item["Size"] for item in page.get("Contents", ())}
-    if prefix in sizes and not prefix.endswith("/"):
-        return {prefix: sizes[prefix]}
     inside = prefix if not prefix or prefix.endswith("/") else prefix + "/"
-    return {key: size for key, size in sizes.items() if key.startswith(inside) and not key.endswith("/")}
+    below = {key: size for key, size in sizes.items() if key.startswith(inside) and not key.endswith("/")}
+    # An object of no bytes named like a folder is what consoles and file managers make of one.
+    folders = {key[:i] for key in below for i, c in enumerate(key) if c == "/"}
+    if prefix in sizes and not prefix.endswith("/") and not (below and sizes[prefix] == 0):
+        return {prefix: sizes[prefix]}
+    return {key: size for key, size in below.items() if not (size == 0 and key in folders)}
 
 
 def _target(to: Path, key: str, prefix: str) -> Path:
@@ -73,4 +77,4 @@ def _target(to: Path, key: str, prefix: str) -> Path:
     parts = PurePosixPath(key.removeprefix(prefix).lstrip("/")).parts
     if not parts or ".." in parts:
         raise UserError(f"the S3 key {key!r} leads out of the folder it would be downloaded to: rename it")
-    return to.joinpath(*parts)
+    return to.joinpath(*map(file_names.shortened, parts))

@@ -88,11 +88,13 @@ def code(job: str) -> str:
 
 
 def params(job: str) -> str:
-    """params.yaml is valid."""
-    from plantdoc.core import params
+    """params.yaml is valid, and no stage deletes the pictures that it names."""
+    from plantdoc.core import params, workspace
+    from plantdoc.fetch import source_place
     from plantdoc.settings import all_params
 
     values = params.load(all_params.Params)
+    source_place.refuse_outputs(values.fetch.source, workspace.main_root())
     return f"params.yaml is valid: {values.model.family} on {values.fetch.source}, lr {values.lr:g}"
 
 

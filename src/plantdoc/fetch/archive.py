@@ -13,6 +13,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from plantdoc.core import file_names
 from plantdoc.core.errors import UserError
 
 MAX_BYTES = 20 * 10**9
@@ -43,11 +44,12 @@ def unpack(path: Path, folder: Path) -> None:
     done = 0
     try:
         with tqdm(desc=f"unpack {path.name}", unit="B", unit_scale=True, dynamic_ncols=True) as bar:
-            for count, (name, source) in enumerate(_members(path)):
+            for count, (name, source) in enumerate(_members(path, folder)):
                 if count >= MAX_FILES:
                     raise UserError(f"{path} holds more than {MAX_FILES} files: unpack it yourself and name the folder")
                 target = folder / _safe(path, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)  # a name that comes twice is no way into another file
                 with open(target, "wb") as file:
                     while block := source.read(_BLOCK):
                         done += len(block)
@@ -66,8 +68,11 @@ def unpack(path: Path, folder: Path) -> None:
         raise UserError(f"{path} is damaged or encrypted ({error}): download or pack it again") from None
 
 
-def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """The name and content of each file in the archive, one after the other; folders are left out."""
+def _members(path: Path, folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """The name and content of each file in the archive, one after the other; folders are left out.
+
+    A hard link in a tar comes as the content of the file in `folder` that it names, which is unpacked already.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
@@ -75,13 +80,16 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     raise UserError(_link(path, member.filename))
                 if not member.is_dir():
                     with archive.open(member) as source:
-                        yield member.filename, source
+                        yield _zip_name(member), source
         return
     if not tarfile.is_tarfile(path):
         raise UserError(f"{path} is neither a folder nor a .zip, .tar or .tar.gz archive: check fetch.source")
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
-            if member.isfile() and (source := archive.extractfile(member)):
+            if member.islnk() and (first := folder / _safe(path, member.linkname)).is_file():
+                with open(first, "rb") as source:
+                    yield member.name, source
+            elif member.isfile() and not member.islnk() and (source := archive.extractfile(member)):
                 yield member.name, source
             elif not member.isdir():
                 raise UserError(_link(path, member.name))
@@ -91,9 +99,22 @@ def _link(path: Path, name: str) -> str:
     return f"{path} holds a link or device, {name!r}, which is not unpacked: pack the files themselves"
 
 
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """A member's name; one in UTF-8 whose flag is not set, as macOS writes it, is read as such.
+
+    Names in other encodings stay in code page 437: plantdoc.fetch.picture_index finds them.
+    """
+    if member.flag_bits & 0x800:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except ValueError:
+        return member.filename
+
+
 def _safe(path: Path, name: str) -> PurePosixPath:
     parts = PurePosixPath(name).parts
     windows = PureWindowsPath(name)
     if not parts or ".." in parts or ".." in windows.parts or name.startswith("/") or windows.anchor or "\0" in name:
         raise UserError(f"{path} holds {name!r}, a name that leads out of it: do not use it, or pack it again")
-    return PurePosixPath(*parts)
+    return PurePosixPath(*map(file_names.shortened, parts))

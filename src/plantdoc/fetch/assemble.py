@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from plantdoc.fetch import splits
-from plantdoc.fetch.raw_data import Entry, Lost, RawData, RawPicture
 from plantdoc.fetch.picture_index import Match, PictureIndex
-from plantdoc.fetch.split_lists import SplitLists
+from plantdoc.fetch.raw_data import Entry, Lost, RawData, RawPicture
 from plantdoc.fetch.source_files import SourceFiles
+from plantdoc.fetch.split_lists import SplitLists
 
 NO_SPLIT = "no split is declared: taken for train"
 
@@ -53,7 +53,10 @@ def assemble(
         best, beaten = _best(claims.get(name, []))
         lost += [_beaten(entry, name, best[0]) for entry in beaten]
         one = _picture(source, name, best, doubts.get(name, "") or without_entry, lists)
-        (lost if isinstance(one, Lost) else pictures).append(one)
+        if isinstance(one, Lost):
+            lost.append(one)
+        else:
+            pictures.append(one)
     lost += lists.missing
     used = tuple(dict.fromkeys(entry.at for entry in entries))
     return RawData(tuple(pictures), tuple(lost), used, tuple(notes))

@@ -19,9 +19,9 @@ from plantdoc.fetch.raw_data import Lost, RawPicture
 class Audited:
     """A picture that passed.
 
-    `file` is the one with the bytes to keep, of type `kind` ("JPEG" or "PNG") and `width` × `height` pixels;
-    `boxes` and `crowds` are (xywh, class name); `content` is the SHA-256 of the source's bytes, `pixels` that of the upright RGB
-    pixels, `looks` the perceptual hash; `repairs` and `dropped_boxes` say what was done, one text each.
+    `file` is the one with the bytes to keep, of type `kind` ("JPEG" or "PNG") and `width` × `height` pixels; `boxes`
+    and `crowds` are (xywh, class name); `content` is the SHA-256 of the source's bytes, `pixels` that of the upright
+    RGB pixels, `looks` the perceptual hash; `repairs` and `dropped_boxes` say what was done, one text each.
     """
 
     split: str

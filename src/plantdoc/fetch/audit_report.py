@@ -77,8 +77,9 @@ def to_markdown(found: Findings, report: dict) -> str:
     if origin.note:
         lines += [f"**{origin.note.capitalize()}.**", ""]
     licence = origin.licence or "not stated (fetch.licence)"
+    whom = origin.attribution or "not stated"
     lines += [
-        f"Format {found.collected.reading.format}. Licence: {licence}. Attribution: {origin.attribution or 'not stated'}.",
+        f"Format {found.collected.reading.format}. Licence: {licence}. Attribution: {whom}.",
         "",
     ]
     lines += ["| split | pictures | boxes |", "|---|---:|---:|"]
@@ -143,13 +144,13 @@ def notes_on_crowded(splits: dict[str, dataset.Split]) -> list[str]:
 def _source_lines(report: dict) -> list[str]:
     source = report["source"]
     lines = [
-        f"The source has {source['pictures']:,} pictures and {source['boxes']:,} boxes in {source['annotation_files']:,} "
-        f"annotation files. {report['pictures_dropped']:,} pictures and {source['boxes_lost']:,} boxes cannot be used; "
-        f"{source['unread_files']:,} other files were not read."
+        f"The source has {source['pictures']:,} pictures and {source['boxes']:,} boxes in "
+        f"{source['annotation_files']:,} annotation files. {report['pictures_dropped']:,} pictures and "
+        f"{source['boxes_lost']:,} boxes cannot be used; {source['unread_files']:,} other files were not read."
     ]
     if source["crowd_regions"]:
         lines.append(
-            f"{source['crowd_regions']:,} regions of many leaves (iscrowd) are not learned from, and ignored in scoring."
+            f"{source['crowd_regions']:,} regions of many leaves (iscrowd) are not learned, and ignored in scoring."
         )
     lines += ["", "| split | by | pictures |", "|---|---|---:|"]
     lines += [f"| {row['split']} | {_cell(row['by'])} | {row['pictures']:,} |" for row in report["splits_from"]]

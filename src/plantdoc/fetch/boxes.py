@@ -29,8 +29,8 @@ _TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
 class Cleaned:
     """A picture's boxes after cleaning.
 
-    `boxes` and `crowds` (regions of many leaves) are (xywh in px of the picture as displayed, class name); `repairs` says
-    what was repaired, `dropped` why boxes were dropped, one text each.
+    `boxes` and `crowds` (regions of many leaves) are (xywh in px of the picture as displayed, class name); `repairs`
+    says what was repaired, `dropped` why boxes were dropped, one text each.
     """
 
     boxes: tuple[Labelled, ...]

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from plantdoc.core import file_names
 from plantdoc.fetch.decode import right_name
-
-_LONGEST = 200  # bytes; file systems allow 255, and DVC and editors add suffixes of their own
 
 
 def spellings(counts: Mapping[str, int], aliases: Mapping[str, str]) -> dict[str, str]:
@@ -57,9 +56,6 @@ def _fold(name: str) -> str:
 
 
 def _tidy(name: str) -> str:
-    """Without control characters, in Unicode's composed form, at most `_LONGEST` bytes, the suffix kept."""
+    """Without control characters, in Unicode's composed form, not too long, the suffix kept."""
     name = unicodedata.normalize("NFC", "".join("_" if unicodedata.category(c)[0] == "C" else c for c in name))
-    stem, suffix = os.path.splitext(name)
-    while len(stem.encode()) + len(suffix) > _LONGEST:
-        stem = stem[:-1]
-    return stem + suffix
+    return file_names.shortened(name, file_names.LONGEST)

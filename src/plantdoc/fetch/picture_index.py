@@ -63,7 +63,8 @@ class PictureIndex:
         """The best pictures for each reference.
 
         References of one annotation file, or with `own` of one folder, share the nearness of the best of them: where
-        `task1/x.json` finds its pictures below `task1`, one of a like name below `task2` is not taken for a missing one.
+        `task1/x.json` finds its pictures below `task1`, one of a like name below `task2` is not taken for a missing
+        one.
         """
         candidates = {reference: self._candidates(reference) for reference in references}
         best: dict[object, int] = defaultdict(int)
@@ -94,9 +95,9 @@ class PictureIndex:
                 tail = _common(reversed(parts[:-1]), reversed(self._parts[picture][:-1]))
                 # One folder agrees more than the name alone; without a folder the tail is the name.
                 rank = (1 + tail, exactness, _nearness(at, self._parts[picture][:-1]))
-                if reference.split and rank[0] < max(2, len(parts)):
-                    if splits.of_folder(picture) not in (None, reference.split):
-                        continue
+                whole = rank[0] >= max(2, len(parts))
+                if reference.split and not whole and splits.of_folder(picture) not in (None, reference.split):
+                    continue
                 found[picture] = max(found.get(picture, ()), rank)
         return list(found.items())
 

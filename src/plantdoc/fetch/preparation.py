@@ -128,8 +128,8 @@ def notes_on_cut(pictures: Sequence[Audited], sides: list[str]) -> list[str]:
     """Notes on splits that the source did not have, and how much was cut off train for them."""
     in_source = [p.split for p in pictures]
     return [
-        f"The source has no {name} split: {sides.count(name)} of its {in_source.count('train')} training pictures became "
-        f"{name}, by their content (fetch.val_fraction)."
+        f"The source has no {name} split: {sides.count(name)} of its {in_source.count('train')} training pictures "
+        f"became {name}, by their content (fetch.val_fraction)."
         for name in ("val", "test")
         if name not in in_source
     ]

@@ -28,8 +28,8 @@ class Entry:
     """What an annotation file says of one picture.
 
     `references` are ways to find the picture, tried in order. The boxes' corners are in pixels, or in 0..1 of the
-    picture's sides where `relative`. `declared` is the (width, height) that the annotation claims, `split` the split and
-    `split_from` what says so. `fault` makes the picture a lost one: its annotation cannot be used.
+    picture's sides where `relative`. `declared` is the (width, height) that the annotation claims, `split` the split
+    and `split_from` what says so. `fault` makes the picture a lost one: its annotation cannot be used.
     """
 
     references: tuple[Reference, ...]

@@ -8,7 +8,7 @@ from pathlib import Path
 from plantdoc.core import s3_download
 from plantdoc.core.errors import UserError
 from plantdoc.core.workspace import main_root
-from plantdoc.fetch import archive, git_checkout
+from plantdoc.fetch import archive, git_checkout, source_place
 from plantdoc.fetch.fetch_params import Fetch
 from plantdoc.fetch.sample import generator
 
@@ -45,6 +45,7 @@ def bring(fetch: Fetch, seed: int, scratch: Path) -> tuple[Path, Origin]:
     Raises:
         UserError: the source is unknown, cannot be reached, or is not safe to unpack.
     """
+    source_place.refuse_outputs(fetch.source, main_root())
     to = scratch / "source"
     to.mkdir()
     if fetch.source == "sample":

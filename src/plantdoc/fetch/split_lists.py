@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from plantdoc.fetch import splits
-from plantdoc.fetch.raw_data import Lost
 from plantdoc.fetch.picture_index import PictureIndex, Reference
+from plantdoc.fetch.raw_data import Lost
 from plantdoc.fetch.source_files import SourceFiles, Unparsable
 
 _OTHER_TASKS = ("layout", "segmentation", "action")  # of Pascal VOC, below ImageSets
@@ -17,9 +17,8 @@ _OTHER_TASKS = ("layout", "segmentation", "action")  # of Pascal VOC, below Imag
 class SplitLists:
     """The splits that lists declare.
 
-    `files` are the lists, `missing` the names on them without a picture; `_declared` maps a picture to its splits and what
-    says so.
-    `complete` says that a list of training pictures is there: what is on no list is then in no split.
+    `files` are the lists, `missing` the names on them without a picture; `_declared` maps a picture to its splits and
+    what says so. `complete` says that a list of training pictures is there: what is on no list is then in no split.
     """
 
     missing: list[Lost] = field(default_factory=list)
@@ -47,7 +46,7 @@ class SplitLists:
         self._declared.setdefault(picture, {})[split] = file
 
     def add(self, source: SourceFiles, index: PictureIndex, split: str, file: str) -> bool:
-        """Read a list of pictures, a name or path per line; returns whether it is one (it names some that are there)."""
+        """Read a list of pictures, a name or path per line; returns whether it names some that are there."""
         try:
             lines = source.text(file).splitlines()
         except Unparsable:

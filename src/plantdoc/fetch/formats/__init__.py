@@ -34,8 +34,8 @@ _READABLE = (
 class Reading:
     """What was read of a source.
 
-    `format` is its name, `data` the pictures, sorted by split and name; `unread` maps each file that is neither a picture
-    nor an annotation that was read to the reason; `notes` are for the report.
+    `format` is its name, `data` the pictures, sorted by split and name; `unread` maps each file that is neither a
+    picture nor an annotation that was read to the reason; `notes` are for the report.
     """
 
     format: str
@@ -128,9 +128,11 @@ def _nothing_found(source: SourceFiles, found: dict) -> str:
     folder = source.folder
     if not source.pictures:
         why = next((f"; {name} {reason}" for name, reason in source.unreadable.items()), "")
-        return f"{folder} holds no pictures ({len(source.names)} files in all{why}): point fetch.source to a folder that does"
+        count = len(source.names)
+        return f"{folder} holds no pictures ({count} files in all{why}): point fetch.source to a folder that does"
     for _, recognition in found.values():
         for file, fault in recognition.faults.items():
             return f"{folder / file} {fault}" if fault.startswith("seems") else f"{folder / file} is {fault}"
     other = next((f"{file} is {what}. " for file in source.names if (what := other_tools.described(source, file))), "")
-    return f"{folder} holds {len(source.pictures)} pictures but no annotations that are read. {other}Expected are {_READABLE}"
+    count = len(source.pictures)
+    return f"{folder} holds {count} pictures but no annotations that are read. {other}Expected are {_READABLE}"

@@ -17,7 +17,7 @@ _KEYS = ("images", "annotations", "categories")
 
 
 def recognise(source: SourceFiles) -> Recognition:
-    """Find the files with boxes; those of other COCO tasks (captions, panoptic, keypoints beside boxes) are not read."""
+    """Find the files with boxes; those of other COCO tasks (captions, panoptic, keypoints) are passed over."""
     found = Recognition()
     keypoints = []
     for file in source.with_suffix(".json"):

@@ -52,7 +52,8 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
 
 def _picture(task: dict) -> str:
     """The picture that a task is about; the key under `data` is chosen by each project."""
-    holder = task.get("data") if isinstance(task.get("data"), dict) else task
+    data = task.get("data")
+    holder = data if isinstance(data, dict) else task
     for key in ("image", *holder):
         value = holder.get(key)
         if isinstance(value, str) and is_picture_name(value.partition("?")[0] if "d=" not in value else value):

@@ -1,6 +1,7 @@
-"""CSV of the TF Object Detection API's tutorials: a row per box with filename, width, height, class, xmin, ymin, xmax, ymax.
+"""CSV as in tutorials of the TF Object Detection API: a row per box.
 
-PlantDoc's second form is such files, `train_labels.csv` and `test_labels.csv`. The order of the columns does not matter.
+The columns are filename, width, height, class, xmin, ymin, xmax, ymax, in any order. PlantDoc's second form is such
+files, `train_labels.csv` and `test_labels.csv`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import re
 import zlib
 from pathlib import PurePosixPath
 
-from plantdoc.fetch import splits
+from plantdoc.fetch import shapes, splits
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.raw_data import Lost, RawBox, RawData, RawPicture, declared_size
 from plantdoc.fetch.source_files import SourceFiles, Unparsable
@@ -36,7 +36,7 @@ def recognise(source: SourceFiles) -> Recognition:
 
 
 def read(source: SourceFiles, files: list[str]) -> RawData:
-    """Write the pictures of all records into `source.scratch`, one at a time; a shard cut short is lost from there on."""
+    """Write the pictures of all records into `source.scratch`; a shard cut short is lost from there on."""
     import tensorflow as tf  # takes seconds, and no other source needs it
 
     labels = _label_map(source)
@@ -97,7 +97,7 @@ def _boxes(features, labels: dict[int, str]) -> tuple[RawBox, ...]:
     names += [""] * count
     crowds += [0] * count
     if len(set(map(len, sides))) > 1:
-        return tuple(RawBox((float("nan"),) * 4, "", fault="the record's sides differ in number") for _ in range(count))
+        return (RawBox(shapes.UNKNOWN, "", fault="the record's sides differ in number"),) * count
     return tuple(
         RawBox(corners, name, crowd=bool(crowd))
         for corners, name, crowd in zip(zip(*sides, strict=True), names, crowds, strict=False)

@@ -1,7 +1,7 @@
 """YOLO: one .txt of `class x y width height` lines per picture, in 0..1 of its sides, and class names in one place.
 
-The names stand in a data.yaml (https://docs.ultralytics.com/datasets/detect/), in LabelImg's `classes.txt`, in CVAT's and
-Darknet's `obj.names`, or in Label Studio's `notes.json`. A picture without a .txt has no boxes, by this format's
+The names stand in a data.yaml (https://docs.ultralytics.com/datasets/detect/), in LabelImg's `classes.txt`, in CVAT's
+and Darknet's `obj.names`, or in Label Studio's `notes.json`. A picture without a .txt has no boxes, by this format's
 convention. Polygons (`class x1 y1 x2 y2 …`) become the boxes around them.
 """
 
@@ -126,7 +126,7 @@ def _refuse_unused_labels(source: SourceFiles, data: RawData, entries: list[Entr
     bare = [p.name for p in data.pictures if not p.annotated]
     if unused and bare:
         raise UserError(
-            f"{source.folder} has labels that no picture belongs to ({len(unused)}, like {unused[0].name}) and pictures "
-            f"without a label ({len(bare)}, like {bare[0]}): give picture and label the same name, delete labels that are "
-            "left over, and put an empty .txt beside each picture on which nothing is to be found"
+            f"{source.folder} has labels that no picture belongs to ({len(unused)}, like {unused[0].name}) and "
+            f"pictures without a label ({len(bare)}, like {bare[0]}): give picture and label the same name, delete "
+            "labels that are left over, and put an empty .txt beside each picture on which nothing is to be found"
         )

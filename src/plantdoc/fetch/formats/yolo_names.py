@@ -17,7 +17,7 @@ Folders = list[tuple[tuple[str, ...], str, str]]
 
 
 def recognise(source: SourceFiles) -> Recognition:
-    """Find the files with class names. A .yaml with `names` of another form is a fault only where it declares splits."""
+    """Find the files with class names; a .yaml with `names` of another form is a fault where it declares splits."""
     found = Recognition()
     for file in source.with_suffix(".yaml", ".yml"):
         try:
@@ -74,7 +74,7 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
             at = _ending_with(source.names, parts)
             if not at:
                 raise UserError(
-                    f"{source.folder / file} declares {key}: {value}, which is missing: put it there, or delete the line"
+                    f"{source.folder / file} declares {key}: {value}, which is missing: add it, or delete the line"
                 )
             if at not in lists.files:
                 lists.add(source, index, _SPLITS[key], at)
@@ -86,7 +86,7 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
 
 
 def split_by_folder(picture: str, folders: Folders) -> tuple[str, str] | None:
-    """The split whose folder holds the picture, and the file that says so; roots are ignored: exports get them wrong."""
+    """The split whose folder holds the picture, and what says so; roots are ignored, since exports get them wrong."""
     for parts, split, file in sorted(folders, key=lambda one: -len(one[0])):
         if "/" + "/".join(parts) + "/" in f"/{picture}":
             return split, file
@@ -117,7 +117,7 @@ def _of_file(source: SourceFiles, file: str) -> dict[int, str]:
         found = _from_yaml(data) if isinstance(data, dict) else None
         if not found:
             raise UserError(
-                f"{source.folder / file}: `names` must be a list of class names, or a mapping of their numbers from 0 to them"
+                f"{source.folder / file}: `names` must be a list of class names, or a mapping of numbers from 0 to them"
             )
         return found
     if file.lower().endswith(".json"):
