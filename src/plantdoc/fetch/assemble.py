@@ -23,6 +23,7 @@ def assemble(
     without_entry: str,
     lists: SplitLists | None = None,
     lost: Sequence[Lost] = (),
+    also_read: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> RawData:
     """Find the picture of each entry; a picture belongs to one entry at most.
@@ -36,6 +37,7 @@ def assemble(
         without_entry: why a picture is lost that no entry names; "" if there is nothing on such a picture.
         lists: lists of files that declare splits.
         lost: what is lost already.
+        also_read: files that say something of the whole, like class names.
         notes: for the report.
     """
     lists = lists or SplitLists()
@@ -58,7 +60,7 @@ def assemble(
         else:
             pictures.append(one)
     lost += lists.missing
-    used = tuple(dict.fromkeys(entry.at for entry in entries))
+    used = tuple(dict.fromkeys((*(entry.at for entry in entries), *lists.files, *also_read)))
     return RawData(tuple(pictures), tuple(lost), used, tuple(notes))
 
 

@@ -54,7 +54,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
         lost += its_lost
     lists = split_lists.find(source, PictureIndex(source.pictures))
     without = "no annotation file names it"
-    return assemble.assemble(source, entries, without_entry=without, lists=lists, lost=lost)
+    return assemble.assemble(source, entries, without_entry=without, lists=lists, lost=lost, also_read=files)
 
 
 def _read(file: str, data: dict) -> tuple[list[Entry], list[Lost]]:

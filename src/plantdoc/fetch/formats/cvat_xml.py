@@ -41,7 +41,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
         for image in xml_file.parse(source, file).iter("image"):
             if name := (image.get("name") or "").strip():
                 entries.append(_entry(file, name, image))
-    return assemble.assemble(source, entries, without_entry="no annotation file names it")
+    return assemble.assemble(source, entries, without_entry="no annotation file names it", also_read=files)
 
 
 def _entry(file: str, name: str, image: Element) -> Entry:

@@ -47,7 +47,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
                 entries.append(_entry(file, name, task, split))
             else:
                 lost.append(Lost(split or "train", f"{file}: task {i}", "the task names no picture", missing=True))
-    return assemble.assemble(source, entries, without_entry="no task names it", lost=lost)
+    return assemble.assemble(source, entries, without_entry="no task names it", lost=lost, also_read=files)
 
 
 def _picture(task: dict) -> str:

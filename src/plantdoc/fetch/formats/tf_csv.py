@@ -65,7 +65,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
             entries.append(Entry((reference,), its, False, size, split, f"name of {file}" if split else "", noted))
     lists = split_lists.find(source, PictureIndex(source.pictures))
     without = "no row of a CSV file names it"
-    return assemble.assemble(source, entries, without_entry=without, lists=lists, lost=lost)
+    return assemble.assemble(source, entries, without_entry=without, lists=lists, lost=lost, also_read=files)
 
 
 def _header(source: SourceFiles, file: str) -> list[str]:

@@ -51,7 +51,8 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     for picture in source.pictures:
         if not lists.of(picture) and (declared := yolo_names.split_by_folder(picture, folders)):
             lists.declare(picture, *declared)
-    data = assemble.assemble(source, entries, without_entry="", lists=lists, notes=notes)
+    also_read = [*files, *source.with_suffix("obj.data")]
+    data = assemble.assemble(source, entries, without_entry="", lists=lists, notes=notes, also_read=also_read)
     if any(split == "train" for _, split, _ in folders):
         data = _without_strays(data, lists)
     _refuse_unused_labels(source, data, entries)
