@@ -136,8 +136,9 @@ def collect(folder: Path, scratch: Path) -> SourceFiles:
 
 
 def is_picture_name(name: str) -> bool:
-    """Whether a file name has a suffix of pictures."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+    """Whether a file name has a suffix of pictures, maybe before the tail of a URL: `b.jpg`, `b.jpg?w=640`."""
+    head, _, tail = name.partition("?")
+    return PurePosixPath(name if "." in tail else head).suffix.lower() in SUFFIXES
 
 
 def _relative(folder: Path, path: Path) -> str:
