@@ -186,6 +186,23 @@ def test_a_list_that_is_declared_and_missing_stops(tmp_path):
         read(tmp_path, files)
 
 
+def test_folders_and_patterns_declare_splits(tmp_path):
+    files = {f"photos/{n}.jpg": b"" for n in ("a_1", "a_2", "b_1")} | {
+        f"photos/{n}.txt": LINE for n in ("a_1", "a_2", "b_1")
+    }
+    declared = "train: ../photos/a_*.jpg\nval: ../photos/b_?.jpg\ntest: ../elsewhere\nnames: [leaf]\n"
+    reading = read(tmp_path, {**files, "data.yaml": declared})
+    assert sides(reading) == {"photos/a_1.jpg": "train", "photos/a_2.jpg": "train", "photos/b_1.jpg": "val"}
+    assert reading.notes == ("data.yaml declares test: ../elsewhere, where no picture is.",)
+
+
+def test_a_folder_declared_for_two_splits_is_said_to_be_taken_for_one(tmp_path):
+    declared = "train: images\nval: images\nnames: [leaf]\n"
+    reading = read(tmp_path, {"images/a.jpg": b"", "labels/a.txt": LINE, "data.yaml": declared})
+    assert sides(reading) == {"images/a.jpg": "train"}
+    assert reading.notes == ("data.yaml declares images to be train and val: it is taken for train.",)
+
+
 def test_vocs_own_lists_declare_splits(tmp_path):
     reading = read(
         tmp_path,
@@ -340,6 +357,7 @@ def test_labels_without_class_names_ask_for_them(tmp_path):
         ('train: "C:\\data\\train\\images"\nnames: [leaf]\n', r"data\.yaml is not valid YAML: line 1, column 1"),
         ("names:\n\t- leaf\n", r"data\.yaml is not valid YAML: line 2, column 1"),
         ("names: [leaf]\nnames: [rust]\n", r"data\.yaml is not valid YAML: line 2, column 1"),
+        ("names: leaf\nnc: 1\n", r"data\.yaml: `names` must be a list of class names"),
         ("names: {project: x}\ntrain: images\n", r"data\.yaml: `names` must be a list of class names"),
     ],
 )
@@ -443,6 +461,14 @@ def test_odd_annotations_cost_themselves(tmp_path):
         "r.json: image id ": "boxes of an image that the file does not list",
     }
     assert reading.data.boxes == len(annotations)
+
+
+def test_pictures_that_share_an_id_are_lost_since_no_box_says_which(tmp_path):
+    images = [image(1, "a.jpg"), image(1, "b.jpg"), image(2, "c.jpg")]
+    reading = read(tmp_path, {**{f"{n}.jpg": b"" for n in "abc"}, "r.json": coco(images, [box(1), box(2)])})
+    assert names(reading) == {"c.jpg": ["leaf"]}
+    assert reasons(reading) == dict.fromkeys(("a.jpg", "b.jpg"), "r.json: a.jpg and b.jpg have one id, 1")
+    assert reading.data.boxes == 2
 
 
 def test_regions_of_many_leaves_are_marked(tmp_path):

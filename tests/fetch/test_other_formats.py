@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 
 import pytest
+import random_sources
 from annotated_files import boxes, names, picture, read, reasons, sides
+
+from plantdoc.core.errors import UserError
 
 CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <annotations>
@@ -154,3 +158,11 @@ def test_records_with_numbers_and_a_label_map(compressed, tf, tmp_path):
     )
     assert names(reading) == {"a.jpg": ["person", "Blätter", "it's {so}"]}
     assert sides(reading) == {"a.jpg": "train"}
+
+
+def test_records_whose_beginning_is_damaged_stop_and_are_named(tmp_path):
+    made = random_sources.Truth({("train", "a.jpg"): [("leaf", (5, 6, 45, 46))], ("val", "b.jpg"): []})
+    files = random_sources.tfrecords(made, random.Random(0))
+    files["leaves_val.tfrecord"] = b"x" + files["leaves_val.tfrecord"]
+    with pytest.raises(UserError, match=r"leaves_val\.tfrecord is not a TFRecord: its first record is damaged"):
+        read(tmp_path, files)

@@ -66,6 +66,10 @@ def _read(file: str, data: dict) -> tuple[list[Entry], list[Lost]]:
             boxes[_id(annotation.get("image_id"))].append(_box(annotation, names))
         else:
             boxes[""].append(RawBox(shapes.UNKNOWN, "", fault="annotation is not an object"))
+    wanted_by: dict[str, set[str]] = defaultdict(set)
+    for image in data["images"]:
+        if isinstance(image, dict):
+            wanted_by[_id(image.get("id"))].add(str(image.get("file_name")))
     entries, lost, seen = [], [], set()
     for i, image in enumerate(data["images"]):
         wanted = image.get("file_name") if isinstance(image, dict) else None
@@ -77,9 +81,12 @@ def _read(file: str, data: dict) -> tuple[list[Entry], list[Lost]]:
         key = _id(image["id"])
         its_boxes = () if key in seen else tuple(boxes.get(key, ()))
         seen.add(key)
+        several = sorted(wanted_by[key])
+        fault = f"{file}: {several[0]} and {several[1]} have one id, {key}" if len(several) > 1 else ""
         declared = declared_size(number(image.get("width")), number(image.get("height")))
         reference = Reference(file, wanted, split=split)
-        entries.append(Entry((reference,), its_boxes, False, declared, split, f"name of {file}" if split else ""))
+        split_from = f"name of {file}" if split else ""
+        entries.append(Entry((reference,), its_boxes, False, declared, split, split_from, fault=fault))
     for key, orphans in boxes.items():
         if key not in seen:
             reason = "boxes of an image that the file does not list"
@@ -115,7 +122,7 @@ def _box(annotation: dict, names: dict[str, str]) -> RawBox:
     bbox, polygons = annotation.get("bbox"), annotation.get("segmentation")
     if isinstance(bbox, list) and len(bbox) == 4:
         x, y, width, height = map(number, bbox)
-        corners = (x, y, x + width, y + height)
+        corners, _ = shapes.ordered(x, y, x + width, y + height)
     elif isinstance(polygons, list) and polygons and all(isinstance(p, list) and len(p) % 2 == 0 for p in polygons):
         xs = [number(x) for p in polygons for x in p[::2]]
         corners = shapes.around(xs, [number(y) for p in polygons for y in p[1::2]])

@@ -104,7 +104,7 @@ def _box(value: dict) -> RawBox | None:
             turned = shapes.turned_about_corner(x * width, y * height, w * width, h * height, math.radians(degrees))
             corners = (turned[0] / width, turned[1] / height, turned[2] / width, turned[3] / height)
         else:
-            corners = (x, y, x + w, y + h)
+            corners, _ = shapes.ordered(x, y, x + w, y + h)
     else:
         return RawBox(shapes.UNKNOWN, name, fault=f"{key.removesuffix('labels')} is no box")
     x0, y0, x1, y1 = (value / 100 for value in corners)

@@ -14,6 +14,7 @@ from plantdoc.fetch.source_files import SourceFiles, Unparsable
 from plantdoc.records import tfrecord
 
 NAME = "TFRecords"
+_SUFFIXES = (".tfrecord", ".tfrecords", ".record")
 _GZIP = b"\x1f\x8b"
 _COMMENT = re.compile(r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\#[^\n]*""")
 _ITEM = re.compile(r"item\s*\{((?:[^{}'\"]|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')*)\}")
@@ -32,6 +33,8 @@ def recognise(source: SourceFiles) -> Recognition:
             head = _unzipped_head(source, file)
         if tfrecord.is_header(head[:12]):
             found.files.append(file)
+        elif head and PurePosixPath(file.lower().removesuffix(".gz")).suffix in _SUFFIXES:
+            found.faults[file] = "not a TFRecord: its first record is damaged"
     return found
 
 
@@ -99,7 +102,7 @@ def _boxes(features, labels: dict[int, str]) -> tuple[RawBox, ...]:
     if len(set(map(len, sides))) > 1:
         return (RawBox(shapes.UNKNOWN, "", fault="the record's sides differ in number"),) * count
     return tuple(
-        RawBox(corners, name, crowd=bool(crowd))
+        RawBox(shapes.ordered(*corners)[0], name, crowd=bool(crowd))
         for corners, name, crowd in zip(zip(*sides, strict=True), names, crowds, strict=False)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from plantdoc.core.errors import UserError
@@ -69,7 +70,7 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
     folders: Folders = []
     notes = []
     for file, key, value in _declarations(source, files):
-        parts = tuple(part for part in value.replace("\\", "/").split("/") if part not in ("", ".", "..", "*.*"))
+        parts = tuple(part for part in value.replace("\\", "/").split("/") if part not in ("", ".", ".."))
         if value.lower().endswith(".txt"):
             at = _ending_with(source.names, parts)
             if not at:
@@ -78,8 +79,12 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
                 )
             if at not in lists.files:
                 lists.add(source, index, _SPLITS[key], at)
-        elif parts and any("/".join(parts) + "/" in f"{name}" for name in source.pictures):
+        elif parts and any(_holds(parts, name) for name in source.pictures):
             folders.append((parts, _SPLITS[key], file))
+            if twice := [split for its, split, _ in folders[:-1] if its == parts and split != _SPLITS[key]]:
+                notes.append(
+                    f"{file} declares {value} to be {twice[0]} and {_SPLITS[key]}: it is taken for {twice[0]}."
+                )
         elif parts:
             notes.append(f"{file} declares {key}: {value}, where no picture is.")
     return lists, folders, notes
@@ -88,9 +93,17 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
 def split_by_folder(picture: str, folders: Folders) -> tuple[str, str] | None:
     """The split whose folder holds the picture, and what says so; roots are ignored, since exports get them wrong."""
     for parts, split, file in sorted(folders, key=lambda one: -len(one[0])):
-        if "/" + "/".join(parts) + "/" in f"/{picture}":
+        if _holds(parts, picture):
             return split, file
     return None
+
+
+def _holds(parts: tuple[str, ...], picture: str) -> bool:
+    """Whether a declared folder, or a pattern like `images/test_*.jpg`, holds a picture."""
+    if any(mark in parts[-1] for mark in "*?["):
+        folders, name = PurePosixPath(picture).parts[:-1], PurePosixPath(picture).name
+        return fnmatch(name, parts[-1]) and folders[len(folders) - len(parts) + 1 :] == parts[:-1]
+    return "/" + "/".join(parts) + "/" in f"/{picture}"
 
 
 def _declarations(source: SourceFiles, files: list[str]) -> list[tuple[str, str, str]]:
@@ -130,13 +143,14 @@ def _from_yaml(data: dict) -> dict[int, str] | None:
     found = data.get("names")
     if isinstance(found, list):
         return {} if any(isinstance(name, dict | list) for name in found) else dict(enumerate(map(str, found)))
+    speaks_of_splits = any(key in data for key in (*_SPLITS, "nc"))
     if not isinstance(found, dict):
-        return None
+        return {} if found is not None and speaks_of_splits else None
     for pairs in (found.items(), ((value, key) for key, value in found.items())):  # also written the wrong way round
         pairs = list(pairs)
         if all(str(number).isdecimal() for number, _ in pairs):
             return {int(str(number)): str(name) for number, name in pairs}
-    return {} if any(key in data for key in (*_SPLITS, "nc", "path")) else None
+    return {} if speaks_of_splits else None
 
 
 def _from_notes(data: object) -> dict[int, str] | None:
