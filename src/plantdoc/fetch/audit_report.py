@@ -146,13 +146,13 @@ def _source_lines(report: dict) -> list[str]:
     lines = [
         f"The source has {source['pictures']:,} pictures and {source['boxes']:,} boxes in "
         f"{source['annotation_files']:,} annotation files. {report['pictures_dropped']:,} pictures and "
-        f"{source['boxes_lost']:,} boxes cannot be used; {source['unread_files']:,} other files were not read."
+        f"{source['boxes_lost']:,} boxes cannot be used; files not read: {source['unread_files']:,}."
     ]
     if source["crowd_regions"]:
         lines.append(
             f"{source['crowd_regions']:,} regions of many leaves (iscrowd) are not learned, and ignored in scoring."
         )
-    lines += ["", "| split | by | pictures |", "|---|---|---:|"]
+    lines += ["", "What the splits follow from:", "", "| split | by | pictures |", "|---|---|---:|"]
     lines += [f"| {row['split']} | {_cell(row['by'])} | {row['pictures']:,} |" for row in report["splits_from"]]
     return lines
 

@@ -61,10 +61,12 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
 
 def _without_strays(data: RawData, lists: SplitLists) -> RawData:
     """Pictures outside of the declared folders that have no label, like the plots of a training, are no negatives."""
-    strays = [p for p in data.pictures if not p.annotated and not lists.of(p.name)]
+    kept, strays = [], []
+    for picture in data.pictures:
+        (kept if picture.annotated or lists.of(picture.name) else strays).append(picture)
     reason = "without a label, and in no folder that data.yaml declares"
-    lost = tuple(Lost(p.split, p.name, reason) for p in strays)
-    return replace(data, pictures=tuple(p for p in data.pictures if p not in strays), lost=data.lost + lost)
+    lost = tuple(Lost(picture.split, picture.name, reason) for picture in strays)
+    return replace(data, pictures=tuple(kept), lost=data.lost + lost)
 
 
 def _labels(source: SourceFiles, others: set[str]) -> list[str]:
