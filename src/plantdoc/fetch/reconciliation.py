@@ -72,7 +72,7 @@ def lines(collected: Collected, checked: Checked, counts: Counts, splits: dict, 
     if counts.not_chosen[0]:
         left += f"; {counts.not_chosen[0]:,} by fetch.limit"
     return [
-        f"{reading.format} in {len(reading.data.annotations):,} annotation files; not read: {len(reading.unread):,} files",
+        f"{reading.format} in {len(reading.data.annotations):,} files; {len(reading.unread):,} files were not read",
         f"{counts.in_source[0]:,} pictures and {counts.in_source[1]:,} boxes in the source",
         f"{counts.lost[0]:,} pictures ({checked.lost_pictures:.1%}) and {counts.lost[1]:,} boxes "
         f"({checked.lost_boxes:.1%}) cannot be used; {allowed:.1%} of each may be lost",
