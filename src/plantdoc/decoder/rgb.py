@@ -59,7 +59,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 def _of_16_bit_grey(image: Image.Image) -> Image.Image:
     wide, transparent = image.convert("I"), image.info.get("transparency")
-    shift = 8 if any(wide.histogram()[256:]) else 0
+    shift = 8 if wide.point([0] * 256 + [255] * 65280, "L").getbbox() else 0
     grey = wide.point([min(level >> shift, 255) for level in range(65536)], "L")
     if isinstance(transparent, int):
         grey.paste(255, mask=wide.point([255 * (level == transparent) for level in range(65536)], "L"))

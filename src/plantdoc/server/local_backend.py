@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from plantdoc.decoder.file_kind import PHONES
 from plantdoc.registry.bundles import Bundle
-from plantdoc.server import multipart, threads
+from plantdoc.server import threads
 from plantdoc.server.admission import Admission
 from plantdoc.server.batcher import Batcher
 from plantdoc.server.limits import Limits
@@ -88,11 +88,11 @@ class Local:
             Refused: it cannot be answered.
         """
         started = time.perf_counter()
+        sent = await threads.run(self._threads, request.read, content_type, body, options)
+        options = sent.options
         threshold = self._bundle.about["threshold"] if options.threshold is None else options.threshold
-        read = multipart.pictures if multipart.is_form(content_type) else request.pictures
-        sent, many = await threads.run(self._threads, read, content_type, body)
         predictions: list[dict | Refused] = []
-        for part, weight in await threads.run(self._threads, self._parts, sent):
+        for part, weight in await threads.run(self._threads, self._parts, sent.pictures):
             # What needs no converting does not wait behind what does.
             async with self._converting.slot(weight) if weight else contextlib.nullcontext():
                 photos = await threads.run(self._converter if weight else self._threads, _prepared, part)
@@ -105,7 +105,7 @@ class Local:
                 done = row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most)
                 predictions.append(done)
         milliseconds = 1000 * (time.perf_counter() - started)
-        return response.body(predictions, many, self._bundle.version, threshold, milliseconds)
+        return response.body(predictions, sent.many, self._bundle.version, threshold, milliseconds)
 
     def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[Inspected | Refused], int]]:
         """Pictures of one call, and the bytes that they will be converted to.
