@@ -22,6 +22,9 @@ from plantdoc.deploy import bundle, deploy_params, model_card
 
 pytestmark = pytest.mark.slow
 CONFIG = "models/detector/config.json"
+HANDLER = ["__init__", "base64_text", "content_encoding", "form", "options", "refusal", "request", "response"]
+HANDLER += ["uploaded_image"]
+DECODER = ["__init__", "exif", "file_kind", "jpeg_markers", "picture_decoder", "picture_error", "png_chunks", "rgb"]
 
 
 @pytest.fixture(scope="module")

@@ -204,7 +204,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
 
 
 def mutations(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Files with turned bits, cut tails, lost, repeated and overwritten pieces; half of the PNGs with right checksums."""
+    """Files with turned bits, cut tails, lost and repeated pieces; half of the PNGs with right checksums."""
     names = ("JPEG", "progressive JPEG", "grey JPEG", "CMYK JPEG", "JPEG of orientation 6", "PNG", "RGBA PNG", "WebP")
     names += ("palette PNG", "grey PNG", "PNG turned by EXIF", "black and white PNG", "WebP with alpha", "AVIF", "HEIC")
     files = readable()

@@ -83,7 +83,7 @@ def read(data: bytes) -> Png:
 
 def _header(data: bytes) -> tuple[int, ...]:
     name, body, whole = next(_chunks(data), (b"", memoryview(b""), False))
-    if name != b"IHDR" or len(body) != 13 or not whole:
+    if not data.startswith(SIGNATURE) or name != b"IHDR" or len(body) != 13 or not whole:
         raise damaged("PNG")
     width, height, depth, colour, *_ = found = struct.unpack(">IIBBBBB", body)
     if not width or not height or colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16):

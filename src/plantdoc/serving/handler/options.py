@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plantdoc.serving.handler.refusal import Refused
@@ -24,14 +24,14 @@ class Options:
 NONE = Options()
 
 
-def read(pairs: Mapping[str, str | float] | Iterable[tuple[str, object]]) -> Options:
+def read(pairs: Iterable[tuple[str, object]]) -> Options:
     """Read `threshold` (0..1) and `max` (1..MAX_DETECTIONS), as text or as JSON's numbers.
 
     Raises:
         Refused: 400 for another name or value, and for a name with two values.
     """
     found = NONE
-    for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
+    for name, value in pairs:
         if name == "threshold":
             one = Options(threshold=_number(float, value, name, 0, 1))
         elif name == "max":

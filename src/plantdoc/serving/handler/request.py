@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plantdoc.decoder import file_kind
@@ -43,13 +43,14 @@ class Sent:
     options: Options
 
 
-def options(query: Mapping[str, str] | Iterable[tuple[str, str]], attributes: str | None = None) -> Options:
+def options(query: Mapping[str, str] | Sequence[tuple[str, str]], attributes: str | None = None) -> Options:
     """The options in a query and in the header ATTRIBUTES.
 
     Raises:
         Refused: 400 for another name or value, and for a name with two values.
     """
-    return request_options.merged(request_options.read(query), request_options.of_attributes(attributes))
+    pairs = query if isinstance(query, Sequence) else query.items()
+    return request_options.merged(request_options.read(pairs), request_options.of_attributes(attributes))
 
 
 def uncompressed(encoding: str | None, body: bytes, most: int = MAX_BYTES) -> bytes:
@@ -123,11 +124,9 @@ def _of_json(body: bytes, given: Options) -> Sent:
     if not isinstance(content, dict):
         raise wrong
     # Clients of TensorFlow Serving name the signature; there is one.
-    chosen = {name: content.pop(name) for name in NAMES if name in content}
+    chosen = [(name, content.pop(name)) for name in NAMES if name in content]
     content.pop("signature_name", None)
-    found = request_options.merged(
-        given, request_options.read({k: v for k, v in chosen.items() if v is not None}.items())
-    )
+    found = request_options.merged(given, request_options.read(each for each in chosen if each[1] is not None))
     if content.keys() in ({"b64"}, {"image_bytes"}):
         one = _decoded(content)
         if isinstance(one, Refused):
@@ -160,7 +159,7 @@ def _decoded(instance: object) -> bytes | Refused:
     try:
         return base64_text.decoded(instance["b64"])
     except ValueError:
-        return Refused(400, "wrong_base64", "a picture is not base64, or of two meanings: encode it again")
+        return Refused(400, "wrong_base64", "an instance is not base64")
 
 
 def _other_type() -> Refused:
