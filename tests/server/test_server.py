@@ -194,7 +194,7 @@ BAD = {
     "20,000 pixels wide and high": (png_header(20000, 20000), "image/png", 413, "too_many_pixels"),
     "bomb": (BOMB, "image/png", 413, "too_many_pixels"),
     "wrong type": (encoded(), "text/html", 415, "content_type"),
-    "no type": (encoded(), "", 415, "content_type"),
+    "text without a type": (b"certainly no picture", "", 415, "content_type"),
     "nothing": (b"", "image/jpeg", 400, "empty"),
     "no JSON": (b'{"instances": [', "application/json", 400, "not_json"),
     "deep JSON": (b"[" * 100_000, "application/json", 413, "too_many_pictures"),

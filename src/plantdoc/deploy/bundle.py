@@ -23,6 +23,7 @@ MODEL = "1"  # TensorFlow Serving wants a number, the version
 SERVING = "serving.json"
 SRC = Path(__file__).resolve().parents[2]
 HANDLER = "plantdoc/serving/handler"  # below src/ here, below code/ there
+DECODER = "plantdoc/decoder"
 
 
 def export(server, folder: Path | str) -> None:
@@ -38,14 +39,15 @@ def export(server, folder: Path | str) -> None:
 
 
 def add_code(folder: Path | str, lock: Path | str) -> None:
-    """Write `code/` into `folder`: the handler's folder as a package, and what the container is to install.
+    """Write `code/` into `folder`: the handler and its decoder as packages, and what the container is to install.
 
     Args:
         folder: the bundle's.
         lock: requirements with hashes for the container's Python.
     """
     code = Path(folder) / "code"
-    shutil.copytree(SRC / HANDLER, code / HANDLER, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in (HANDLER, DECODER):
+        shutil.copytree(SRC / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
     for package in Path(HANDLER).parents[:-1]:
         (code / package / "__init__.py").touch()
     (code / HANDLER / "inference.py").rename(code / "inference.py")  # where the container looks for it

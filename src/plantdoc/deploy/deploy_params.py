@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from plantdoc.core.params import Count, Fraction, Root, Section, Threads, Whole
 
@@ -18,7 +20,7 @@ class Deploy(Section):
     """Contents and checks of the bundle."""
 
     check_pictures: Count
-    max_pixels: Count
+    max_pixels: Annotated[int, Field(ge=1, le=178_000_000)]  # TensorFlow decodes no larger ones
     examples: Whole
     behaviour_pictures: Whole
     keeps_mirrored: Fraction

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+from plantdoc.decoder import picture_decoder, rgb
+from plantdoc.decoder.picture_error import PictureError as PictureError
+
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+SUFFIXES |= {".heic", ".heif", ".hif", ".avif"}  # of phones
 _RIGHT_SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",)}
-_ORIENTATION = 0x0112
 _QUALITY = 95
-# What Pillow's decoders raise on bytes that are not what they claim to be.
-_BROKEN = (OSError, SyntaxError, ValueError, struct.error, EOFError, LookupError, TypeError, OverflowError, zlib.error)
-
-
-class PictureError(Exception):
-    """A picture that cannot be used; the text is the reason, for the report."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +22,7 @@ class Decoded:
 
     `image` is RGB and upright; `format` is what the bytes are ("JPEG", "PNG", …); `orientation` is the EXIF value 1..8
     that was applied; `stored_size` is (width, height) before that; `plain` says that the bytes are an upright RGB JPEG
-    or PNG already; `repairs` names what was changed otherwise.
+    or PNG already, which Pillow and TensorFlow decode alike; `repairs` names what was changed otherwise.
     """
 
     image: Image.Image
@@ -48,29 +39,18 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     Raises:
         PictureError: it is no picture, damaged, cut short, or larger than `max_pixels` (then nothing was decoded).
     """
-    try:
-        with _own_size_check(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise PictureError(f"too large: {width} × {height} pixels, fetch.max_pixels is {max_pixels}")
-            image.load()
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            if orientation not in range(1, 9):
-                orientation = 1
-            kind = "JPEG" if image.format == "MPO" else image.format or ""  # a JPEG with more pictures behind it
-            plain = orientation == 1 and _is_plain(image, kind, data)
-            rgb, repairs = _to_rgb(image, data)
-            if orientation != 1:
-                ImageOps.exif_transpose(image, in_place=True)
-                rgb = _to_rgb(image, data)[0]
-                repairs += (f"turned by EXIF orientation {orientation}",)
-    except Image.UnidentifiedImageError:
-        raise PictureError("not a picture of a known type") from None
-    except _BROKEN as error:
-        raise PictureError(f"damaged: {' '.join(str(error).split())}") from None
-    if kind not in _RIGHT_SUFFIXES:
-        repairs += (f"{kind} stored as JPEG",)
-    return Decoded(rgb, kind, orientation, (width, height), plain, repairs)
+    header = picture_decoder.header(data, max_pixels, "fetch.max_pixels")
+    decoded = picture_decoder.decode(data, header)
+    repairs = decoded.repairs
+    plain = decoded.plain and header.orientation == 1 and not repairs
+    if header.orientation != 1:
+        repairs += (f"turned by EXIF orientation {header.orientation}",)
+    if header.kind not in _RIGHT_SUFFIXES:
+        repairs += (f"{header.kind} stored as JPEG",)
+    elif not plain and not repairs:
+        repairs = ("PNG with wrong checksums or very long notes stored as JPEG",)
+    image = rgb.turned(decoded.image, header.orientation)
+    return Decoded(image, header.kind, header.orientation, (header.width, header.height), plain, repairs)
 
 
 def to_stored_form(decoded: Decoded, data: bytes) -> tuple[bytes, str]:
@@ -89,41 +69,3 @@ def right_name(name: str, kind: str) -> str:
     if suffix in _RIGHT_SUFFIXES[kind]:
         return name
     return (stem if suffix in SUFFIXES else name) + _RIGHT_SUFFIXES[kind][0]
-
-
-@contextlib.contextmanager
-def _own_size_check() -> Iterator[None]:
-    # Pillow's own limit is lower than what a user may set, and only warns up to twice its value.
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def _is_plain(image: Image.Image, kind: str, data: bytes) -> bool:
-    if image.mode != "RGB" or "transparency" in image.info:
-        return False
-    return kind == "JPEG" or (kind == "PNG" and not _is_deep_png(data))
-
-
-def _is_deep_png(data: bytes) -> bool:
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16  # IHDR's bit depth; Pillow hides it
-
-
-def _to_rgb(image: Image.Image, data: bytes) -> tuple[Image.Image, tuple[str, ...]]:
-    """An RGB copy, and what that took."""
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # White is what a page shows behind transparent pixels.
-        over = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return over.convert("RGB"), ("transparency laid over white",)
-    if image.mode.startswith("I") or image.mode == "F":
-        levels = np.asarray(image)
-        if image.mode == "F":
-            raise PictureError("pixels are floating-point numbers of unknown range")
-        levels = levels >> 8 if levels.max() > 255 else levels
-        return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB"), ("16-bit grey to RGB",)
-    if image.mode != "RGB":
-        kind = {"L": "grey", "1": "black and white", "P": "palette"}.get(image.mode, image.mode)
-        return image.convert("RGB"), (f"{kind} to RGB",)
-    return image.copy(), ("16-bit colour to RGB",) if _is_deep_png(data) else ()

@@ -19,7 +19,7 @@ class Fetch(Section):
     val_fraction: Annotated[float, Field(ge=0, le=0.5)]
     keep_negatives: bool
     min_box: Count
-    max_pixels: Count
+    max_pixels: Annotated[int, Field(ge=1, le=178_000_000)]  # TensorFlow decodes no larger ones
     max_dropped_fraction: Fraction
     near_duplicate_bits: Annotated[int, Field(ge=0, le=64)]
     aliases: dict[str, str]

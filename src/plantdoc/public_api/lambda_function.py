@@ -1,7 +1,7 @@
 """The public API's function on AWS Lambda: `POST /predict` and `GET /health` in front of one SageMaker endpoint.
 
-infra/api.yaml has API Gateway call `handler` with events of payload format 2.0. AWS runs this very file: it stands
-alone, with nothing but boto3 and the standard library.
+infra/api.yaml has API Gateway call `handler` with events of payload format 2.0. AWS runs this very file, beside what
+understands a request (plantdoc.public_api.lambda_zip lists it), with nothing but boto3 and the standard library.
 
 Environment: ENDPOINT, its name; ACCESS, key, iam or open; KEY_SHA256, the hash of the key in hexadecimal digits.
 Every error is `{"error": {"status", "code", "message"}}`; what AWS says is logged and never answered.
@@ -17,57 +17,62 @@ import json
 import os
 import time
 import traceback
+import urllib.parse
 from typing import Any
 
 import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from plantdoc.decoder import file_kind
+from plantdoc.serving.handler import options, refusal, request
+from plantdoc.serving.handler.request import JSON
+
 # Of a picture, or of JSON with several. Serverless endpoints take 4 MiB; Lambda takes 6 MiB, a picture then in base64.
 MAX_BYTES = 4_000_000
 MAX_JSON = MAX_BYTES * 4 // 3 + 1000  # of JSON with one picture, which goes on to the endpoint as it is in the file
 MAX_ANSWER = 5_000_000  # bytes; Lambda gives back 6 MiB, with each quotation mark escaped
-MAX_BATCH = 32  # pictures
-MAX_DETECTIONS = 1000
 WAIT = 25  # seconds for the endpoint: API Gateway itself gives up after 30
 HEALTHY = 30  # seconds for which a good /health is not asked again: asking costs an invocation
-TYPES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n", "image/webp": b"RIFF"}
-JSON = "application/json"
 THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException", "LimitExceededException", "SlowDown")
 # Grey, 32 × 32 pixels.
 GREY = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAGElEQVR42mNsYMAPmBhGFYwqGFUwQhUAAJe+AMD8WknZAAAAAElFTkSuQmCC"
 
 
-class Refused(Exception):
-    """A refusal: the client's message, and `detail` for the log."""
+class Refused(refusal.Refused):
+    """A refusal: the client's message, `detail` for the log, and headers."""
 
     def __init__(self, status: int, code: str, message: str, detail: str = "", **headers: str):
-        super().__init__(message)
-        self.status, self.code, self.message, self.detail = status, code, message, detail
+        super().__init__(status, code, message)
+        self.detail = detail
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 def handler(event: dict, context: object = None) -> dict:
     """Handler that API Gateway calls. Logs one line per request, without picture or key."""
     began = time.monotonic()
-    asked = event.get("requestContext", {}).get("http", {})
+    asked = (event.get("requestContext") or {}).get("http") or {}
     line = {"method": asked.get("method"), "path": str(event.get("rawPath"))[:100], "status": 200}
     headers = {"content-type": JSON, "cache-control": "no-store", "x-content-type-options": "nosniff"}
     try:
         body = _route(event, asked.get("method"), event.get("rawPath"))
     except Exception as error:
-        if not isinstance(error, Refused):
+        if not isinstance(error, refusal.Refused):
             traceback.print_exc()
             error = Refused(500, "internal", "this is a mistake of the API's: it is in its log")
-        headers |= error.headers
-        line |= {"status": error.status, "code": error.code, "detail": error.detail[:300]}
-        body = json.dumps({"error": {"status": error.status, "code": error.code, "message": error.message}})
+        headers |= getattr(error, "headers", {})
+        line |= {"status": error.status, "code": error.code, "detail": getattr(error, "detail", "")[:300]}
+        body = json.dumps({"error": error.as_json()})
     line |= {"received": len(event.get("body") or ""), "milliseconds": round(1000 * (time.monotonic() - began), 1)}
     print(json.dumps(line), flush=True)
     return {"statusCode": line["status"], "headers": headers, "body": body, "isBase64Encoded": False}
 
 
 def _route(event: dict, method: str | None, path: str | None) -> str:
+    if "httpMethod" in event or event.get("requestContext", {}) is None:
+        raise Refused(
+            501, "event_format", "this function takes events of an HTTP API of API Gateway, with payload format 2.0"
+        )
     routes = {"/predict": ("POST", predict), "/health": ("GET", health)}
     if path not in routes:
         raise Refused(404, "no_such_path", "there are POST /predict and GET /health")
@@ -80,9 +85,14 @@ def _route(event: dict, method: str | None, path: str | None) -> str:
 
 def predict(event: dict) -> str:
     """The endpoint's answer to the picture or pictures in the event, as JSON text."""
-    attributes = _options(event.get("queryStringParameters") or {})
-    kind, data = _sent(event)
-    return _ask(kind, data, attributes)[0]
+    query = event.get("rawQueryString")
+    if query is None:
+        pairs = list((event.get("queryStringParameters") or {}).items())
+    else:
+        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
+    kind, data, chosen = _sent(event, request.options(pairs, _header(event, request.ATTRIBUTES)))
+    given = zip(options.NAMES, options.values(chosen), strict=True)
+    return _ask(kind, data, ",".join(f"{name}={value}" for name, value in given if value is not None))[0]
 
 
 def health(event: dict) -> str:
@@ -122,29 +132,24 @@ def _admit(event: dict) -> None:
         raise Refused(401, "key_wrong", "the key in the header x-api-key is not this API's", www_authenticate="ApiKey")
 
 
-def _options(query: dict[str, str]) -> str:
-    """The endpoint's custom attributes for `threshold` (0..1) and `max` (1..MAX_DETECTIONS)."""
-    if set(query) - {"threshold", "max"}:
-        raise Refused(400, "unknown_option", "the options are threshold and max")
-    found = []
-    for name, kind, least, most in (("threshold", float, 0, 1), ("max", int, 1, MAX_DETECTIONS)):
-        if name in query:
-            try:
-                value = kind(query[name])
-            except ValueError:
-                value = -1
-            if not least <= value <= most:
-                whole = "whole " if kind is int else ""
-                raise Refused(400, "wrong_option", f"{name} must be a {whole}number from {least} to {most}")
-            found.append(f"{name}={value}")
-    return ",".join(found)
+def _sent(event: dict, given: options.Options) -> tuple[str, bytes, options.Options]:
+    """Content type and bytes for the endpoint, and the options.
+
+    JSON with several pictures goes on as it is, since the endpoint looks at each; of a form with several, it is made.
+    """
+    claimed = _header(event, "content-type")
+    sent = request.read(claimed, data := _body(event), given, MAX_JSON)
+    if not sent.many:
+        return *_picture(sent.pictures[0]), sent.options
+    if request.kind_of(claimed, data) == request.FORM:
+        rows = [{"b64": base64.b64encode(each).decode()} for each in sent.pictures if isinstance(each, bytes)]
+        data = json.dumps({"instances": rows}).encode()
+    if len(data) > MAX_BYTES:
+        raise _too_long()
+    return JSON, data, sent.options
 
 
-def _sent(event: dict) -> tuple[str, bytes]:
-    """Content type and bytes for the endpoint: the type of a picture is what its first bytes say."""
-    claimed = _header(event, "content-type").partition(";")[0].strip().lower()
-    if claimed != JSON and claimed not in TYPES:
-        raise Refused(415, "content_type", f"the content type must be one of {', '.join((*TYPES, JSON))}")
+def _body(event: dict) -> bytes:
     body = event.get("body") or ""
     if len(body) > MAX_JSON:
         raise _too_long()
@@ -155,44 +160,20 @@ def _sent(event: dict) -> tuple[str, bytes]:
             raise Refused(400, "wrong_base64", "the body is not base64") from None
     else:
         data = body.encode("utf-8", "surrogatepass")
-    if not data:
-        raise Refused(400, "empty", "the body is empty: send a picture")
-    return _from_json(data) if claimed == JSON else _picture(data)
+    return request.uncompressed(_header(event, "content-encoding"), data, MAX_JSON)
 
 
-def _from_json(data: bytes) -> tuple[str, bytes]:
-    """One picture from `{"b64": …}`; `{"instances": […]}` goes on as it is, and the endpoint looks at each."""
-    forms = '{"b64": "…"} or {"instances": [{"b64": "…"}]}'
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Refused(400, "not_json", f"the body is not JSON: send {forms}") from None
-    if not isinstance(content, dict):
-        raise Refused(400, "wrong_json", f"the JSON has another form: send {forms}")
-    if set(content) == {"b64"} and isinstance(content["b64"], str):
-        try:
-            return _picture(base64.b64decode(content["b64"], validate=True))
-        except ValueError:
-            raise Refused(400, "wrong_base64", "b64 is not base64") from None
-    instances = content.get("instances")
-    if not isinstance(instances, list):
-        raise Refused(400, "wrong_json", f"the JSON has another form: send {forms}")
-    if not instances:
-        raise Refused(400, "empty", "instances is empty: send at least one picture")
-    if len(instances) > MAX_BATCH:
-        raise Refused(413, "too_many_pictures", f"more than {MAX_BATCH} pictures: send them in several requests")
+def _picture(data: bytes | refusal.Refused) -> tuple[str, bytes]:
+    if isinstance(data, refusal.Refused):
+        raise data
     if len(data) > MAX_BYTES:
         raise _too_long()
-    return JSON, data
-
-
-def _picture(data: bytes) -> tuple[str, bytes]:
-    if len(data) > MAX_BYTES:
-        raise _too_long()
-    for kind, start in TYPES.items():
-        if data.startswith(start) and (kind != "image/webp" or data[8:12] == b"WEBP"):
-            return kind, data
-    raise Refused(415, "not_a_picture", "this is no JPEG, PNG or WebP picture")
+    kind = file_kind.of(data)
+    if kind in file_kind.PHONES:
+        raise Refused(415, "not_read_here", file_kind.REMEDY.format(kind=kind))
+    if kind not in file_kind.MIME:
+        raise Refused(415, "not_a_picture", "this is no JPEG, PNG or WebP picture")
+    return file_kind.MIME[kind], data
 
 
 def _too_long() -> Refused:
@@ -202,11 +183,11 @@ def _too_long() -> Refused:
 
 def _ask(kind: str, data: bytes, attributes: str) -> tuple[str, dict]:
     """Invoke the endpoint. Returns its answer as JSON text and as what that holds."""
-    request = {"EndpointName": os.environ["ENDPOINT"], "ContentType": kind, "Accept": JSON, "Body": data}
+    call = {"EndpointName": os.environ["ENDPOINT"], "ContentType": kind, "Accept": JSON, "Body": data}
     if attributes:
-        request["CustomAttributes"] = attributes
+        call["CustomAttributes"] = attributes
     try:
-        text = _invoke(request)
+        text = _invoke(call)
     except aws.ClientError as error:
         raise _of_aws(error) from None
     except aws.ReadTimeoutError:
@@ -229,15 +210,15 @@ def _ask(kind: str, data: bytes, attributes: str) -> tuple[str, dict]:
     return text.decode(), answer
 
 
-def _invoke(request: dict) -> bytes:
+def _invoke(call: dict) -> bytes:
     began = time.monotonic()
     try:
-        return _client().invoke_endpoint(**request)["Body"].read(MAX_ANSWER + 1)
+        return _client().invoke_endpoint(**call)["Body"].read(MAX_ANSWER + 1)
     except (aws.ConnectionClosedError, aws.EndpointConnectionError):
         # A connection kept from before Lambda froze this process is dead, and that shows only in use.
         if time.monotonic() - began > 1:
             raise
-        return _client().invoke_endpoint(**request)["Body"].read(MAX_ANSWER + 1)
+        return _client().invoke_endpoint(**call)["Body"].read(MAX_ANSWER + 1)
 
 
 @functools.cache
@@ -291,7 +272,8 @@ def _broken(detail: str) -> Refused:
 
 
 def _header(event: dict, name: str) -> str:
-    return (event.get("headers") or {}).get(name) or ""
+    """A header by its name in lower case; in the event it may be in any."""
+    return next((value for key, value in (event.get("headers") or {}).items() if key.lower() == name and value), "")
 
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:

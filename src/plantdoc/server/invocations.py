@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Protocol
 
@@ -57,14 +58,13 @@ class Invocations:
         unread = True
         try:
             self._refuse_strangers(sent)
-            options = request.options(sent.query_params)
+            options = request.options(sent.query_params.multi_items(), sent.headers.get(request.ATTRIBUTES))
             record.more |= {"threshold": options.threshold, "max": options.most}
             weight = request_body.declared(sent.headers.get("content-length"), self.limits)
             async with self.admission.slot(weight):
                 body = await request_body.read(sent.receive, self.limits)
                 unread = False
-                content_type = sent.headers.get("content-type", "")
-                work = self.service.predict(content_type, body, options)
+                work = self._predict(sent, body, options)
                 content = await request_body.unless_hung_up(sent.receive, work)
         except Refused as refused:
             record.more["error"] = refused.code
@@ -82,6 +82,11 @@ class Invocations:
         self.metrics.detections(names)
         record.more |= {"pictures": len(predictions), "detections": len(names)}
         return JSONResponse(content, headers=UNCACHED)
+
+    async def _predict(self, sent: Request, body: bytes, options: Options) -> dict:
+        if encoding := sent.headers.get("content-encoding"):
+            body = await asyncio.to_thread(request.uncompressed, encoding, body, self.limits.body)
+        return await self.service.predict(sent.headers.get("content-type", ""), body, options)
 
     def _refuse_strangers(self, sent: Request) -> None:
         # A page elsewhere may send a form here through its visitor's browser, though it cannot read the answer.

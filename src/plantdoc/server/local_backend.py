@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from PIL import Image
-
+from plantdoc.decoder.file_kind import PHONES
 from plantdoc.registry.bundles import Bundle
-from plantdoc.server import multipart, threads
+from plantdoc.server import threads
 from plantdoc.server.admission import Admission
 from plantdoc.server.batcher import Batcher
 from plantdoc.server.limits import Limits
@@ -21,7 +19,7 @@ from plantdoc.server.probe_image import blank
 from plantdoc.serving.handler import request, response, uploaded_image
 from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.request import Options
-from plantdoc.serving.handler.uploaded_image import UploadedImage
+from plantdoc.serving.handler.uploaded_image import Inspected, UploadedImage
 
 _CONVERTED = 3  # bytes a pixel, of a photo that is converted before the model takes it
 
@@ -90,14 +88,14 @@ class Local:
             Refused: it cannot be answered.
         """
         started = time.perf_counter()
+        sent = await threads.run(self._threads, request.read, content_type, body, options)
+        options = sent.options
         threshold = self._bundle.about["threshold"] if options.threshold is None else options.threshold
-        read = multipart.pictures if multipart.is_form(content_type) else request.pictures
-        sent, many = await threads.run(self._threads, read, content_type, body)
         predictions: list[dict | Refused] = []
-        for part, weight in await threads.run(self._threads, self._parts, sent):
+        for part, weight in await threads.run(self._threads, self._parts, sent.pictures):
             # What needs no converting does not wait behind what does.
             async with self._converting.slot(weight) if weight else contextlib.nullcontext():
-                photos = await threads.run(self._converter if weight else self._threads, self._checked, part)
+                photos = await threads.run(self._converter if weight else self._threads, _prepared, part)
                 rows = iter(await self._batcher.ask([each for each in photos if isinstance(each, UploadedImage)]))
             for each in photos:
                 if isinstance(each, Refused):
@@ -107,17 +105,18 @@ class Local:
                 done = row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most)
                 predictions.append(done)
         milliseconds = 1000 * (time.perf_counter() - started)
-        return response.body(predictions, many, self._bundle.version, threshold, milliseconds)
+        return response.body(predictions, sent.many, self._bundle.version, threshold, milliseconds)
 
-    def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[bytes | Refused], int]]:
+    def _parts(self, sent: list[bytes | Refused]) -> list[tuple[list[Inspected | Refused], int]]:
         """Pictures of one call, and the bytes that they will be converted to.
 
         That is as many pictures as allowed, and no more pixels than one picture may have.
         """
-        parts: list[tuple[list[bytes | Refused], int]] = []
+        parts: list[tuple[list[Inspected | Refused], int]] = []
         pixels = 0
-        for each in sent:
-            more, converted = _size(each)
+        for each in map(self._inspected, sent):
+            more = 0 if isinstance(each, Refused) else each.pixels
+            converted = isinstance(each, Inspected) and each.converted
             if not parts or len(parts[-1][0]) == self._most or pixels + more > self._max_pixels:
                 parts.append(([], 0))
                 pixels = 0
@@ -126,22 +125,18 @@ class Local:
             pixels += more
         return parts
 
-    def _checked(self, sent: list[bytes | Refused]) -> list[UploadedImage | Refused]:
-        checked = []
-        for each in sent:
-            try:
-                checked.append(each if isinstance(each, Refused) else uploaded_image.read(each, self._max_pixels))
-            except Refused as refused:
-                checked.append(refused)
-        return checked
+    def _inspected(self, sent: bytes | Refused) -> Inspected | Refused:
+        try:
+            return sent if isinstance(sent, Refused) else uploaded_image.inspect(sent, self._max_pixels, PHONES)
+        except Refused as refused:
+            return refused
 
 
-def _size(sent: bytes | Refused) -> tuple[int, bool]:
-    """Pixels of a picture by its header, and whether it will be converted; 0 for what is none."""
-    if isinstance(sent, Refused):
-        return 0, False
-    try:
-        with Image.open(io.BytesIO(sent), formats=("JPEG", "PNG", "WEBP")) as picture:
-            return picture.width * picture.height, picture.format == "WEBP" or picture.mode == "CMYK"
-    except Exception:  # photo.read says what is wrong with it
-        return 0, False
+def _prepared(part: list[Inspected | Refused]) -> list[UploadedImage | Refused]:
+    prepared = []
+    for each in part:
+        try:
+            prepared.append(each if isinstance(each, Refused) else uploaded_image.prepare(each))
+        except Refused as refused:
+            prepared.append(refused)
+    return prepared

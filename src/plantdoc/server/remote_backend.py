@@ -8,14 +8,14 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from plantdoc.server import multipart, threads
+from plantdoc.decoder import file_kind
+from plantdoc.server import threads
 from plantdoc.server.probe_image import blank
 from plantdoc.serving.handler import request, response
 from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.request import Options
 
 log = logging.getLogger("plantdoc")
-_SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG", "image/webp": b"RIFF"}
 _AT_ONCE = 16
 MAX_BYTES = 4_000_000  # of a picture: what a serverless endpoint takes, and the public API
 MAX_ANSWER = 10_000_000  # bytes
@@ -84,20 +84,21 @@ class RemoteBackend(abc.ABC):
             return await threads.run(self._threads, self._predict, content_type, body, options)
 
     def _predict(self, content_type: str, body: bytes, options: Options) -> dict:
-        sent, many = (multipart if multipart.is_form(content_type) else request).pictures(content_type, body)
-        good = [each for each in sent if isinstance(each, bytes)]
+        sent = request.read(content_type, body, options)
+        options = sent.options
+        good = [each for each in sent.pictures if isinstance(each, bytes)]
         content: dict
-        if not many:
+        if not sent.many:
             (picture,) = good  # a refused one was raised
             content = self.one(picture, options)
         elif good:
             content = self.several(good, options)
             rows = iter(content["predictions"])
-            ordered = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent]
+            ordered = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent.pictures]
             content = content | {"predictions": ordered}
         else:
             threshold = self._threshold if options.threshold is None else options.threshold
-            refused = [each for each in sent if isinstance(each, Refused)]
+            refused = [each for each in sent.pictures if isinstance(each, Refused)]
             return response.body(refused, True, self._model or "", threshold or 0.0, 0.0)
         self._model = content["model"] or self._model
         if options.threshold is None:
@@ -133,7 +134,7 @@ def read(text: bytes) -> dict:
 
 def kind(picture: bytes) -> str:
     """The content type of a picture by its first bytes; what was said of it may be wrong."""
-    return next((kind for kind, start in _SIGNATURES.items() if picture.startswith(start)), "image/jpeg")
+    return file_kind.MIME.get(file_kind.of(picture) or "", "image/jpeg")
 
 
 def chosen(options: Options) -> dict[str, float | int]:

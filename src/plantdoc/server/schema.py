@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from plantdoc.server import multipart
-from plantdoc.serving.handler import request
+from plantdoc.serving.handler import options, request
 
 TITLE = "Plant disease detector"
 ABOUT = "Finds leaves in photos and names their disease. Photos are answered and forgotten; none is kept."
@@ -130,7 +129,7 @@ INVOCATIONS = {
         "description": "A photo, a form with photos, or TensorFlow Serving's JSON. JSON is answered with a list, "
         "and so is a form with more than one file.",
         "content": {kind: {"schema": _FILE} for kind in request.TYPES}
-        | {request.JSON: {"schema": _ROWS}, multipart.MULTIPART: {"schema": _FORM}},
+        | {request.JSON: {"schema": _ROWS}, request.FORM: {"schema": _FORM}},
     },
     "parameters": [
         {
@@ -143,7 +142,7 @@ INVOCATIONS = {
             "name": "max",
             "in": "query",
             "description": "keep so many of the best; default: all",
-            "schema": {"type": "integer", "minimum": 1, "maximum": request.MAX_DETECTIONS},
+            "schema": {"type": "integer", "minimum": 1, "maximum": options.MAX_DETECTIONS},
         },
     ],
 }

@@ -6,20 +6,18 @@ As a program it asks an exported model, with nothing of the detector's code in t
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from plantdoc.coco import dataset
 from plantdoc.coco.dataset import Picture
 from plantdoc.core import stage
 from plantdoc.core.errors import UserError
-from plantdoc.serving.handler import exif
+from plantdoc.decoder import exif, file_kind
 
 
 def predict(serve: Callable, folder: Path | str, pictures: Iterable[Picture], classes: tuple[str, ...]) -> list[dict]:
@@ -76,11 +74,10 @@ def orientation(data: bytes) -> int:
     Raises:
         UserError: `data` is no picture that can be read.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return exif.of(picture)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"not a picture that can be read ({error}): send a JPEG or PNG file") from None
+    kind = file_kind.of(data)
+    if kind is None:
+        raise UserError("not a picture that can be read: send a JPEG or PNG file")
+    return exif.of_file(kind, data)
 
 
 def main(model: str, folder: str, out: str, threads: str, *ids: str) -> None:

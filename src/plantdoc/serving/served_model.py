@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from plantdoc.core.padding import GREY
-from plantdoc.serving.handler.exif import LYING
+from plantdoc.decoder.exif import LYING
 
 
 class Server(tf.Module):

@@ -29,10 +29,11 @@ def handler(data, context) -> tuple[bytes, str]:
     """Answer a request: `data` is its body, a stream; `context` names its type, its options and the model's address."""
     started = time.perf_counter()
     try:
-        options = request.options(_attributes(context.custom_attributes))
+        options = request.options((), context.custom_attributes)
+        sent = request.read(context.request_content_type or "", data.read(), options)
+        options = sent.options
         threshold = SERVING["threshold"] if options.threshold is None else options.threshold
-        sent, many = request.pictures(context.request_content_type or "", data.read())
-        photos = [_checked(each) for each in sent]
+        photos = [_checked(each) for each in sent.pictures]
         rows = iter(_found([each for each in photos if isinstance(each, UploadedImage)], context.rest_uri))
         predictions = []
         for each in photos:
@@ -42,7 +43,7 @@ def handler(data, context) -> tuple[bytes, str]:
             row = next(rows)
             predictions.append(row if isinstance(row, Refused) else response.of_one(each, row, threshold, options.most))
         milliseconds = 1000 * (time.perf_counter() - started)
-        content = response.body(predictions, many, MODEL, threshold, milliseconds)
+        content = response.body(predictions, sent.many, MODEL, threshold, milliseconds)
     except Refused as refused:
         content = response.refusal(refused)
     except Exception:
@@ -50,11 +51,6 @@ def handler(data, context) -> tuple[bytes, str]:
         log.exception("a request failed")
         raise RuntimeError("the detector failed; its log says why") from None
     return json.dumps(content, ensure_ascii=False).encode(), request.JSON
-
-
-def _attributes(text: str | None) -> dict[str, str]:
-    pairs = (pair.partition("=") for pair in (text or "").split(",") if pair.strip())
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _checked(sent: bytes | Refused) -> UploadedImage | Refused:

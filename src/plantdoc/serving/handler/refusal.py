@@ -12,3 +12,13 @@ class Refused(Exception):
 
     def as_json(self) -> dict:
         return {"status": self.status, "code": self.code, "message": self.message}
+
+
+def too_long(limit: int) -> Refused:
+    """Refusal of a body of more than `limit` bytes."""
+    return Refused(413, "too_long", f"the body is larger than {limit / 1e6:g} MB: send fewer or smaller pictures")
+
+
+def too_many(most: int) -> Refused:
+    """Refusal of more pictures than are answered at once."""
+    return Refused(413, "too_many_pictures", f"more than {most} pictures: send them in several requests")

@@ -1,99 +1,154 @@
-"""Requests of clients: a body with one picture, or JSON with several, and two options.
+"""Requests of clients, understood alike by the local server, SageMaker's container and the public API's Lambda.
 
-Travels inside the bundle: it needs the standard library and nothing else of ours but
-plantdoc.serving.handler.uploaded_image.
+A body holds one picture, JSON with one or several, or a form with files: of content types that may stand for any of
+these, the bytes decide. Options may stand in the query, in a header, in the JSON and in the form. Travels in the bundle
+and in the Lambda's zip: it needs the standard library, and nothing of ours but what travels there.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from plantdoc.serving.handler.refusal import Refused
+from plantdoc.decoder import file_kind
+from plantdoc.serving.handler import base64_text, content_encoding, form
+from plantdoc.serving.handler import options as request_options
+from plantdoc.serving.handler.options import NAMES, Options
+from plantdoc.serving.handler.refusal import Refused, too_long, too_many
 
-TYPES = ("image/jpeg", "image/png", "image/webp")
-JSON = "application/json"
+TYPES = tuple(file_kind.MIME.values())
+JSON, FORM = "application/json", form.TYPE
+# What programs send that know no better, among them curl by itself and SageMaker's clients.
+ANY = ("", "application/octet-stream", "binary/octet-stream", "application/x-image")
+ANY += ("application/x-www-form-urlencoded",)
+ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 MAX_BYTES = 25_000_000  # of a body: what SageMaker takes
 MAX_BATCH = 32  # pictures in a body
-MAX_DETECTIONS = 1000
 _MAX_OBJECTS = 10 * MAX_BATCH  # in JSON; millions of empty ones would become thirty times as many bytes
+_ROWS = '{"instances": [{"b64": "…"}]}'
+_ONE = '{"b64": "…"}'
+_PIXELS = re.compile(rb'\[\s*\[\s*-?\d|"(?:instances|inputs)"\s*:\s*\[\s*-?\d')
+_GZIP = b"\x1f\x8b\x08"
+_TAKEN = (*file_kind.MIME, *file_kind.PHONES)
 
 
 @dataclass(frozen=True)
-class Options:
-    """The least score 0..1 and the largest number of detections that a client asked for; None: the model's own."""
+class Sent:
+    """The encoded pictures of a request, or why there is none in a place; whether the answer is a list; the options."""
 
-    threshold: float | None = None
-    most: int | None = None
+    pictures: list[bytes | Refused]
+    many: bool
+    options: Options
+
+
+def options(query: Mapping[str, str] | Sequence[tuple[str, str]], attributes: str | None = None) -> Options:
+    """The options in a query and in the header ATTRIBUTES.
+
+    Raises:
+        Refused: 400 for another name or value, and for a name with two values.
+    """
+    pairs = query if isinstance(query, Sequence) else query.items()
+    return request_options.merged(request_options.read(pairs), request_options.of_attributes(attributes))
+
+
+def uncompressed(encoding: str | None, body: bytes, most: int = MAX_BYTES) -> bytes:
+    """The body without its Content-Encoding; see plantdoc.serving.handler.content_encoding."""
+    return content_encoding.decoded(encoding or "", body, most)
+
+
+def read(content_type: str, body: bytes, given: Options = request_options.NONE, most: int = MAX_BYTES) -> Sent:
+    """What a body holds, with the options that it adds to `given`.
+
+    JSON is TensorFlow Serving's row format, `{"instances": [{"b64": "…"}, …]}`, each of them also as
+    `{"image_bytes": {"b64": "…"}}`, or one picture, `{"b64": "…"}`. What is wrong with one of several takes its place;
+    the others are answered. A form with one file is one picture.
+
+    Raises:
+        Refused: 413 for a body over `most` bytes or more than MAX_BATCH pictures, 415 for what is not taken, 400 for no
+            picture, for JSON or a form that is wrong, and for options that are.
+    """
+    if body.startswith(_GZIP):  # SageMaker's container is not told of a Content-Encoding
+        body = uncompressed("gzip", body, most)
+    if len(body) > most:
+        raise too_long(most)
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == FORM:
+        return _of_form(content_type, body, given)
+    if not (kind in ANY or kind == JSON or kind.startswith("image/")):
+        raise _other_type()
+    if file_kind.of(body) in _TAKEN:
+        return Sent([body], False, given)
+    if kind == JSON or body[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return _of_json(body, given)
+    if not body:
+        raise Refused(400, "empty", "the body is empty: send a picture")
+    if kind not in TYPES:
+        raise _other_type()
+    return Sent([body], False, given)
 
 
 def pictures(content_type: str, body: bytes) -> tuple[list[bytes | Refused], bool]:
-    """The encoded pictures in a body, and whether the answer is a list.
-
-    JSON is TensorFlow Serving's row format: `{"instances": [{"b64": "…"}, …]}`, each of them also as
-    `{"image_bytes": {"b64": "…"}}`. What is wrong with one of them takes its place; the others are answered.
-
-    Raises:
-        Refused: 413 for a body over MAX_BYTES or more than MAX_BATCH pictures, 415 for another type, 400 for no picture
-            or for JSON of another form.
-    """
-    if len(body) > MAX_BYTES:
-        raise too_long(MAX_BYTES)
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in TYPES:
-        if not body:
-            raise Refused(400, "empty", "the body is empty: send a picture")
-        return [body], False
-    if kind == JSON:
-        return [_decoded(instance) for instance in _instances(body)], True
-    raise Refused(415, "content_type", f"the content type must be one of {', '.join((*TYPES, JSON))}")
+    """The pictures of a body and whether the answer is a list; see `read`."""
+    sent = read(content_type, body)
+    return sent.pictures, sent.many
 
 
-def options(values: Mapping[str, str]) -> Options:
-    """Read `threshold` (0..1) and `max` (1..MAX_DETECTIONS).
-
-    Raises:
-        Refused: 400 for another name or value.
-    """
-    for name in values:
-        if name not in ("threshold", "max"):
-            raise Refused(400, "unknown_option", "the options are threshold and max")
-    threshold, most = values.get("threshold"), values.get("max")
-    return Options(
-        None if threshold is None else _number(float, threshold, "threshold", 0, 1),
-        None if most is None else _number(int, most, "max", 1, MAX_DETECTIONS),
-    )
+def kind_of(content_type: str, body: bytes) -> str:
+    """One of TYPES, JSON and FORM: what a body that `read` has taken is."""
+    if content_type.partition(";")[0].strip().lower() == FORM:
+        return FORM
+    return file_kind.MIME.get(file_kind.of(body) or "", JSON)
 
 
-def too_long(limit: int) -> Refused:
-    """Refusal of a body of more than `limit` bytes."""
-    return Refused(413, "too_long", f"the body is larger than {limit / 1e6:g} MB: send fewer or smaller pictures")
+def _of_form(content_type: str, body: bytes, given: Options) -> Sent:
+    files, fields = form.read(content_type, body, MAX_BATCH)
+    # An empty input is no choice.
+    chosen = request_options.read((name, text.strip()) for name, text in fields if name in NAMES and text.strip())
+    if not files:
+        raise Refused(400, "empty", "the form has no file: choose a file, or send one with a file name")
+    return Sent(list(files), len(files) > 1, request_options.merged(given, chosen))
 
 
-def too_many() -> Refused:
-    """Refusal of more pictures than are answered at once."""
-    return Refused(413, "too_many_pictures", f"more than {MAX_BATCH} pictures: send them in several requests")
-
-
-def _instances(body: bytes) -> list:
-    form = '{"instances": [{"b64": "…"}]}'
+def _of_json(body: bytes, given: Options) -> Sent:
+    if _PIXELS.search(body[:4096]):
+        raise Refused(400, "wrong_json", f"pictures are taken as encoded files, not as lists of pixels: send {_ROWS}")
     if body.count(b"{") + body.count(b"[") > _MAX_OBJECTS:  # base64 has neither
-        raise too_many()
+        raise too_many(MAX_BATCH)
     try:
-        content = json.loads(body)
+        content = json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError):
-        raise Refused(400, "not_json", f"the body is not JSON: send {form}") from None
-    found = content.get("instances") if isinstance(content, dict) else None
-    if not isinstance(found, list):
-        raise Refused(400, "wrong_json", f"the JSON has another form: send {form}")
-    if not found:
+        raise Refused(400, "not_json", f"the body is not JSON: send {_ROWS} or {_ONE}") from None
+    wrong = Refused(400, "wrong_json", f"the JSON has another form: send {_ROWS} or {_ONE}, and threshold and max")
+    if not isinstance(content, dict):
+        raise wrong
+    # Clients of TensorFlow Serving name the signature; there is one.
+    chosen = [(name, content.pop(name)) for name in NAMES if name in content]
+    content.pop("signature_name", None)
+    found = request_options.merged(given, request_options.read(each for each in chosen if each[1] is not None))
+    if content.keys() in ({"b64"}, {"image_bytes"}):
+        one = _decoded(content)
+        if isinstance(one, Refused):
+            raise one
+        return Sent([one], False, found)
+    instances = content.get("instances")
+    if content.keys() != {"instances"} or not isinstance(instances, list):
+        raise wrong
+    if not instances:
         raise Refused(400, "empty", "instances is empty: send at least one picture")
-    if len(found) > MAX_BATCH:
-        raise too_many()
-    return found
+    if len(instances) > MAX_BATCH:
+        raise too_many(MAX_BATCH)
+    return Sent([_decoded(instance) for instance in instances], True, found)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, in which an option with two values is refused."""
+    content = dict(pairs)
+    for name, value in pairs:
+        if name in NAMES and value != content[name]:
+            raise request_options.twice(name)
+    return content
 
 
 def _decoded(instance: object) -> bytes | Refused:
@@ -102,16 +157,11 @@ def _decoded(instance: object) -> bytes | Refused:
     if not (isinstance(instance, dict) and set(instance) == {"b64"} and isinstance(instance["b64"], str)):
         return Refused(400, "wrong_json", 'an instance has another form: send {"b64": "…"}')
     try:
-        return base64.b64decode(instance["b64"], validate=True)
-    except (binascii.Error, ValueError):
+        return base64_text.decoded(instance["b64"])
+    except ValueError:
         return Refused(400, "wrong_base64", "an instance is not base64")
 
 
-def _number(kind: type, text: str, name: str, least: float, most: float):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not least <= value <= most:
-        raise Refused(400, "wrong_option", f"{name} must be a {'whole ' * (kind is int)}number from {least} to {most}")
-    return value
+def _other_type() -> Refused:
+    kinds = ", ".join((*TYPES, ANY[1], JSON, FORM))
+    return Refused(415, "content_type", f"the content type must be one of {kinds}, and the body what it says")

@@ -1,34 +1,21 @@
 """A photo that a stranger sent: checked by its header, and made into what the model decodes.
 
-Travels inside the bundle: it needs Pillow and nothing else.
+Travels inside the bundle: it needs Pillow alone.
 """
 
 from __future__ import annotations
 
 import io
-import re
-import struct
-import warnings
 from dataclasses import dataclass
 
-from PIL import Image
-
-from plantdoc.serving.handler import exif
+from plantdoc.decoder import exif, picture_decoder
+from plantdoc.decoder.picture_decoder import Header
+from plantdoc.decoder.picture_error import PictureError, damaged
 from plantdoc.serving.handler.refusal import Refused
 
 MIN_SIDE = 16  # px
-# Scans of a progressive JPEG. Programs write about ten; each is a pass over the whole picture that may take only 14
-# bytes, and thousands of them stop a decoder for hours.
-MAX_SCANS = 100
-# A marker in a JPEG: FF, perhaps repeated, and what it is; FF00 is data, D0 to D7 are restarts in the middle of a scan.
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_SCAN, _END, _BARE = 0xDA, 0xD9, (0x01, 0xD8)
-# MPO is the JPEG of phones that keep a second picture behind the first.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
-# Pillow warns of odd notes and of many pixels, in the server's log: the first harm nobody, the second are bounded here.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-# What Pillow raises on files that are no pictures, or damaged ones.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, MemoryError, IndexError, TypeError)
+KINDS = ("JPEG", "PNG", "WEBP")
+_STATUS = {"not_a_picture": 415, "not_read_here": 415, "too_many_pixels": 413}  # of others: 422
 
 
 @dataclass(frozen=True)
@@ -45,66 +32,76 @@ class UploadedImage:
         return self.width * self.height
 
 
-def read(data: bytes, max_pixels: int) -> UploadedImage:
-    """Check a JPEG, PNG or WebP file and prepare it for the model.
+@dataclass(frozen=True)
+class Inspected:
+    """A picture that passed by its header, and whether it has to be converted for the model."""
 
-    A JPEG is not decoded here, so that one cut short is found by the model (see `undecodable`). What the model would
-    decode differently from Pillow, a CMYK JPEG or a WebP, becomes a PNG with the same pixels.
+    data: bytes
+    header: Header
+
+    @property
+    def pixels(self) -> int:
+        return self.header.width * self.header.height
+
+    @property
+    def converted(self) -> bool:
+        return not self.header.plain
+
+
+def read(data: bytes, max_pixels: int, more: tuple[str, ...] = ()) -> UploadedImage:
+    """Check a picture file and prepare it for the model; see `inspect` and `prepare`."""
+    return prepare(inspect(data, max_pixels, more))
+
+
+def inspect(data: bytes, max_pixels: int, more: tuple[str, ...] = ()) -> Inspected:
+    """Check a JPEG, PNG or WebP file, or one of the kinds in `more` (HEIC, AVIF), by its header.
 
     Raises:
-        Refused: 415 for anything else, 413 for more than `max_pixels`, 422 for a damaged file, a side below MIN_SIDE or
-            more than MAX_SCANS.
+        Refused: 415 for anything else, 413 for more than `max_pixels`, 422 for a header that is damaged, a side below
+            MIN_SIDE or too many scans.
     """
+    kinds = (*KINDS, *more)
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
-            return _prepared(data, picture, max_pixels)
-    except Image.DecompressionBombError:
-        raise _too_large(max_pixels) from None
-    except Image.UnidentifiedImageError:
-        raise Refused(415, "not_a_picture", "this is no JPEG, PNG or WebP picture") from None
-    except _DAMAGED:
-        raise Refused(422, "damaged", "the picture is damaged and cannot be decoded: send it again") from None
+        header = picture_decoder.header(data, max_pixels, "deploy.max_pixels", kinds)
+    except PictureError as error:
+        raise _refused(error, kinds) from None
+    if min(header.width, header.height) < MIN_SIDE:
+        size = f"{header.width} × {header.height}"
+        raise Refused(422, "too_small", f"the picture is {size} pixels: both sides need {MIN_SIDE} or more")
+    return Inspected(data, header)
+
+
+def prepare(inspected: Inspected) -> UploadedImage:
+    """A picture as the model takes it.
+
+    A JPEG or PNG is not decoded here, so that one that is damaged is found by the model (see `undecodable`). What the
+    model would decode differently, or not at all, becomes a PNG with the pixels that fetch would give it.
+
+    Raises:
+        Refused: 422 for a damaged file.
+    """
+    data, header = inspected.data, inspected.header
+    if inspected.converted:
+        try:
+            decoded = picture_decoder.decode(data, header)
+        except PictureError as error:
+            raise _refused(error, KINDS) from None
+        file = io.BytesIO()
+        decoded.image.save(file, "PNG", compress_level=1)
+        data = file.getvalue()
+    size = (header.width, header.height)
+    width, height = reversed(size) if header.orientation in exif.LYING else size
+    return UploadedImage(data, header.orientation, width, height)
 
 
 def undecodable(photo: UploadedImage) -> Refused:
     """Refusal of an image that the model could not decode though its header was right."""
-    size = f"{photo.width} × {photo.height}"
-    return Refused(422, "damaged", f"the picture says it has {size} pixels, and is cut short or damaged: send it again")
+    return _refused(damaged("PNG" if photo.data.startswith(b"\x89") else "JPEG"), KINDS)
 
 
-def _prepared(data: bytes, picture: Image.Image, max_pixels: int) -> UploadedImage:
-    if picture.format not in _FORMATS:
-        raise Refused(415, "not_a_picture", "this is no JPEG, PNG or WebP picture")
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise _too_large(max_pixels)
-    if min(width, height) < MIN_SIDE:
-        raise Refused(422, "too_small", f"the picture is {width} × {height} pixels: both sides need {MIN_SIDE} or more")
-    if picture.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
-        raise Refused(422, "too_many_scans", f"the JPEG has more than {MAX_SCANS} scans: save it as an ordinary JPEG")
-    orientation = exif.of(picture)
-    if picture.format == "WEBP" or picture.mode == "CMYK":
-        file = io.BytesIO()
-        picture.convert("RGB").save(file, "PNG", compress_level=1)
-        data = file.getvalue()
-    if orientation in exif.LYING:
-        width, height = height, width
-    return UploadedImage(data, orientation, width, height)
-
-
-def _scans(data: bytes) -> int:
-    """Number of scans in a JPEG, counted up to one above MAX_SCANS."""
-    found, at = 0, 0
-    while found <= MAX_SCANS and (marker := _MARKER.search(data, at)):
-        kind, at = marker[1][0], marker.end()
-        if kind == _END:  # what phones put behind it is not decoded
-            break
-        found += kind == _SCAN
-        if kind not in _BARE:  # the others say how long they are
-            at += int.from_bytes(data[at : at + 2], "big")
-    return found
-
-
-def _too_large(max_pixels: int) -> Refused:
-    most = f"{max_pixels / 1e6:g} million"
-    return Refused(413, "too_many_pixels", f"the picture has more than {most} pixels: make it smaller")
+def _refused(error: PictureError, kinds: tuple[str, ...]) -> Refused:
+    message = {
+        "not_a_picture": f"this is no {', '.join(kinds[:-1])} or {kinds[-1]} picture".replace("WEBP", "WebP"),
+        "damaged": f"{error}: send it again",
+    }.get(error.code, str(error))
+    return Refused(_STATUS.get(error.code, 422), error.code, message)
