@@ -293,6 +293,7 @@ def test_a_picture_without_a_label_has_no_boxes_and_odd_text_files_are_no_labels
         ("0 0.3 0.3 0.7 0.3 0.7 0.7 0.3 0.7", [("leaf", ON_PAGE)]),
         ("7 0.5 0.5 0.4 0.4", [("", ON_PAGE)]),
         ("inf 0.5 0.5 0.4 0.4", [("", ON_PAGE)]),
+        ("9" * 400 + " 0.5 0.5 0.4 0.4", [("", ON_PAGE)]),
         ("-1 0.5 0.5 0.4 0.4", [("", ON_PAGE)]),
     ],
 )

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from plantdoc.decoder import file_kind
 from plantdoc.fetch import text
 from plantdoc.fetch.decode import SUFFIXES
 
-_HEAD = 16  # bytes; enough to tell a picture
+_HEAD = 64  # bytes; enough to tell a picture or a record
 # Masks for segmentation in Pascal VOC's own layout: pictures, but none to train on.
 _MASKS = frozenset(("segmentationclass", "segmentationobject"))
 
@@ -155,17 +156,4 @@ def _head(path: Path) -> bytes:
 def _is_picture(name: str, head: bytes) -> bool:
     if any(part.lower() in _MASKS for part in PurePosixPath(name).parts[:-1]):
         return False
-    return is_picture_name(name) or is_picture_head(head)
-
-
-def is_picture_head(head: bytes) -> bool:
-    """Whether a file's first 16 bytes are those of a picture: JPEG, PNG, GIF, WebP, TIFF, BMP, HEIC or AVIF."""
-    return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[:2] == b"BM" and head[6:10] == bytes(4))
-        or (
-            head[4:8] == b"ftyp"
-            and head[8:12] in (b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
-        )
-    )
+    return is_picture_name(name) or file_kind.of(head) is not None

@@ -111,7 +111,7 @@ def _entry(source: SourceFiles, label: str, names: dict[int, str]) -> Entry:
 
 def _box(words: list[str], names: dict[int, str]) -> tuple[RawBox, str]:
     kind, *values = map(number, words)
-    name = names.get(int(kind), "") if re.fullmatch(r"\d+(\.0*)?", words[0]) else ""
+    name = names.get(int(kind), "") if re.fullmatch(r"\d{1,9}(\.0*)?", words[0]) else ""
     repair = ""
     if len(values) == 5 and 0 <= values[4] <= 1:  # as detectors write them
         values, repair = values[:4], _CONFIDENCE
