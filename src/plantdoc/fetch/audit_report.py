@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plantdoc.coco import dataset
+from plantdoc.fetch import audit_notes
 from plantdoc.fetch.audit import Audited
 from plantdoc.fetch.duplicates import Pair
 from plantdoc.fetch.preparation import SPLITS, Checked, Collected, Divided
 from plantdoc.fetch.raw_data import Lost, RawPicture
 from plantdoc.fetch.reconciliation import Counts
-
-_CROWDED = 100  # boxes on a picture; more are not learned from, and detections are capped at as many
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ def to_json(found: Findings) -> dict:
     report["notes"] = [
         *found.collected.notes,
         *found.divided.notes,
-        *notes_on_rare(found.splits),
-        *notes_on_crowded(found.splits),
+        *audit_notes.on_rare_classes(found.splits),
+        *audit_notes.on_crowded_pictures(found.splits),
     ]
     return report
 
@@ -116,29 +115,6 @@ def to_markdown(found: Findings, report: dict) -> str:
     ):
         lines += [f"### {title}", "", *(_pair_line(entry) for entry in entries), ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def notes_on_rare(splits: dict[str, dataset.Split]) -> list[str]:
-    """Classes that cannot be learned or scored."""
-    notes = []
-    for i, name in enumerate(splits["train"].classes):
-        counts = {key: sum(any(b.category == i for b in p.boxes) for p in one.pictures) for key, one in splits.items()}
-        if counts["train"] < 2:
-            few = "one picture" if counts["train"] else "no picture"
-            notes.append(f"{name}: {few} in train; it cannot be learned. Add pictures, or merge it by fetch.aliases.")
-        if not counts["test"]:
-            notes.append(f"{name}: no picture in test; it is not scored.")
-    return notes
-
-
-def notes_on_crowded(splits: dict[str, dataset.Split]) -> list[str]:
-    """Pictures with more boxes than are learned from and detected."""
-    notes = []
-    for name, one in splits.items():
-        if many := [p.file_name for p in one.pictures if len(p.boxes) > _CROWDED]:
-            what = "training uses the first of them" if name == "train" else "no more detections are scored"
-            notes.append(f"{name}: {len(many)} pictures have more than {_CROWDED} boxes, like {many[0]}; {what}.")
-    return notes
 
 
 def _source_lines(report: dict) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from plantdoc.core import hashing
-from plantdoc.fetch import audit, duplicates, formats, naming, sources, split
+from plantdoc.fetch import audit, audit_notes, duplicates, formats, naming, sources, split
 from plantdoc.fetch.audit import Audited
 from plantdoc.fetch.boxes import Labelled
 from plantdoc.fetch.duplicates import Pair
@@ -121,18 +121,7 @@ def divide(checked: Checked, fetch: Fetch) -> Divided:
     sides, reasons = split.assign(pictures, pairs, fetch.val_fraction)
     left += [Lost(p.split, p.name, reason, len(p.boxes)) for p, reason in zip(pictures, reasons, strict=True) if reason]
     renamed = {old: new for old, new in spelling.items() if old != new}
-    return Divided(pictures, sides, left, pairs, renamed, notes_on_cut(pictures, sides))
-
-
-def notes_on_cut(pictures: Sequence[Audited], sides: list[str]) -> list[str]:
-    """Notes on splits that the source did not have, and how much was cut off train for them."""
-    in_source = [p.split for p in pictures]
-    return [
-        f"The source has no {name} split: {sides.count(name)} of its {in_source.count('train')} training pictures "
-        f"became {name}, by their content (fetch.val_fraction)."
-        for name in ("val", "test")
-        if name not in in_source
-    ]
+    return Divided(pictures, sides, left, pairs, renamed, audit_notes.on_cut_splits(pictures, sides))
 
 
 def _spelled(boxes: Sequence[Labelled], spelling: dict[str, str]) -> tuple[Labelled, ...]:
