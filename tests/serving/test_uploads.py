@@ -395,6 +395,8 @@ def test_an_event_of_another_form_is_said_to_be_one(event):
 
 @pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE"])
 def test_the_function_finds_headers_in_any_case(backends, name):
-    made = fake_api_gateway.event("POST", "/predict", JPEG, {"content-type": "image/jpeg"})
-    made["headers"][name] = made["headers"].pop("content-type")
-    assert outcome(json.loads(container_handler.loaded("f", lambda_zip.FUNCTION).handler(made)["body"])) == ONE
+    function = container_handler.loaded("function", lambda_zip.FUNCTION)
+    for kind, expected in (("image/jpeg", ONE), ("text/plain", (415, "content_type"))):
+        made = fake_api_gateway.event("POST", "/predict", JPEG, {"content-type": kind})
+        made["headers"][name] = made["headers"].pop("content-type")
+        assert outcome(json.loads(function.handler(made)["body"]))[: len(expected)] == expected

@@ -136,8 +136,8 @@ INVOCATIONS = {
         "description": "A photo, a form with photos, or TensorFlow Serving's JSON. Instances are answered with a list, "
         "and so is a form with more than one file. The bytes decide: a photo may also come as another image type, as "
         "application/octet-stream, or without a type, with gzip or deflate as its Content-Encoding. From a "
-        "model on this computer, HEIC and AVIF are read too. The options may also stand in the form, beside the instances, or in the "
-        f"header {request.ATTRIBUTES}.",
+        "model on this computer, HEIC and AVIF are read too. The options may also stand in the form, beside the "
+        f"instances, or in the header {request.ATTRIBUTES}.",
         "content": {kind: {"schema": _FILE} for kind in request.TYPES}
         | {request.JSON: {"schema": {"oneOf": [_ROWS, _ONE]}}, request.FORM: {"schema": _FORM}},
     },
