@@ -147,6 +147,18 @@ def test_the_container_refuses_what_phones_make_and_says_what_to_do(name):
     assert error.message.startswith(name[:4]) and "Most Compatible" in error.message and "JPEG" in error.message
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_tiff_is_turned_by_its_own_tag_and_not_by_xmp(orientation):
+    notes = (
+        {0x0112: orientation, 700: odd_pictures.XMP.partition(b"\0")[2]}
+        if orientation != 1
+        else {700: odd_pictures.XMP}
+    )
+    data = odd_pictures.encoded(odd_pictures.image(), "TIFF", tiffinfo=notes)
+    decoded = decode.decode(data, MANY)
+    assert decoded.image.size == decoded.stored_size == ((96, 64) if orientation == 1 else (64, 96))
+
+
 def test_transparent_pixels_are_white():
     for name in ("RGBA PNG", "grey PNG with alpha", "WebP with alpha", "16-bit grey PNG with a transparent level"):
         pixels = fetched(READABLE[name])

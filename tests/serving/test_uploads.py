@@ -103,7 +103,7 @@ def of_lambda(handler: Callable[[dict], dict]) -> Ask:
 
 
 @pytest.fixture(scope="module")
-def ways(tmp_path_factory):
+def backends(tmp_path_factory):
     respond = container_handler.detector(tmp_path_factory.mktemp("bundle"))
     with (
         fake_api_gateway.runtime(plant_disease_detector=respond) as stand,
@@ -294,62 +294,62 @@ BAD = {
     "too small": ("image/png", odd_pictures.encoded(Image.new("RGB", (9, 9)), "PNG"), "", {}, (422, "too_small")),
 }
 # The container is not told of a Content-Encoding.
-TOLD = {
+NAMED_ENCODINGS = {
     "deflate": ("image/jpeg", zlib.compress(JPEG), "", {"Content-Encoding": "deflate"}, ONE),
     "bare deflate": ("image/jpeg", zlib.compress(JPEG)[2:-4], "", {"Content-Encoding": "deflate"}, ONE),
     "another encoding": ("image/jpeg", JPEG, "", {"Content-Encoding": "br"}, (415, "content_encoding")),
     "gzip that is none": ("image/jpeg", JPEG, "", {"Content-Encoding": "gzip"}, (400, "wrong_encoding")),
 }
 # API Gateway hands JSON on as text, and so spoils what is none.
-NOT_AS_TEXT = {
+CALLED_JSON = {
     "a picture that is called JSON": (JSON, JPEG, "", {}, ONE),
     "gzip of JSON": (JSON, gzip.compress(rows({"b64": B64})), "", {"Content-Encoding": "GZIP"}, (1, [1], 0.5)),
 }
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_it_is_taken_by_all_three(ways, case):
+def test_it_is_taken_by_all_three(backends, case):
     *sent, expected = GOOD[case]
-    assert {name: ask(*sent) for name, ask in ways.items()} == dict.fromkeys(ways, expected)
+    assert {name: ask(*sent) for name, ask in backends.items()} == dict.fromkeys(backends, expected)
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_it_is_refused_alike_by_all_three(ways, case):
+def test_it_is_refused_alike_by_all_three(backends, case):
     *sent, expected = BAD[case]
-    outcomes = {name: ask(*sent) for name, ask in ways.items()}
+    outcomes = {name: ask(*sent) for name, ask in backends.items()}
     if expected is None:  # the local server reads what phones make, the others say what to do
         assert outcomes["server"][:2] == (422, "damaged")
         assert outcomes["container"] == outcomes["Lambda"]
         assert outcomes["Lambda"][:2] == (415, "not_read_here") and "as JPEG" in outcomes["Lambda"][2]
         return
-    assert outcomes == dict.fromkeys(ways, outcomes["server"])
+    assert outcomes == dict.fromkeys(backends, outcomes["server"])
     assert outcomes["server"][:2] == expected
 
 
-@pytest.mark.parametrize("case", TOLD)
-def test_an_encoding_is_taken_where_it_is_told(ways, case):
-    *sent, expected = TOLD[case]
+@pytest.mark.parametrize("case", NAMED_ENCODINGS)
+def test_an_encoding_is_taken_where_it_is_told(backends, case):
+    *sent, expected = NAMED_ENCODINGS[case]
     for name in ("server", "Lambda"):
-        assert ways[name](*sent)[: len(expected)] == expected, name
+        assert backends[name](*sent)[: len(expected)] == expected, name
 
 
-@pytest.mark.parametrize("case", NOT_AS_TEXT)
-def test_bytes_that_are_called_json(ways, case):
-    *sent, expected = NOT_AS_TEXT[case]
-    assert [ways[name](*sent) for name in ("server", "container")] == [expected] * 2
-    assert ways["Lambda"](*sent)[0] == 400
+@pytest.mark.parametrize("case", CALLED_JSON)
+def test_bytes_that_are_called_json(backends, case):
+    *sent, expected = CALLED_JSON[case]
+    assert [backends[name](*sent) for name in ("server", "container")] == [expected] * 2
+    assert backends["Lambda"](*sent)[0] == 400
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "image/gif"])
-def test_the_refusal_of_a_type_names_all_that_is_taken(ways, kind):
-    for name, ask in ways.items():
+def test_the_refusal_of_a_type_names_all_that_is_taken(backends, kind):
+    for name, ask in backends.items():
         message = ask(kind, b"GIF89a", "", {})[2]
         for taken in ("image/jpeg", "image/png", "image/webp", "application/octet-stream", JSON, "multipart/form-data"):
             assert taken in message, name
 
 
-def test_what_a_refusal_of_pixels_says_to_send(ways):
-    assert '{"instances": [{"b64": "…"}]}' in ways["server"](JSON, rows(PIXELS), "", {})[2]
+def test_what_a_refusal_of_pixels_says_to_send(backends):
+    assert '{"instances": [{"b64": "…"}]}' in backends["server"](JSON, rows(PIXELS), "", {})[2]
 
 
 def test_a_bomb_is_not_inflated():
@@ -394,7 +394,9 @@ def test_an_event_of_another_form_is_said_to_be_one(event):
 
 
 @pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE"])
-def test_the_function_finds_headers_in_any_case(ways, name):
-    made = fake_api_gateway.event("POST", "/predict", JPEG, {"content-type": "image/jpeg"})
-    made["headers"][name] = made["headers"].pop("content-type")
-    assert outcome(json.loads(container_handler.loaded("f", lambda_zip.FUNCTION).handler(made)["body"])) == ONE
+def test_the_function_finds_headers_in_any_case(backends, name):
+    function = container_handler.loaded("function", lambda_zip.FUNCTION)
+    for kind, expected in (("image/jpeg", ONE), ("application/pdf", (415, "content_type"))):
+        made = fake_api_gateway.event("POST", "/predict", JPEG, {"content-type": kind})
+        made["headers"][name] = made["headers"].pop("content-type")
+        assert outcome(json.loads(function.handler(made)["body"]))[: len(expected)] == expected

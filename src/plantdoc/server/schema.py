@@ -88,11 +88,11 @@ class Example(BaseModel):
 
 
 _REASONS = {
-    400: "wrong JSON, form, option or base64, or nothing was sent",
+    400: "wrong JSON, form, option, compression or base64, pixels as lists, or nothing was sent",
     408: "the body did not come in time",
     413: f"more than {request.MAX_BYTES / 1e6:g} MB, {request.MAX_BATCH} photos, or pixels than allowed",
-    415: "another content type, or what was sent is no JPEG, PNG or WebP",
-    422: "the photo is damaged or too small",
+    415: "another content type or encoding, or what was sent is no JPEG, PNG or WebP",
+    422: "the photo is damaged or too small, or a JPEG of too many scans",
     429: "too many requests wait already",
     500: "a fault of the server",
 }
@@ -103,6 +103,10 @@ _B64 = {
     "type": "object",
     "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
     "required": ["b64"],
+}
+_OPTIONS = {
+    "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+    "max": {"type": "integer", "minimum": 1, "maximum": options.MAX_DETECTIONS},
 }
 _ROWS = {
     "type": "object",
@@ -118,31 +122,37 @@ _ROWS = {
                     {"type": "object", "properties": {"image_bytes": _B64}, "required": ["image_bytes"]},
                 ]
             },
-        }
+        },
+        **_OPTIONS,
     },
 }
-_FORM = {"type": "object", "properties": {"file": {"type": "array", "items": _FILE, "maxItems": request.MAX_BATCH}}}
+_ONE = {"type": "object", "required": ["b64"], "properties": {**_B64["properties"], **_OPTIONS}}
+_FILES = {"type": "array", "items": _FILE, "maxItems": request.MAX_BATCH}
+_FORM = {"type": "object", "properties": {"file": _FILES, **_OPTIONS}}
 # FastAPI would read the body itself if it knew of it; so it is described by hand.
 INVOCATIONS = {
     "requestBody": {
         "required": True,
-        "description": "A photo, a form with photos, or TensorFlow Serving's JSON. JSON is answered with a list, "
-        "and so is a form with more than one file.",
+        "description": "A photo, a form with photos, or TensorFlow Serving's JSON. Instances are answered with a list, "
+        "and so is a form with more than one file. The bytes decide: a photo may also come as another image type, as "
+        "application/octet-stream, or without a type, with gzip or deflate as its Content-Encoding. From a "
+        "model on this computer, HEIC and AVIF are read too. The options may also stand in the form, beside the "
+        f"instances, or in the header {request.ATTRIBUTES}.",
         "content": {kind: {"schema": _FILE} for kind in request.TYPES}
-        | {request.JSON: {"schema": _ROWS}, request.FORM: {"schema": _FORM}},
+        | {request.JSON: {"schema": {"oneOf": [_ROWS, _ONE]}}, request.FORM: {"schema": _FORM}},
     },
     "parameters": [
         {
             "name": "threshold",
             "in": "query",
             "description": "leave out detections with a lower score; default: the model's own",
-            "schema": {"type": "number", "minimum": 0, "maximum": 1},
+            "schema": _OPTIONS["threshold"],
         },
         {
             "name": "max",
             "in": "query",
             "description": "keep so many of the best; default: all",
-            "schema": {"type": "integer", "minimum": 1, "maximum": options.MAX_DETECTIONS},
+            "schema": _OPTIONS["max"],
         },
     ],
 }

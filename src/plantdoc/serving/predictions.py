@@ -17,7 +17,8 @@ from plantdoc.coco import dataset
 from plantdoc.coco.dataset import Picture
 from plantdoc.core import stage
 from plantdoc.core.errors import UserError
-from plantdoc.decoder import exif, file_kind
+from plantdoc.decoder import picture_decoder
+from plantdoc.decoder.picture_error import PictureError
 
 
 def predict(serve: Callable, folder: Path | str, pictures: Iterable[Picture], classes: tuple[str, ...]) -> list[dict]:
@@ -74,10 +75,10 @@ def orientation(data: bytes) -> int:
     Raises:
         UserError: `data` is no picture that can be read.
     """
-    kind = file_kind.of(data)
-    if kind is None:
-        raise UserError("not a picture that can be read: send a JPEG or PNG file")
-    return exif.of_file(kind, data)
+    try:
+        return picture_decoder.header(data, sys.maxsize, "").orientation
+    except PictureError as error:
+        raise UserError(f"{error}: send a JPEG or PNG file") from None
 
 
 def main(model: str, folder: str, out: str, threads: str, *ids: str) -> None:

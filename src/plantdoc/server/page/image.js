@@ -65,6 +65,8 @@ function scaled(image, width, height) {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [w, h];
     const context = canvas.getContext("2d");
+    context.fillStyle = "white"; // what the server lays a transparent picture over; a JPEG would have black
+    context.fillRect(0, 0, w, h);
     context.imageSmoothingQuality = "high";
     context.drawImage(image, 0, 0, w, h);
     image = canvas;

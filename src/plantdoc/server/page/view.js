@@ -10,7 +10,7 @@ const LETTER = 14; // px on the screen
 
 export const at = (id) => document.getElementById(id);
 export const state = {
-  info: { threshold: 0.5, max_bytes: 25_000_000, max_pixels: 50_000_000 },
+  info: { threshold: 0.5, max_bytes: 25_000_000, max_pixels: 64_000_000 },
   threshold: null, // null: the model's own
   shot: null, // {name, photo (image.js), answer (null until it came), all: [detections with a number, surest first]}
   lit: null, // number of the detection pointed out
