@@ -47,16 +47,16 @@ def main() -> None:
         source = str(entry.given(source))
     fetch = settings.fetch.model_copy(update={"source": source}) if source else settings.fetch
     source_place.refuse_outputs(fetch.source, main_root())
+    shutil.rmtree(OUTPUT, ignore_errors=True)
     with scratch(OUTPUT.with_suffix(".partial")) as work:
         faults = check(fetch, settings.seed, work)
-        shutil.rmtree(OUTPUT, ignore_errors=True)
         (work / "shown").rename(OUTPUT)
     print(f"\nreport      {OUTPUT / 'report.md'}")
     print(f"pictures    {OUTPUT / 'pictures'}: some of each split, with their boxes")
     print(f"remedies    {REMEDIES}")
     for fault in faults:
         print(f"\nfault       {fault}")
-    print(f"\n`dvc repro` {'would stop' if faults else 'accepts'} this source.")
+    print(f"\n`dvc repro` {'would stop at' if faults else 'accepts'} this source.")
     if faults:
         sys.exit(1)
 
