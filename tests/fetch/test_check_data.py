@@ -55,8 +55,8 @@ def test_a_good_folder_is_accepted_with_its_format_splits_and_classes(repository
     source_folders.voc(tmp_path / "leaves", 40, 8)
     done = check(repository, "../leaves")
     assert done.returncode == 0, done.stdout
-    assert "Pascal VOC, 48 annotation files; 0 other files are not read" in done.stdout
-    assert "splits: test by folder TEST (8); train by folder TRAIN (40)" in done.stdout
+    assert "Pascal VOC: 48 annotation files; not read: 0 other files" in done.stdout
+    assert "splits: test 8 (folder TEST), train 40 (folder TRAIN)" in done.stdout
     assert re.search(r"^Apple leaf +\d+ \(\d+\) .* 8 \(8\)$", done.stdout, re.MULTILINE)
     assert "`dvc repro` accepts this source." in done.stdout
     shown = repository / SHOWN
@@ -75,7 +75,7 @@ def test_losses_are_named_and_the_exit_code_says_that_fetch_would_stop(repositor
     (leaves / "notes.txt").write_text("mine")
     done = check(repository, "../leaves")
     assert done.returncode == 1
-    assert "4 pictures (13.3%) and 4 boxes" in done.stdout
+    assert "cannot be used: 4 pictures (13.3%), 4 boxes" in done.stdout
     assert "lost        TRAIN/p000.jpg and 2 more: not a picture of a known type" in done.stdout
     assert "lost        TRAIN/p003.jpg: no box file" in done.stdout
     assert "not read    notes.txt: no annotations of a known format" in done.stdout
@@ -117,7 +117,7 @@ def test_paths_start_from_where_they_are_typed_and_archives_are_read(repository,
     for source in ("../../../leaves", "../../../leaves & more.zip", str(tmp_path / "leaves")):
         done = check(here, source, script="../../scripts/check_data.py")
         assert done.returncode == 0, done.stdout
-        assert "30 pictures and 45 boxes in the source" in done.stdout
+        assert "in the source: 30 pictures, 45 boxes" in done.stdout
     assert not (here / ".dvc").exists()
 
 
@@ -125,5 +125,5 @@ def test_without_an_argument_it_looks_at_the_source_of_the_params(repository, tm
     source_folders.voc(tmp_path / "leaves", 24, 6)
     small_repo.set_params(repository, fetch__source="../leaves", fetch__limit=5)
     done = check(repository)
-    assert "30 pictures and 45 boxes in the source" in done.stdout
-    assert re.search(r"left out.*; 20 by fetch\.limit", done.stdout)
+    assert "in the source: 30 pictures, 45 boxes" in done.stdout
+    assert re.search(r"left out.*; by fetch\.limit: 20 pictures", done.stdout)

@@ -15,7 +15,14 @@ from plantdoc.core.errors import UserError
 from plantdoc.doctor import checks
 from plantdoc.fetch import source_place
 
-INSIDE = ["data/raw/mine", "data/raw", "data/raw/../raw/mine", "data/raw/mine.zip", "models/bundle", "results/fetch/pictures/x"]
+INSIDE = [
+    "data/raw/mine",
+    "data/raw",
+    "data/raw/../raw/mine",
+    "data/raw/mine.zip",
+    "models/bundle",
+    "results/fetch/pictures/x",
+]
 AROUND = ["data", "models", "results", ".", "..", "/"]
 
 

@@ -13,7 +13,7 @@ from plantdoc.fetch.preparation import SPLITS, Checked, Collected, Divided
 from plantdoc.fetch.raw_data import Lost, RawPicture
 from plantdoc.fetch.reconciliation import Counts
 
-_CROWDED = 100  # boxes on a picture; more are not learned from, and detections are capped at as many
+_CROWDED = 100  # boxes on a picture; train uses no more, and detects no more by default
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,17 @@ def notes_on_rare(splits: dict[str, dataset.Split]) -> list[str]:
 
 
 def notes_on_crowded(splits: dict[str, dataset.Split]) -> list[str]:
-    """Pictures with more boxes than are learned from and detected."""
+    """Pictures with more boxes than are learned from and, by default, detected."""
     notes = []
     for name, one in splits.items():
         if many := [p.file_name for p in one.pictures if len(p.boxes) > _CROWDED]:
-            what = "training uses the first of them" if name == "train" else "no more detections are scored"
-            notes.append(f"{name}: {len(many)} pictures have more than {_CROWDED} boxes, like {many[0]}; {what}.")
+            have = f"{len(many)} pictures have" if len(many) > 1 else "1 picture has"
+            what = (
+                f"training uses the first {_CROWDED} of each"
+                if name == "train"
+                else "no more than model.max_detections can be found on each"
+            )
+            notes.append(f"{name}: {have} more than {_CROWDED} boxes, like {many[0]}; {what}.")
     return notes
 
 
@@ -152,7 +157,7 @@ def _source_lines(report: dict) -> list[str]:
         lines.append(
             f"{source['crowd_regions']:,} regions of many leaves (iscrowd) are not learned, and ignored in scoring."
         )
-    lines += ["", "| split | by | pictures |", "|---|---|---:|"]
+    lines += ["", "| split | declared by | pictures |", "|---|---|---:|"]
     lines += [f"| {row['split']} | {_cell(row['by'])} | {row['pictures']:,} |" for row in report["splits_from"]]
     return lines
 
