@@ -8,11 +8,11 @@ from augment import read_sources
 from plantdoc.coco import dataset
 from plantdoc.coco.dataset import Box, Picture, Split
 
-LEAF, SPOT, REGION = Box((1.0, 2.0, 30.5, 40.0), 0), Box((5.0, 6.0, 7.0, 8.0), 1), Box((50.0, 0.0, 40.0, 60.0), 0)
+ONE_LEAF, SPOT, REGION = Box((1.0, 2.0, 30.5, 40.0), 0), Box((5.0, 6.0, 7.0, 8.0), 1), Box((50.0, 0.0, 40.0, 60.0), 0)
 SPLIT = Split(
     ("leaf", "spot"),
     (
-        Picture(1, "a.jpg", 96, 64, (LEAF, SPOT), (REGION,)),
+        Picture(1, "a.jpg", 96, 64, (ONE_LEAF, SPOT), (REGION,)),
         Picture(2, "b.jpg", 96, 64),
         Picture(3, "c.jpg", 96, 64, (), (REGION, REGION)),
         Picture(4, "d.jpg", 96, 64, (SPOT,)),

@@ -20,7 +20,7 @@ from plantdoc.fetch import audit_report, fetch_params, preparation, publication,
 from plantdoc.fetch.reconciliation import Counts
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
-LEAF = [((5, 5, 60, 60), "leaf")]
+ONE_LEAF = [((5, 5, 60, 60), "leaf")]
 
 
 def run(tmp_path: Path, source: Path, **changes: object) -> tuple[Counts, list[str], float, dict]:
@@ -45,12 +45,12 @@ def source(tmp_path) -> Path:
     """A folder of which everything that can happen happens to a picture or box."""
     source = source_folders.voc(tmp_path / "source", 40, 8)  # 60 and 12 boxes
     image, encoded, write = source_folders.image, source_folders.encoded, source_folders.write_voc
-    write(source, "TRAIN/damaged.jpg", encoded(image("d"))[:-300], LEAF * 2)
-    write(source, "TRAIN/gone.jpg", None, LEAF * 3)
+    write(source, "TRAIN/damaged.jpg", encoded(image("d"))[:-300], ONE_LEAF * 2)
+    write(source, "TRAIN/gone.jpg", None, ONE_LEAF * 3)
     write(source, "TRAIN/bare.jpg", encoded(image("b")), None)
-    write(source, "TRAIN/sliver.jpg", encoded(image("s")), [*LEAF, ((5, 5, 6, 60), "leaf")])
+    write(source, "TRAIN/sliver.jpg", encoded(image("s")), [*ONE_LEAF, ((5, 5, 6, 60), "leaf")])
     write(source, "TRAIN/slivers.jpg", encoded(image("ss")), [((5, 5, 6, 60), "leaf")] * 4)
-    write(source, "TRAIN/copy.png", encoded(image("TEST 1"), "PNG"), LEAF)
+    write(source, "TRAIN/copy.png", encoded(image("TEST 1"), "PNG"), ONE_LEAF)
     write(source, "TRAIN/negative.jpg", encoded(image("n")), [])
     return source
 
@@ -90,7 +90,7 @@ def test_a_part_is_counted_against_the_whole(source, tmp_path):
 
 
 def test_regions_of_many_leaves_count_as_boxes_and_are_told(tmp_path):
-    source_folders.write_coco(tmp_path / "source", {f"{i}.jpg": LEAF for i in range(30)})
+    source_folders.write_coco(tmp_path / "source", {f"{i}.jpg": ONE_LEAF for i in range(30)})
     path = tmp_path / "source/annotations.json"
     data = json.loads(path.read_text())
     for i in range(3):
@@ -106,7 +106,7 @@ def test_regions_of_many_leaves_count_as_boxes_and_are_told(tmp_path):
 def test_losses_of_boxes_alone_stop_the_stage(tmp_path, monkeypatch):
     source = source_folders.voc(tmp_path / "source", 24, 6)
     for i in range(3):
-        boxes = [*LEAF, ((5, 5, 6, 60), "leaf"), ((200, 5, 260, 60), "leaf")]
+        boxes = [*ONE_LEAF, ((5, 5, 6, 60), "leaf"), ((200, 5, 260, 60), "leaf")]
         source_folders.write_voc(source, f"TRAIN/x{i}.jpg", source_folders.encoded(source_folders.image(i)), boxes)
     monkeypatch.chdir(tmp_path)
     counts, _, share, _ = run(tmp_path, source)

@@ -72,6 +72,7 @@ def lines(
     pictures = [picture for one in splits.values() for picture in one.pictures]
     kept = [f"{len(splits[name].pictures):,} {name}" for name in SPLITS]
     boxes, crowds = sum(len(p.boxes) for p in pictures), sum(len(p.crowds) for p in pictures)
+    classes = _number(len(splits["train"].classes), "class")
     regions = f", {_number(crowds, 'region')} of many leaves" if crowds else ""
     return [
         f"{reading.format}: {_number(len(reading.data.annotations), 'annotation file')}; not read: "
@@ -81,7 +82,7 @@ def lines(
         f"up to {allowed:.1%} of each may be lost",
         f"left out, as copies or without a box: {_both(counts.left_out)}{limited}",
         f"splits: {shown}",
-        f"kept: {', '.join(kept)}; {_number(boxes, 'box')} of {_number(len(splits['train'].classes), 'class')}{regions}",
+        f"kept: {', '.join(kept)}; {_number(boxes, 'box')} of {classes}{regions}",
     ]
 
 
