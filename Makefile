@@ -85,8 +85,7 @@ experiments  make experiment    run one: SET="lr=0.2 train.epochs=30" NAME=my-tr
 data, models make push, pull    send data and models of this revision to the remote; bring them
              make repair        send again what the remote has lost or has damaged
              make gc            remove what no branch, tag or version needs; shows it and asks first
-             make promote       make the best experiment a version: BY=train:val_map50
-             make models        list the versions with their scores
+             make promote       make the best experiment a version; make models: list the versions
 
 AWS          make aws           make bucket, roles and budget: BUCKET=name REGION= EMAIL=
              make deploy        serve the bundle on SageMaker; VERSION=detector@v1.2.0

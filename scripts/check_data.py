@@ -1,10 +1,11 @@
-"""Look at a source of pictures before the pipeline runs: what is read, what is wrong with it, and what to do about it.
+"""Check a source of pictures before the pipeline runs: its format, splits and classes, and what cannot be used.
 
     python scripts/check_data.py ../my-leaves        a folder, an archive, or an s3:// prefix or archive
     python scripts/check_data.py                     the source that params.yaml names
 
-Does what the stage fetch does, with the settings of params.yaml, and publishes nothing. Report and contact sheets go to
-.dvc/tmp/plantdoc/check-data/. Ends with 0 if `dvc repro` would accept the source, with 1 if not.
+Does what the stage fetch does, with the settings of params.yaml, and changes none of its outputs. Report and contact
+sheets go to .dvc/tmp/plantdoc/check-data/. Ends with 0 if `dvc repro` would accept the source, with 1 if not.
+docs/own_pictures.md has the remedy for each kind of fault.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from plantdoc.core import entry, params, stage
 from plantdoc.core.errors import UserError
 from plantdoc.core.workspace import main_root, scratch
-from plantdoc.fetch import audit_report, fetch_params, preparation, publication, reconciliation, source_place
+from plantdoc.fetch import fetch_params, source_place
 from plantdoc.fetch.fetch_params import Fetch
 
 OUTPUT = Path(".dvc/tmp/plantdoc/check-data")
-SHOWN = 5  # examples of each kind on the screen; the report has all
+REMEDIES = "docs/own_pictures.md"
+SHOWN = 5  # reasons of each kind on the screen; the report has all
 WIDEST = 40  # columns for a class name
-# What is told of a source, and the report's key for it.
+# The heading of a line on the screen: the report's key for what it lists.
 KINDS = {
     "lost": "dropped",
     "box lost": "dropped_boxes",
@@ -45,15 +47,16 @@ def main() -> None:
         source = str(entry.given(source))
     fetch = settings.fetch.model_copy(update={"source": source}) if source else settings.fetch
     source_place.refuse_outputs(fetch.source, main_root())
+    shutil.rmtree(OUTPUT, ignore_errors=True)
     with scratch(OUTPUT.with_suffix(".partial")) as work:
         faults = check(fetch, settings.seed, work)
-        shutil.rmtree(OUTPUT, ignore_errors=True)
         (work / "shown").rename(OUTPUT)
     print(f"\nreport      {OUTPUT / 'report.md'}")
     print(f"pictures    {OUTPUT / 'pictures'}: some of each split, with their boxes")
+    print(f"remedies    {REMEDIES}")
     for fault in faults:
         print(f"\nfault       {fault}")
-    print(f"\n`dvc repro` {'would stop' if faults else 'accepts'} this source.")
+    print(f"\n`dvc repro` {'would stop at' if faults else 'accepts'} this source.")
     if faults:
         sys.exit(1)
 
@@ -67,6 +70,9 @@ def check(fetch: Fetch, seed: int, work: Path) -> list[str]:
     Raises:
         UserError: nothing could be read at all.
     """
+    # Not for --help.
+    from plantdoc.fetch import audit_report, preparation, publication, reconciliation
+
     for folder in ("stored", "raw", "shown/pictures"):
         (work / folder).mkdir(parents=True)
     collected = preparation.collect(fetch, seed, work)
@@ -93,7 +99,7 @@ def print_details(report: dict) -> None:
     """Print classes with their counts, notes, and the most frequent reasons for what is lost, repaired or not read."""
     print(f"\n{'class':{WIDEST}} {'train':>12} {'val':>12} {'test':>12}   pictures (boxes)")
     for row in report["per_class"]:
-        cells = (f"{row[name]['pictures']:,} ({row[name]['boxes']:,})" for name in preparation.SPLITS)
+        cells = (f"{row[name]['pictures']:,} ({row[name]['boxes']:,})" for name in ("train", "val", "test"))
         print(f"{row['name'][:WIDEST]:{WIDEST}} " + " ".join(f"{cell:>12}" for cell in cells))
     for note in report["notes"]:
         print(f"note        {note}")

@@ -4,7 +4,8 @@
     python scripts/repro.py augment          up to a stage; all arguments go to `dvc repro`
 
 Output, exit code and Ctrl-C are those of `dvc repro`. Before it, all of params.yaml is checked, so that a mistake in
-`deploy` does not show after the training: a stage checks the sections that it reads. Then the run cache is asked for
+`deploy` does not show after the training: a stage checks the sections that it reads. A fetch.source inside an output of
+a stage is refused, since DVC would delete it. Then the run cache is asked for
 each stage whose outputs in dvc.lock are not in the cache: an earlier result of the same inputs is used where the cache
 has one, and the stage does not run again.
 Where this machine computes other results than the one that made the committed dvc.lock, the summary compares them and
@@ -23,9 +24,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from plantdoc.core import entry, params
+from plantdoc.core import entry, params, workspace
 from plantdoc.core.errors import UserError
-from plantdoc.repo import revisions
+from plantdoc.fetch import source_place
+from plantdoc.repo import commands, revisions
 from plantdoc.repro import run_cache, summary
 from plantdoc.settings import all_params
 
@@ -41,7 +43,9 @@ def main() -> int:
     _, arguments = parser.parse_known_args()
     arguments = [entry.given_or_name(word) for word in arguments]
     try:
-        params.load(all_params.Params)
+        commands.repository()
+        source = params.load(all_params.Params).fetch.source
+        source_place.refuse_outputs(source, workspace.main_root())
     except UserError as error:
         print(f"repro: {error}", file=sys.stderr)
         return 1
@@ -64,11 +68,11 @@ def asked(arguments: list[str], options: tuple[str, ...]) -> bool:
 def before(arguments: list[str]) -> None:
     """Say what the first run will take, and take earlier results from the run cache."""
     try:
-        workspace = revisions.find()
-        if not arguments and (words := summary.first_run(workspace)):
+        here = revisions.find()
+        if not arguments and (words := summary.first_run(here)):
             print(words, flush=True)
         if not asked(arguments, WITHOUT_RUN_CACHE):
-            for name in run_cache.restore(workspace):
+            for name in run_cache.restore(here):
                 print(
                     f"{name}: the outputs that dvc.lock names are not in the cache here; an earlier result of the same "
                     "code, data and params is, and is used",

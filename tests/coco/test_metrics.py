@@ -99,3 +99,23 @@ def test_quiet_and_leaves_its_arguments_alone(capsys):
 def test_a_split_without_boxes_is_a_clear_error():
     with pytest.raises(UserError, match="none of the 2 pictures"):
         metrics.coco_map(split([], []), [])
+
+
+def test_detections_in_a_region_of_many_leaves_are_neither_right_nor_wrong():
+    leaf, region = Box((0, 0, 50, 50), 0), Box((60, 60, 140, 140), 0)
+    found = [prediction(1, (0, 0, 50, 50), 0, 0.5), prediction(1, (80, 80, 40, 40), 0, 0.9)]
+    bare, marked = (Split(("leaf",), (Picture(1, "1.jpg", 200, 200, (leaf,), crowds),)) for crowds in ((), (region,)))
+    assert metrics.coco_map(bare, found)["map50"] == pytest.approx(0.5)
+    result = metrics.evaluate(marked, found)
+    assert metrics.figures(result)["map50"] == pytest.approx(1.0)
+    assert metrics.per_class(marked, result)[0] | {"ap": 1, "ap50": 1} == {
+        "class": "leaf", "pictures": 1, "boxes": 1, "ap": 1, "ap50": 1
+    }  # fmt: skip
+    # Not to find anything there costs nothing.
+    assert metrics.coco_map(marked, found[:1])["map50"] == pytest.approx(1.0)
+
+
+def test_a_split_of_regions_of_many_leaves_alone_cannot_be_scored():
+    only = Split(("leaf",), (Picture(1, "1.jpg", 200, 200, (), (Box((0, 0, 50, 50), 0),)),))
+    with pytest.raises(UserError, match="has a box, so there is nothing to measure"):
+        metrics.evaluate(only, [])

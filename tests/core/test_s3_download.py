@@ -43,6 +43,31 @@ def test_what_is_not_there_is_named(url, bucket, tmp_path):
         s3_download.download(url, tmp_path / "x")
 
 
+def files(folder) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_markers_of_folders_are_no_files(bucket, tmp_path):
+    for marker in ("k", "k/", "k/train", "k/train/deep/", "k/empty.txt"):
+        bucket.put_object(Bucket="leaves", Key=marker, Body=b"")
+    put(bucket, "k/train/x.jpg", "k/train/deep/y.jpg")
+    found = {"train/x.jpg": "k/train/x.jpg", "train/deep/y.jpg": "k/train/deep/y.jpg", "empty.txt": ""}
+    for url in ("s3://leaves/k", "s3://leaves/k/"):
+        to = s3_download.download(url, tmp_path / str(len(url)))
+        assert files(to) == found
+
+
+def test_a_name_longer_than_file_systems_take_is_shortened_alike_for_a_picture_and_its_label(bucket, tmp_path):
+    # As keys of S3 go: 1,024 bytes in all.
+    names = [f"{letter * 130}{suffix}" for letter in "éö" for suffix in (".jpg", ".txt")]
+    put(bucket, *(f"p/{name}" for name in names), f"p/{'ü' * 200}/x.jpg")
+    to = s3_download.download("s3://leaves/p", tmp_path / "x")
+    found = files(to)
+    assert sorted(found.values()) == sorted([*(f"p/{name}" for name in names), f"p/{'ü' * 200}/x.jpg"])
+    stems = sorted(path.stem for path in to.iterdir() if path.is_file())
+    assert stems[0] == stems[1] != stems[2] == stems[3]
+
+
 def test_keys_that_lead_out_are_refused(bucket, tmp_path):
     put(bucket, "data/../../out.txt")
     with pytest.raises(UserError, match="leads out"):

@@ -358,13 +358,16 @@ def test_a_sweep_in_a_shallow_clone_with_changes_works(tmp_path):
     assert small_repo.git(shallow, "for-each-ref", "refs/exps").count("lr-0.3") == 1
 
 
-def test_what_git_says_of_another_users_repository_is_passed_on(here, monkeypatch):
+def test_what_git_says_of_another_users_repository_is_passed_on(here, monkeypatch, capsys):
     """M10: the remedy is safe.directory, and not a first commit."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     refusing = (lambda: script("sweep").refuse_unready(here), train_checks.refuse_without_commit, provenance.root)
     for ask in (*refusing, lambda: checks.git("repro"), lambda: find("main"), commands.repository):
         with pytest.raises(UserError, match=r"dubious ownership(.|\n)*git config --global --add safe\.directory"):
             ask()
+    monkeypatch.setattr(sys, "argv", ["repro.py"])
+    assert script("repro").main() == 1
+    assert re.match(r"repro: .*dubious ownership(.|\n)*safe\.directory", capsys.readouterr().err)
 
 
 @pytest.fixture
@@ -468,7 +471,7 @@ def test_a_reader_that_goes_away_ends_a_program_quietly(run_stage, body):
     assert "BrokenPipeError" in run_stage("raise BrokenPipeError").stderr
 
 
-def test_a_folder_without_git_is_named_before_anything_is_tried(tmp_path, monkeypatch):
+def test_a_folder_without_git_is_named_before_anything_is_tried(tmp_path, monkeypatch, capsys):
     """M17: a ZIP of the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -479,3 +482,7 @@ def test_a_folder_without_git_is_named_before_anything_is_tried(tmp_path, monkey
     monkeypatch.setattr(sys, "argv", ["remote.py", "push"])
     with pytest.raises(UserError, match=r"a ZIP of it has no \.git"):
         script("remote").main()
+    monkeypatch.setattr(sys, "argv", ["repro.py"])
+    assert script("repro").main() == 1
+    said = capsys.readouterr().err
+    assert re.match(r"repro: .* is not the root of a git repository, .*`git clone` it", said) and said.count("\n") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,19 @@ def test_weights_of_one_give_pycocotools_own_figures(seed):
     assert 0 < expected["map"] < expected["map50"] < 1
     assert overall[0] == pytest.approx(expected["map"], abs=1e-9)
     assert at50[0] == pytest.approx(expected["map50"], abs=1e-9)
+
+
+def test_regions_of_many_leaves_are_left_out_as_by_pycocotools():
+    split, predictions = case()
+    crowded = Split(
+        split.classes,
+        tuple(dataclasses.replace(p, boxes=p.boxes[1:], crowds=p.boxes[:1]) for p in split.pictures),
+    )
+    result = metrics.evaluate(crowded, predictions)
+    figures = metrics.figures(result)
+    assert figures["map50"] != pytest.approx(metrics.coco_map(split, predictions)["map50"])
+    scores = bootstrap.resampled(result, np.ones((1, len(crowded.pictures)), int))
+    assert [float(s[0]) for s in scores] == pytest.approx([figures["map"], figures["map50"]], abs=1e-9)
 
 
 def test_weights_equal_pictures_that_are_really_repeated():

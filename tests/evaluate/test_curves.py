@@ -103,3 +103,18 @@ def test_precision_recall_averages_to_map50():
     assert np.mean(list(by_class.values())) == pytest.approx(metrics.figures(result)["map50"])
     # Leaves by score: right, wrong, right; so precision is 1 up to recall 0.5 and 2/3 beyond.
     assert by_class["leaf"].tolist() == pytest.approx([1.0] * 51 + [2 / 3] * 50)
+
+
+def test_detections_in_a_region_of_many_leaves_are_neither_right_nor_wrong():
+    region = Picture(1, "1.jpg", 200, 200, (Box(HERE, 0),), crowds=(Box((60.0, 60.0, 140.0, 140.0), 0),))
+    predictions = found((1, HERE, 0, 0.9), (1, THERE, 0, 0.95), (1, (120.0, 120.0, 40.0, 40.0), 0, 0.8))
+    truth = Split(CLASSES, (region,))
+    result = metrics.evaluate(truth, predictions)
+    assert curves.operating_threshold(result) == 0.9
+    assert curves.at_threshold(result, 0.5) == {"precision": 1.0, "recall": 1.0}
+    assert curves.f1_of_pictures(result, 0.5) == {1: 1.0}
+    assert curves.confusion(truth, predictions, 0.5) == [("leaf", "leaf")]
+    # Outside of it a detection is wrong, as anywhere.
+    outside = [*predictions, *found((1, NOWHERE, 0, 0.7))]
+    assert curves.at_threshold(metrics.evaluate(truth, outside), 0.5) == {"precision": 0.5, "recall": 1.0}
+    assert curves.confusion(truth, outside, 0.5) == [("background", "leaf"), ("leaf", "leaf")]

@@ -19,7 +19,7 @@ def one(key: object, side: str = "train", label: str = "leaf", looks: bytes | No
     sha = hashlib.sha256(str(key).encode()).hexdigest()
     looks = looks or hashlib.sha256(f"looks {key}".encode()).digest()
     box = ((0.0, 0.0, 9.0, 9.0), label)
-    return Audited(side, f"{key}.jpg", Path("x"), "JPEG", 10, 10, (box,), sha, sha, looks, (), ())
+    return Audited(side, f"{key}.jpg", Path("x"), "JPEG", 10, 10, (box,), (), sha, sha, looks, (), ())
 
 
 def flip_bits(looks: bytes, count: int) -> bytes:

@@ -76,6 +76,7 @@ MEANT = {
     ("src/plantdoc/ec2/launch_config.py", "group"),  # AWS's security group
     ("src/plantdoc/augment/beam/pipeline.py", "group"),  # Beam's key of a GroupByKey
     ("tests/support/parallel_jobs.py", "square"),  # a number's
+    ("tests/fetch/test_other_formats.py", "task"),  # Label Studio's
 }
 
 

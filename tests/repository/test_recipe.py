@@ -98,6 +98,50 @@ def test_changes_of_ones_own_go_on_top(run, root, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "2024-05-01",
+        "1234",
+        "~",
+        "null",
+        "yes",
+        "../leaves #1",
+        "../a: b",
+        "../it's",
+        '../"a"',
+        "../Blätter (1)",
+        "{a}",
+        " x",
+    ],
+)
+def test_a_path_is_taken_as_it_is_typed(run, tmp_path, source):
+    done = run("sample", f"fetch.source={source}", "fetch.licence=2.0", "fetch.attribution=#1")
+    assert done.returncode == 0, done.stdout
+    fetch = params.load(Params, tmp_path / "params.yaml").fetch
+    assert (fetch.source, fetch.licence, fetch.attribution) == (source, "2.0", "#1")
+    assert run("sample", "fetch.licence=", "fetch.attribution=").returncode == 0
+    fetch = params.load(Params, tmp_path / "params.yaml").fetch
+    assert (fetch.source, fetch.licence, fetch.attribution) == ("sample", "", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("2024-05-01", "datetime.date(2024, 5, 1): input should be a valid string: write it in quotes, '2024-05-01'"),
+        ("1234", "1234: input should be a valid string: write it in quotes, '1234'"),
+        ("~", "None: input should be a valid string: write it in quotes, like '~'"),
+        ("[a]", "['a']: input should be a valid string"),
+    ],
+)  # fmt: skip
+def test_a_path_that_yaml_takes_for_something_else_asks_for_quotes(written, said, root, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((root / "params.yaml").read_text().replace("  source: sample ", f"  source: {written} "))
+    with pytest.raises(UserError) as raised:
+        params.load(Params, path)
+    assert str(raised.value).endswith(f"fetch.source = {said}")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["laptop"], "there is no recipe laptop; there are: sample, "),

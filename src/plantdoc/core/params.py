@@ -138,8 +138,9 @@ def _explain(model: type[Root], fault: ErrorDetails) -> str:
         return f"{key} is missing"
     hint = ""
     if fault["type"] == "string_type" and not isinstance(fault["input"], dict | list):
-        # YAML makes numbers, dates and nothing of some texts.
-        hint = f": write it in quotes, '{'' if fault['input'] is None else fault['input']}'"
+        # YAML takes some texts for numbers, dates or nothing.
+        example = "like '~'" if fault["input"] is None else f"'{fault['input']}'"
+        hint = f": write it in quotes, {example}"
     return f"{key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}"
 
 

@@ -12,6 +12,7 @@ from plantdoc.core import file_names
 from plantdoc.core.errors import UserError
 
 _CONNECTIONS = 16
+_LONGEST = 255 - 9  # bytes of a file name; boto3 adds `.` and eight characters while it downloads
 
 
 def download(url: str, to: Path) -> Path:
@@ -77,4 +78,4 @@ def _target(to: Path, key: str, prefix: str) -> Path:
     parts = PurePosixPath(key.removeprefix(prefix).lstrip("/")).parts
     if not parts or ".." in parts:
         raise UserError(f"the S3 key {key!r} leads out of the folder it would be downloaded to: rename it")
-    return to.joinpath(*map(file_names.shortened, parts))
+    return to.joinpath(*(file_names.shortened(part, _LONGEST) for part in parts))

@@ -68,10 +68,13 @@ def _precision(result: COCOeval, k: int, weights: np.ndarray) -> np.ndarray:
         return average
     picture = np.concatenate([np.full(len(e["dtScores"]), i) for i, e in matched])
     order = np.argsort(-np.concatenate([e["dtScores"] for _, e in matched]), kind="mergesort")
-    right = np.concatenate([e["dtMatches"] for _, e in matched], axis=1)[:, order] > 0
+    # What lies in a region of many leaves is neither right nor wrong.
+    counts = np.concatenate([e["dtIgnore"] for _, e in matched], axis=1)[:, order] == 0
+    right = counts & (np.concatenate([e["dtMatches"] for _, e in matched], axis=1)[:, order] > 0)
     weight = weights[known][:, picture[order]]  # [samples, detections], best first
-    reported = np.cumsum(weight, axis=1)
+    all_reported = np.cumsum(weight, axis=1)
     for t, hits in enumerate(right):
+        reported = all_reported if counts[t].all() else np.cumsum(weight * counts[t], axis=1)
         at = np.flatnonzero(hits)  # recall grows, and precision peaks, at the hits alone
         hit = np.cumsum(weight[:, at], axis=1).astype(float)
         precision = hit / (reported[:, at] + np.spacing(1))

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask
 from pycocotools.cocoeval import COCOeval
 
-from plantdoc.coco.dataset import Box, Split
+from plantdoc.coco.dataset import Box, Picture, Split
 
 IOU = 0.5  # from here on a box counts as found
 BACKGROUND = "background"
@@ -59,10 +59,11 @@ def f1_of_pictures(result: COCOeval, threshold: float) -> dict[int, float]:
     ids = [int(i) for i in result.params.imgIds]
     right, reported, boxes = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
     for match in _over_all_areas(result):
-        kept = np.array(match["dtScores"]) >= threshold
-        right[match["image_id"]] += int(np.count_nonzero(kept & (match["dtMatches"][0] > 0)))
+        scores, found, count = _counted(match)
+        kept = scores >= threshold
+        right[match["image_id"]] += int(np.count_nonzero(kept & found))
         reported[match["image_id"]] += int(kept.sum())
-        boxes[match["image_id"]] += len(match["gtIds"])
+        boxes[match["image_id"]] += count
     return {i: 2 * right[i] / (reported[i] + boxes[i]) if reported[i] + boxes[i] else 1.0 for i in ids}
 
 
@@ -79,20 +80,22 @@ def confusion(split: Split, predictions: list[dict], threshold: float) -> list[t
     pairs = []
     for picture in split.pictures:
         found = sorted(by_picture[picture.id], key=lambda p: -p["score"])
-        for box, prediction in _pair(picture.boxes, found):
+        for box, prediction in _pair(picture, found):
             actual = split.classes[box.category] if box else BACKGROUND
             pairs.append((actual, split.classes[prediction["category_id"]] if prediction else BACKGROUND))
     return sorted(pairs)
 
 
-def _pair(boxes: tuple[Box, ...], found: list[dict]) -> Iterable[tuple[Box | None, dict | None]]:
+def _pair(picture: Picture, found: list[dict]) -> Iterable[tuple[Box | None, dict | None]]:
+    boxes = picture.boxes
     free = set(range(len(boxes)))
-    truth = cast(Any, [list(b.xywh) for b in boxes])  # typeshed knows masks alone
-    overlaps = mask.iou([p["bbox"] for p in found], truth, [0] * len(boxes))
+    overlaps = _overlaps(found, boxes, crowds=False)
+    in_crowds = _overlaps(found, picture.crowds, crowds=True)
     for i, prediction in enumerate(found):
         best = max(free, key=lambda j: (overlaps[i][j], -j), default=None)
         if best is None or overlaps[i][best] < IOU:
-            yield None, prediction
+            if not any(share >= IOU for share in in_crowds[i]):
+                yield None, prediction
         else:
             free.remove(best)
             yield boxes[best], prediction
@@ -100,12 +103,25 @@ def _pair(boxes: tuple[Box, ...], found: list[dict]) -> Iterable[tuple[Box | Non
         yield boxes[j], None
 
 
+def _overlaps(found: list[dict], boxes: tuple[Box, ...], crowds: bool) -> list[list[float]]:
+    """IoU of each prediction with each box; with `crowds` the share of the prediction that lies in the box."""
+    if not found or not boxes:
+        return [[] for _ in found]
+    truth = cast(Any, [list(b.xywh) for b in boxes])  # typeshed knows masks alone
+    return cast(Any, mask.iou([p["bbox"] for p in found], truth, [int(crowds)] * len(boxes)))
+
+
 def _matches(result: COCOeval) -> tuple[np.ndarray, np.ndarray, int]:
     """Scores [D], whether each found a box of its class at IoU 0.5 [D], and the number of boxes."""
-    matches = _over_all_areas(result)
-    scores = np.concatenate([m["dtScores"] for m in matches])
-    right = np.concatenate([m["dtMatches"][0] > 0 for m in matches])
-    return scores, right, sum(len(m["gtIds"]) for m in matches)
+    scores, right, boxes = zip(*map(_counted, _over_all_areas(result)), strict=True)
+    return np.concatenate(scores), np.concatenate(right), sum(boxes)
+
+
+def _counted(match: dict) -> tuple[np.ndarray, np.ndarray, int]:
+    """The same of one picture and class, without regions of many leaves and the detections in them."""
+    counts = match["dtIgnore"][0] == 0
+    scores = np.array(match["dtScores"])
+    return scores[counts], (match["dtMatches"][0] > 0)[counts], int(np.count_nonzero(match["gtIgnore"] == 0))
 
 
 def _over_all_areas(result: COCOeval) -> list[dict]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from plantdoc.coco import dataset
 from plantdoc.fetch.audit import Audited
 
-_CROWDED = 100  # boxes on a picture; more are not learned from, and detections are capped at as many
+_CROWDED = 100  # boxes on a picture; train uses no more, and detects no more by default
 
 
 def on_cut_splits(pictures: Sequence[Audited], sides: list[str]) -> list[str]:
@@ -35,10 +35,15 @@ def on_rare_classes(splits: dict[str, dataset.Split]) -> list[str]:
 
 
 def on_crowded_pictures(splits: dict[str, dataset.Split]) -> list[str]:
-    """Pictures with more boxes than are learned from and detected."""
+    """Pictures with more boxes than are learned from and, by default, detected."""
     notes = []
     for name, one in splits.items():
         if many := [p.file_name for p in one.pictures if len(p.boxes) > _CROWDED]:
-            what = "training uses the first of them" if name == "train" else "no more detections are scored"
-            notes.append(f"{name}: {len(many)} pictures have more than {_CROWDED} boxes, like {many[0]}; {what}.")
+            have = f"{len(many)} pictures have" if len(many) > 1 else "1 picture has"
+            what = (
+                f"training uses the first {_CROWDED} of each"
+                if name == "train"
+                else "no more than model.max_detections can be found on each"
+            )
+            notes.append(f"{name}: {have} more than {_CROWDED} boxes, like {many[0]}; {what}.")
     return notes

@@ -128,7 +128,7 @@ def _source_lines(report: dict) -> list[str]:
         lines.append(
             f"{source['crowd_regions']:,} regions of many leaves (iscrowd) are not learned, and ignored in scoring."
         )
-    lines += ["", "What the splits follow from:", "", "| split | by | pictures |", "|---|---|---:|"]
+    lines += ["", "| split | declared by | pictures |", "|---|---|---:|"]
     lines += [f"| {row['split']} | {_cell(row['by'])} | {row['pictures']:,} |" for row in report["splits_from"]]
     return lines
 

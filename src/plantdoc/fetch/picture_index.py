@@ -70,14 +70,14 @@ class PictureIndex:
         best: dict[object, int] = defaultdict(int)
         for reference, found in candidates.items():
             for _, rank in found:
-                best[_group(reference)] = max(best[_group(reference)], rank[2])
+                best[_nearness_scope(reference)] = max(best[_nearness_scope(reference)], rank[2])
         matches = {}
         for reference, found in candidates.items():
             fit = [
                 (picture, rank)
                 for picture, rank in found
                 # A path of several parts that all agree needs no nearness.
-                if rank[2] == best[_group(reference)] or (not reference.own and rank[0] > 1)
+                if rank[2] == best[_nearness_scope(reference)] or (not reference.own and rank[0] > 1)
             ]
             top = max((rank for _, rank in fit), default=())
             matches[reference] = Match(tuple(picture for picture, rank in fit if rank == top), top)
@@ -112,7 +112,8 @@ class PictureIndex:
         return named or [(0, p) for stem in {name, _stem(name)} for p in self._by_stem.get(stem, ())]
 
 
-def _group(reference: Reference) -> object:
+def _nearness_scope(reference: Reference) -> object:
+    """What references must have in common to share the nearness of the best of them."""
     return PurePosixPath(reference.at).parent if reference.own else reference.at
 
 

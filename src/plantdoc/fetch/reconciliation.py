@@ -1,4 +1,4 @@
-"""Counts of what a source holds held against what arrived, so that nothing goes without a word."""
+"""Comparison of what a source holds with what arrived, so that every picture and box is accounted for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plantdoc.coco.dataset import Split
 from plantdoc.core.errors import UserError
 from plantdoc.core.workspace import main_root
 from plantdoc.fetch.preparation import SPLITS, Checked, Collected, Divided
@@ -58,27 +59,30 @@ def count(collected: Collected, checked: Checked, divided: Divided) -> Counts:
     return counts
 
 
-def lines(collected: Collected, checked: Checked, counts: Counts, splits: dict, allowed: float) -> list[str]:
+def lines(
+    collected: Collected, checked: Checked, counts: Counts, splits: dict[str, Split], allowed: float
+) -> list[str]:
     """Six lines for the screen: format, source, losses, what is left out, where the splits come from, what is kept."""
     reading = collected.reading
-    said = Counter((p.split, p.split_from) for p in reading.data.pictures)
-    origins = [
-        f"{split} by {origin} ({n:,})" for (split, origin), n in sorted(said.items(), key=lambda i: (i[0][0], -i[1]))
-    ]
-    shown = "; ".join(origins[:4]) + (f"; and {len(origins) - 4} more (report.md)" if len(origins) > 4 else "")
-    kept = ", ".join(f"{len(splits[name].pictures):,} {name}" for name in SPLITS)
-    classes = len(splits["train"].classes)
-    left = f"{counts.left_out[0]:,} pictures with {counts.left_out[1]:,} boxes are left out, as copies or without a box"
-    if counts.not_chosen[0]:
-        left += f"; {counts.not_chosen[0]:,} by fetch.limit"
+    declared = Counter((p.split, p.split_from) for p in reading.data.pictures)
+    origins = [f"{split} {n:,} ({by})" for (split, by), n in sorted(declared.items(), key=lambda i: (i[0][0], -i[1]))]
+    shown = ", ".join(origins[:4]) + (f" and {len(origins) - 4} more (report.md)" if len(origins) > 4 else "")
+    limited = f"; by fetch.limit: {_both(counts.not_chosen)}" if any(counts.not_chosen) else ""
+    lost_pictures, lost_boxes = _number(counts.lost[0], "picture"), _number(counts.lost[1], "box")
+    pictures = [picture for one in splits.values() for picture in one.pictures]
+    kept = [f"{len(splits[name].pictures):,} {name}" for name in SPLITS]
+    boxes, crowds = sum(len(p.boxes) for p in pictures), sum(len(p.crowds) for p in pictures)
+    classes = _number(len(splits["train"].classes), "class")
+    regions = f", {_number(crowds, 'region')} of many leaves" if crowds else ""
     return [
-        f"{reading.format} in {len(reading.data.annotations):,} files; {len(reading.unread):,} files were not read",
-        f"{counts.in_source[0]:,} pictures and {counts.in_source[1]:,} boxes in the source",
-        f"{counts.lost[0]:,} pictures ({checked.lost_pictures:.1%}) and {counts.lost[1]:,} boxes "
-        f"({checked.lost_boxes:.1%}) cannot be used; {allowed:.1%} of each may be lost",
-        left,
+        f"{reading.format}: {_number(len(reading.data.annotations), 'annotation file')}; not read: "
+        f"{_number(len(reading.unread), 'other file')}",
+        f"in the source: {_both(counts.in_source)}",
+        f"cannot be used: {lost_pictures} ({checked.lost_pictures:.1%}), {lost_boxes} ({checked.lost_boxes:.1%}); "
+        f"up to {allowed:.1%} of each may be lost",
+        f"left out, as copies or without a box: {_both(counts.left_out)}{limited}",
         f"splits: {shown}",
-        f"{kept}: {counts.kept[1]:,} boxes of {classes} classes",
+        f"kept: {', '.join(kept)}; {_number(boxes, 'box')} of {classes}{regions}",
     ]
 
 
@@ -92,14 +96,22 @@ def stop_if_too_much_is_lost(checked: Checked, allowed: float) -> None:
     rows = [f"{one.split}\t{one.name}\t{one.reason}" for one in (*checked.lost, *dropped)]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8", errors="replace")
     if checked.lost_pictures > allowed:
-        what, share, few = f"{len(checked.lost)} pictures", checked.lost_pictures, checked.lost
+        what, share, few = _number(len(checked.lost), "picture"), checked.lost_pictures, checked.lost
     else:
         boxes = len(dropped) + sum(one.boxes for one in checked.lost)
-        what, share, few = f"{boxes} boxes", checked.lost_boxes, [*dropped, *checked.lost]
+        what, share, few = _number(boxes, "box"), checked.lost_boxes, [*dropped, *checked.lost]
     raise UserError(
         f"{what} ({share:.1%}) cannot be used, fetch.max_dropped_fraction allows {allowed:.1%}. "
         f"The first: {_few(few)}. All are listed in {path}. Mend the source, or raise fetch.max_dropped_fraction"
     )
+
+
+def _both(counts: tuple[int, int]) -> str:
+    return f"{_number(counts[0], 'picture')}, {_number(counts[1], 'box')}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith(('x', 's')) else 's'}"
 
 
 def _few(lost: Sequence[Lost]) -> str:
