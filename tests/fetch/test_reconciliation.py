@@ -16,7 +16,7 @@ import fetch as stage
 from plantdoc.coco.dataset import Box, Picture, Split
 from plantdoc.core import params
 from plantdoc.core.errors import UserError
-from plantdoc.fetch import audit_notes, fetch_params, preparation, publication, reconciliation
+from plantdoc.fetch import audit_notes, audit_report, fetch_params, preparation, publication, reconciliation
 from plantdoc.fetch.reconciliation import Counts
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
