@@ -20,7 +20,7 @@ from plantdoc.core import params
 from plantdoc.core.errors import UserError
 from plantdoc.deploy import bundle, deploy_params, model_card
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(3)
 CONFIG = "models/detector/config.json"
 
 

@@ -107,6 +107,7 @@ def test_hashes_are_those_of_dvc(history):
     assert [dvc_hash.of(history / out) for out in outs] == [lock.md5(out) for out in outs]
 
 
+@pytest.mark.full
 def test_a_folder_with_folders_and_odd_names_has_the_hash_that_dvc_gives_it(repository):
     folder = repository / "models/odd"
     for name in ("b/deep/x", "a", "b.txt", "Übung 1", "b-1"):
@@ -204,6 +205,7 @@ def test_a_model_of_the_workspace_that_is_committed_is_said_to_be_in_both(histor
     assert "lr = 0.3" in lines(text, "param")
 
 
+@pytest.mark.full
 def test_an_experiment_is_found_by_its_model_and_makes_it_again(repository):
     base = commits(repository)["a note"]
     script_runner.run(repository, "dvc", "exp", "apply", "fast")
@@ -261,6 +263,7 @@ def test_check_holds_an_older_model_against_its_own_commit(repository, first):
     assert "same: params and seed" in verdicts
 
 
+@pytest.mark.full
 def test_a_fresh_clone_with_the_pulled_model_is_enough(repository, tmp_path):
     storage = tmp_path / "storage"
     script_runner.run(repository, "dvc", "remote", "add", "-d", "storage", str(storage))
@@ -277,6 +280,7 @@ def test_a_fresh_clone_with_the_pulled_model_is_enough(repository, tmp_path):
         assert "data/tfrecords is not here" in unchecked
 
 
+@pytest.mark.full
 def test_data_of_another_revision_is_not_taken_for_the_models_own(repository, first):
     small_repo.set_params(repository, augment__size=96)
     script_runner.run(repository, "dvc", "repro", "augment")
@@ -308,6 +312,7 @@ def test_check_fails_where_the_commit_has_other_code_than_the_model(retrained):
     assert "; " not in told.splitlines()[-1].partition("does not agree")[2]
 
 
+@pytest.mark.full
 def test_check_fails_where_stages_of_the_lock_do_not_fit_together(history, tmp_path):
     folder = shutil.copytree(history, tmp_path / "alone", symlinks=True)
     small_repo.set_params(folder, augment__size=96)
@@ -319,7 +324,7 @@ def test_check_fails_where_stages_of_the_lock_do_not_fit_together(history, tmp_p
     assert "dvc.lock: stage train read another data/tfrecords than is there" in told.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["detector.weights.h5", "config.json"])
+@pytest.mark.parametrize("name", ["config.json", pytest.param("detector.weights.h5", marks=pytest.mark.full)])
 def test_a_changed_byte_is_noticed_and_its_file_named(repository, name):
     path = repository / "models/detector" / name
     content = path.read_bytes()

@@ -87,7 +87,7 @@ def test_without_yes_it_only_shows_and_with_yes_just_that_goes(clone):
     assert checks_out(clone, "other", "detector@v1.0.0", "main")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_keeps_named_experiments_and_resumes_a_killed_removal(clone):
     gone = revisions.find("lr-0.05", clone)
     small_repo.git(clone, "update-ref", "-d", f"refs/exps/{gone.base[:2]}/{gone.base[2:]}/lr-0.05")
@@ -106,7 +106,7 @@ def test_an_experiment_to_keep_that_is_not_there_stops_it(clone):
     assert len(revisions.experiments(clone)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_experiments_of_two_commits_with_one_name_both_go(clone):
     small_repo.git(clone, "commit", "-q", "--allow-empty", "-m", "later")
     finished_experiments.forge(clone, "lr-0.2", lr=0.2)
@@ -115,8 +115,14 @@ def test_experiments_of_two_commits_with_one_name_both_go(clone):
     assert revisions.experiments(clone) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("answer", "left"), [(b"\n", 3), (b"\x04", 3), (b"y\n", 0)])
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        pytest.param(b"\n", 3, marks=pytest.mark.slow),
+        pytest.param(b"\x04", 3, marks=pytest.mark.full),
+        pytest.param(b"y\n", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_a_person_is_asked_and_only_yes_means_yes(clone, answer, left):
     """The second answer is Ctrl-D."""
     ours, theirs = pty.openpty()

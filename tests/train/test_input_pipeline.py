@@ -113,7 +113,7 @@ def test_an_epoch_is_a_pure_function_of_seed_and_epoch(tf, folder, options):
     assert len(made) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_new_process_repeats_the_same_epoch(tf, folder, root):
     """Also with another global seed, other threads, and no epoch before it."""
     code = (
