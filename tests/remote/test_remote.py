@@ -20,6 +20,9 @@ import script_runner
 import small_repo
 from import_graph import ROOT
 
+from plantdoc.core.errors import UserError
+from plantdoc.remote import dvc_remote, remote_config
+
 PUSH, PULL = ("python", "scripts/remote.py", "push"), ("python", "scripts/remote.py", "pull", "train", "deploy")
 MODELS = ("models/detector/detector.weights.h5", "models/detector/config.json", "models/bundle/model.tar.gz")
 
@@ -228,6 +231,17 @@ REFUSALS = {
     "expired token": ("kept", OWNER, {"AWS_SESSION_TOKEN": "s3cret"}, "have expired"),
     "dead endpoint": ("kept", OWNER, {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "cannot be reached"),
 }
+
+
+@pytest.mark.parametrize("refusal", ["wrong secret", "no bucket"])
+def test_what_s3_refuses_is_said_with_the_remedy(refusal, swift, origin, monkeypatch):
+    name, user, changes, message = REFUSALS[refusal]
+    for variable, value in (swift.environment(user) | changes).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(point(origin, f"s3://{name}/dvc"))
+    with pytest.raises(UserError) as told, dvc_remote.opened(remote_config.default()) as storage:
+        storage.try_to_write()
+    assert str(told.value).startswith(f"the remote s3://{name}/dvc: ") and message in str(told.value)
 
 
 @pytest.mark.full
