@@ -44,7 +44,7 @@ def lines(text: str, title: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory) -> Path:
-    """A repository whose first commit with results made lr = 0.1, a later one lr = 0.3, and an experiment lr = 0.2.
+    """A repository whose first commit with results made lr = 0.1, and a later one lr = 0.3.
 
     Between them lie a commit that changes nothing of the model, and a version's tag.
     """
@@ -61,7 +61,6 @@ def history(tmp_path_factory) -> Path:
     shutil.copytree(folder / "models/detector", folder.with_name("first"))
     (folder / "NOTES").write_text("nothing of the model\n")
     commit(folder, "a note")
-    script_runner.run(folder, "dvc", "exp", "run", "--temp", "-n", "fast", "-S", "lr=0.2")
     small_repo.set_params(folder, lr=0.3)
     script_runner.run(folder, "dvc", "repro")
     commit(folder, "another rate")
@@ -208,6 +207,9 @@ def test_a_model_of_the_workspace_that_is_committed_is_said_to_be_in_both(histor
 @pytest.mark.full
 def test_an_experiment_is_found_by_its_model_and_makes_it_again(repository):
     base = commits(repository)["a note"]
+    small_repo.git(repository, "checkout", "-q", base)
+    script_runner.run(repository, "dvc", "exp", "run", "--temp", "-n", "fast", "-S", "lr=0.2")
+    small_repo.git(repository, "checkout", "-q", "main")
     script_runner.run(repository, "dvc", "exp", "apply", "fast")
     copy = shutil.copytree(repository / "models/detector", repository / "copy")
     wanted = dvc_hash.of(copy)

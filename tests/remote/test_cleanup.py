@@ -16,6 +16,7 @@ import pytest
 import script_runner
 import small_repo
 
+from plantdoc.remote import garbage
 from plantdoc.repo import revisions
 
 CLEANUP = ("python", "scripts/cleanup.py")
@@ -224,6 +225,16 @@ def test_the_remote_storage_keeps_what_branches_and_experiments_of_others_need(c
         small_repo.git(tmp_path / "other", "checkout", "-q", name)
         script_runner.run(tmp_path / "other", "dvc", "pull")
         assert (tmp_path / "other/models/bundle/model.tar.gz").exists()
+
+
+def test_the_remote_storage_keeps_what_a_branch_a_tag_or_an_experiment_of_the_git_remote_has(clone, shared):
+    made = {name: revisions.find(name, clone) for name in ("lr-0.05", "lr-0.2", "lr-0.3")}
+    base = made["lr-0.3"].base
+    where = ("refs/tags/detector@v1.0.0", "refs/heads/theirs", f"refs/exps/{base[:2]}/{base[2:]}/lr-0.3")
+    for revision, ref in zip(made.values(), where, strict=True):
+        small_repo.git(clone, "push", "-q", "origin", f"{revision.commit}:{ref}")
+    head = revisions.find("HEAD", clone).commit
+    assert set(garbage.keepers_elsewhere(clone)) == {head, *(revision.commit for revision in made.values())}
 
 
 @pytest.mark.slow

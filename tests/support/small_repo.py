@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 # The sample's pictures: to draw all of them takes longer than the other stages together.
-SAMPLE, DRAWN = "train: int = 320, test: int = 80", "train: int = 60, test: int = 30"
+SAMPLE, DRAWN = "train: int = 320, test: int = 80", "train: int = 40, test: int = 16"
 SMALL = {
     "fetch.limit": 24,
     "augment.size": 64,

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import small_repo
 
-from plantdoc.core import hashing
+from plantdoc.core import hashing, params
 from plantdoc.core.errors import UserError
-from plantdoc.train import progress
+from plantdoc.train import learner, progress, train_params
 
 pytestmark = pytest.mark.slow(3)
 EPOCHS = small_repo.SMALL["train.epochs"]
@@ -121,7 +121,7 @@ def test_leaves_a_detector_its_curves_and_its_figures(trained):
     for curve in ("train/box", "train/class", "train/lr", "val/map", "val/map50"):
         rows = (trained / f"results/train/live/plots/metrics/{curve}.tsv").read_text().splitlines()
         assert rows[0].split("\t") == ["step", curve.split("/")[1]]
-        assert len(rows) == 1 + EPOCHS - curve.startswith("val")
+        assert len(rows) == 1 + EPOCHS
     assert not list((trained / ".dvc/tmp/plantdoc").glob("*/last.npz"))
 
 
@@ -133,6 +133,19 @@ def test_its_progress_is_in_a_file_that_nothing_depends_on(trained):
     assert (now.best_epoch, len(now.history)) == (figures["best_epoch"], EPOCHS)
     assert small_repo.git(trained, "status", "--porcelain") == ""
     assert "up to date" in small_repo.run(trained, "dvc", "status").stdout
+
+
+def test_full_size_goes_on_with_what_half_size_has_learned(trained, monkeypatch, tf):
+    monkeypatch.chdir(trained)
+    made = learner.Learner(params.load(train_params.Params), {}, None, None)
+    made.enter(half=True)
+    assert made.trainer.detector.config.image_size == small_repo.SMALL["augment.size"] / 2
+    learned = {name: array + 1 for name, array in made.state().items()}
+    made.trainer.restore(learned)
+    made.enter(half=False)
+    assert made.trainer.detector.config.image_size == small_repo.SMALL["augment.size"]
+    found = made.state()
+    assert found.keys() == learned.keys() and all((found[name] == learned[name]).all() for name in found)
 
 
 @pytest.mark.full
