@@ -158,6 +158,7 @@ def test_a_bundle_that_is_not_served_is_no_failure_and_is_told(tmp_path, monkeyp
     assert ("not served: see above, then run `make deploy`" in caplog.text) == bool(code)
 
 
+@pytest.mark.full
 def test_the_stage_serves_what_it_has_made_without_examples_and_behaviour(copy, monkeypatch, tf, capfd):
     for output in ("models/bundle", "results/deploy"):
         shutil.rmtree(copy / output)

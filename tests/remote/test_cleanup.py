@@ -121,7 +121,7 @@ def test_experiments_of_two_commits_with_one_name_both_go(clone):
     [
         pytest.param(b"\n", 3, marks=pytest.mark.slow),
         pytest.param(b"\x04", 3, marks=pytest.mark.full),
-        pytest.param(b"y\n", 0, marks=pytest.mark.slow),
+        pytest.param(b"y\n", 0, marks=pytest.mark.full),
     ],
 )
 def test_a_person_is_asked_and_only_yes_means_yes(clone, answer, left):

@@ -23,14 +23,9 @@ from import_graph import ROOT
 from plantdoc.core.errors import UserError
 from plantdoc.remote import dvc_remote, remote_config
 
+pytest_plugins = ["ec2_fixtures"]
 PUSH, PULL = ("python", "scripts/remote.py", "push"), ("python", "scripts/remote.py", "pull", "train", "deploy")
 MODELS = ("models/detector/detector.weights.h5", "models/detector/config.json", "models/bundle/model.tar.gz")
-
-
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory):
-    with fake_swift.running(tmp_path_factory.mktemp("swift")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ def processes(machine, *words: str) -> list[psutil.Process]:
     return [p for p in found if all(any(word in part for part in p.cmdline()) for word in words)]
 
 
+@pytest.mark.full
 def test_the_timer_ends_it(make_run):
     run = make_run(minute=4.0, FAKE_AT_START=DEAF)
     machine = run.launch(minutes=2)
