@@ -374,7 +374,7 @@ def test_a_model_of_nowhere_tells_its_hash_and_what_was_searched(history, first,
     (copy / "config.json").write_text(json.dumps(config))
     told = trace(history, copy, check=False)
     assert dvc_hash.of(copy) in told
-    assert f"{len(provenance.commits(history))} commits, 1 experiments and the workspace" in told
+    assert f"{len(provenance.commits(history))} commits, 0 experiments and the workspace" in told
     assert "git fetch --all --tags" in told and "dvc exp pull" in told
 
 
