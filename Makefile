@@ -202,7 +202,10 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 test: $(DEV)  ## run each feature's test; some tests: make test TESTS="tests/fetch -k boxes"
 	$(PYTEST) $(or $(TESTS),$(PARALLEL) -m "not full")
 
-test-all: test test-rest  ## run every test
+# The repositories that tests start from are built once for both parts.
+test-all:  ## run every test
+	@templates=$$(mktemp -d) && trap 'rm -rf "$$templates"' EXIT && \
+	PLANTDOC_TEST_TEMPLATES="$$templates" $(MAKE) --no-print-directory test test-rest
 
 test-rest: $(DEV)  ## run what test-all has and test has not
 	$(PYTEST) $(PARALLEL) -m full

@@ -17,7 +17,8 @@ import repo_templates
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = 2.0  # seconds; what takes longer carries a mark of `COSTS`
-COSTS = {"slow": 10, "full": 10}  # mark: seconds that a test is guessed to take, for the order of files
+# Mark: seconds that a test is guessed to take where the mark does not say, for the order of files.
+COSTS = {"slow": 4, "full": 8}
 LARGE = 100  # by how much --large multiplies counts
 
 
@@ -28,13 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Shells start background jobs with SIGINT ignored, and the processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not hasattr(config, "workerinput"):  # workers inherit it
+    if repo_templates.STORE not in os.environ:  # neither a worker nor one of the two runs of `make test-all`
         os.environ[repo_templates.STORE] = tempfile.mkdtemp(prefix="plantdoc-templates-")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(repo_templates.STORE), ignore_errors=True)
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(repo_templates.STORE), ignore_errors=True))
 
 
 @pytest.hookimpl(trylast=True)
@@ -42,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the costly files first, so that no worker is left with one at the end; each file's tests stay together."""
     cost = Counter()
     for item in items:
-        cost[item.path] += max((COSTS[mark.name] for mark in item.iter_markers() if mark.name in COSTS), default=0.1)
+        marked = (mark.args[0] if mark.args else COSTS[mark.name] for mark in item.iter_markers() if mark.name in COSTS)
+        cost[item.path] += next(marked, 0.2)
     items.sort(key=lambda item: (-cost[item.path], item.path))
 
 

@@ -152,6 +152,7 @@ def test_delete_refuses_while_there_is_data_and_deletes_all_of_it_when_forced(s3
     assert (clone / ".dvc/config").read_text() == FOLDER_REMOTE
 
 
+@pytest.mark.full
 def test_delete_goes_on_where_it_was_interrupted_and_says_when_nothing_is_left(s3, clone):
     (clone / ".dvc/config").write_text(S3_REMOTE)
     bucket(s3)  # the stack is gone already
@@ -169,6 +170,7 @@ def test_delete_of_another_bucket_leaves_the_remote_alone(s3, clone):
     assert (clone / ".dvc/config").read_text() == S3_REMOTE
 
 
+@pytest.mark.full
 def test_create_makes_anew_what_an_earlier_try_left_half_made(s3, clone):
     made()
     (clone / ".dvc/config").write_text(S3_REMOTE)
@@ -179,7 +181,7 @@ def test_create_makes_anew_what_an_earlier_try_left_half_made(s3, clone):
     assert s3.head_bucket(Bucket=BUCKET)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_leaves_the_stack_going_and_the_next_run_waits_for_it(s3, clone):
     made()
     backend_stack().status = "CREATE_IN_PROGRESS"
@@ -252,6 +254,7 @@ def test_a_bucket_that_outlived_its_stack_is_taken_in_and_a_stranger_is_not(s3, 
     assert s3.head_bucket(Bucket=BUCKET)
 
 
+@pytest.mark.full
 def test_existing_github_provider_is_used(s3, clone):
     (clone / ".dvc/config").write_text(S3_REMOTE)
     iam = boto3.client("iam", region_name=REGION)
@@ -265,6 +268,7 @@ def test_existing_github_provider_is_used(s3, clone):
     assert "nothing to change" in aws(clone, *CREATE, "--repository", "me/leaves").stdout
 
 
+@pytest.mark.full
 def test_a_profile_gives_credentials_region_and_endpoint(s3, clone, tmp_path, monkeypatch):
     key, secret, token = someone_with("*")
     endpoint = os.environ["AWS_ENDPOINT_URL"]
@@ -320,7 +324,7 @@ def test_a_training_machine_reads_data_and_writes_below_its_run_and_nothing_else
                 refused()
 
 
-@pytest.mark.parametrize("option", ["--reaper", "--no-reaper"])
+@pytest.mark.parametrize("option", ["--no-reaper", pytest.param("--reaper", marks=pytest.mark.full)])
 def test_the_reaper_comes_with_the_stack_unless_it_is_not_wanted(s3, clone, option):
     aws(clone, *CREATE, *([] if option == "--reaper" else [option]))
     functions = boto3.client("lambda", region_name=REGION).list_functions()["Functions"]
@@ -349,6 +353,7 @@ def test_machines_get_a_group_that_lets_nobody_in(s3, clone):
     assert {"ParameterKey": "Vpc", "ParameterValue": network["VpcId"]} in stack()["Parameters"]
 
 
+@pytest.mark.full
 def test_without_a_default_network_the_rest_is_made_and_the_remedy_said(s3, clone):
     ec2_backends["123456789012"][REGION].vpcs.clear()
     said = aws(clone, *CREATE).stdout
@@ -433,6 +438,7 @@ def test_a_wrong_secret_and_a_wrong_key_are_told_apart(s3, clone):
         refuses(clone, "AWS does not know this access key", *CREATE, **mine | {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"})
 
 
+@pytest.mark.full
 def test_what_aws_denies_is_named_and_a_name_taken_by_others_too(s3, clone):
     for allowed, message in (
         (["sts:*"], "AWS denies cloudformation:DescribeStacks: ask who looks after the account"),

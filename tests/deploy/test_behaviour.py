@@ -78,7 +78,11 @@ class Blind(RectangleDetector):
 
 @pytest.mark.parametrize(
     ("kind", "fails"),
-    [("right", {"mirrored"}), ("dark", {"darker"}), ("second", {"two_leaves"})],
+    [
+        ("right", {"mirrored"}),
+        pytest.param("dark", {"darker"}, marks=pytest.mark.full),
+        pytest.param("second", {"two_leaves"}, marks=pytest.mark.full),
+    ],
 )
 def test_what_a_detector_cannot_see_is_told(leaves, kind, fails):
     if kind == "right":  # all leaves on the left, where it sees

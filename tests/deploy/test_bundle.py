@@ -43,7 +43,7 @@ def archive(root: Path, tmp_path_factory) -> Path:
     return folder / "model.tar.gz"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_fresh_process_finds_the_rectangles(archive, tmp_path):
     bundle.unpack(archive, tmp_path / "unpacked")
     split = evaluated_repo.write_split(tmp_path / "test", 5, seed=3)
@@ -65,7 +65,7 @@ def test_a_fresh_process_finds_the_rectangles(archive, tmp_path):
                 )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_of_other_classes_is_a_clear_error(archive, tmp_path):
     bundle.unpack(archive, tmp_path / "unpacked")
     evaluated_repo.write_split(tmp_path / "test", 2, seed=3)  # blue, green, red instead of red, green, blue
@@ -73,7 +73,7 @@ def test_a_model_of_other_classes_is_a_clear_error(archive, tmp_path):
         bundle.ask(tmp_path / "unpacked/1", tmp_path / "test", [1, 2], threads=1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_that_does_not_load_is_a_clear_error(tmp_path):
     evaluated_repo.write_split(tmp_path / "test", 1, seed=3)
     with pytest.raises(UserError, match="does not load or answer"):

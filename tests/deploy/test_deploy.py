@@ -20,7 +20,7 @@ from plantdoc.core import params
 from plantdoc.core.errors import UserError
 from plantdoc.deploy import bundle, deploy_params, model_card
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(3)
 CONFIG = "models/detector/config.json"
 HANDLER = ["__init__", "base64_text", "content_encoding", "form", "options", "refusal", "request", "response"]
 HANDLER += ["uploaded_image"]
@@ -158,6 +158,7 @@ def test_a_bundle_that_is_not_served_is_no_failure_and_is_told(tmp_path, monkeyp
     assert ("not served: see above, then run `make deploy`" in caplog.text) == bool(code)
 
 
+@pytest.mark.full
 def test_the_stage_serves_what_it_has_made_without_examples_and_behaviour(copy, monkeypatch, tf, capfd):
     for output in ("models/bundle", "results/deploy"):
         shutil.rmtree(copy / output)

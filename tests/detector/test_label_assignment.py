@@ -64,3 +64,13 @@ def test_at_most_ten_anchors_learn_a_leaf_and_higher_scores_go_first(tf):
 def test_without_boxes_nothing_is_positive(tf):
     _, wanted, positive = assign(tf, np.full((2, 3), 0.5), [[0, 0, 9, 9]] * 2, [[4, 4], [5, 5]], [[-1] * 4], [-1])
     assert not positive.any() and not wanted.any()
+
+
+def test_a_padding_row_gets_no_anchor_whatever_it_holds(tf):
+    box = [0, 0, 10, 10]
+    targets, wanted, positive = assign(tf, np.full((1, 2), 0.5), [box], [[5, 5]], [box, [0, 0, 9, 9]], [-1, 0])
+    assert positive.tolist() == [True] and wanted[0, 1] == 0
+    np.testing.assert_allclose(targets[0], [0, 0, 9, 9])
+    np.testing.assert_allclose(wanted[0, 0], 0.81, rtol=1e-5)
+    _, _, positive = assign(tf, np.full((1, 2), 0.5), [box], [[5, 5]], [box], [-1])
+    assert positive.tolist() == [False]

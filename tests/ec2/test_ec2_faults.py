@@ -23,10 +23,6 @@ import pytest
 pytest_plugins = ["ec2_fixtures"]
 BUCKET, SEED = "faulty-leaves", 1
 AT_ONCE = 3
-SAMPLED = ("kill", "laptop", "s3 here")  # the others are tried by `make test-all`
-SINGLE = [
-    pytest.param(each, marks=pytest.mark.slow if each in SAMPLED else pytest.mark.full) for each in ec2_faults.FAULTS
-]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +61,8 @@ def stories(request, world, origin, expected, tmp_path_factory):
         yield {fault: pool.submit(live_through, fault) for fault in chosen}
 
 
-@pytest.mark.parametrize("fault", SINGLE)
+@pytest.mark.full
+@pytest.mark.parametrize("fault", list(ec2_faults.FAULTS))
 def test_one_fault(stories, fault):
     story = stories[fault].result()
     print("\n" + ec2_faults.table([story]), *story.errors, sep="\n")

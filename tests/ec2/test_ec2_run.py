@@ -16,6 +16,7 @@ from plantdoc.ec2 import attempts
 from plantdoc.train import progress
 
 pytest_plugins = ["ec2_fixtures"]
+pytestmark = pytest.mark.slow
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
 
 
@@ -37,7 +38,6 @@ def launches(ec2_cli) -> int:
     return sum(call.action == "RunInstances" for call in ec2_cli.aws.calls)
 
 
-@pytest.mark.slow
 def test_from_nothing_to_outputs_in_place(ec2_cli):
     (ec2_cli.folder / "models/detector").mkdir(parents=True)
     (ec2_cli.folder / "models/detector/stale.h5").write_text("of before")
@@ -171,7 +171,7 @@ def test_unseen_failure_is_reported_before_another_machine_starts(ec2_cli):
     assert launches(ec2_cli) == 1 and ec2_cli.instances() == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_run_survives_a_killed_launcher_and_the_next_attaches(ec2_cli):
     first = ec2_cli.spawn("run")
     machine = ec2_cli.puppet()
@@ -195,7 +195,7 @@ def test_a_result_made_while_nobody_watched_is_taken(ec2_cli):
     assert outputs(ec2_cli.folder) == OUTPUTS and launches(ec2_cli) == 1 and ec2_cli.instances() == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_clones_at_once_start_one_machine(ec2_cli, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(ec2_cli.folder, other, symlinks=True)
@@ -239,6 +239,7 @@ def put_claim(ec2_cli, run: str, **changes: object) -> None:
     ec2_cli.store.put(f"{run}/attempts/1.json", nothing | {"token": "t", "time": time.time(), "code": "c"} | changes)
 
 
+@pytest.mark.full
 def test_a_claim_without_a_machine_is_waited_for_and_then_taken_over(ec2_cli, monkeypatch):
     run = run_id(ec2_cli)
     put_claim(ec2_cli, run, time=time.time() - 3600)  # its launcher's clock is wrong: S3's counts
@@ -261,6 +262,7 @@ def test_a_fresh_claim_is_left_alone(ec2_cli):
     assert launches(ec2_cli) == 0 and command.under_way
 
 
+@pytest.mark.full
 def test_a_machine_that_nobody_wrote_down_is_adopted(ec2_cli):
     """Killed between RunInstances and the claim's second writing."""
     command = ec2_cli.start("run")
@@ -278,6 +280,7 @@ def test_a_machine_that_nobody_wrote_down_is_adopted(ec2_cli):
     assert launches(ec2_cli) == 1 and ec2_cli.instances() == []
 
 
+@pytest.mark.full
 def test_ec2_shows_a_new_machine_late(ec2_cli):
     ec2_cli.aws.rules.lag = 3
     command = ec2_cli.start("run")
@@ -289,6 +292,7 @@ def test_ec2_shows_a_new_machine_late(ec2_cli):
     assert launches(ec2_cli) == 1
 
 
+@pytest.mark.full
 def test_ec2_forgets_a_machine_for_a_moment(ec2_cli):
     command = ec2_cli.start("run")
     machine = ec2_cli.puppet()
@@ -303,6 +307,7 @@ def test_ec2_forgets_a_machine_for_a_moment(ec2_cli):
     assert "has gone" not in text and text.count(EPOCH) == 1 and launches(ec2_cli) == 1
 
 
+@pytest.mark.full
 def test_overtaken_launcher_ends_its_own_machine(ec2_cli):
     """A launcher that was asleep: its claim was given up for lost while it started a machine."""
     held = {}
@@ -322,6 +327,7 @@ def test_overtaken_launcher_ends_its_own_machine(ec2_cli):
     assert ec2_cli.instances() == [] and launches(ec2_cli) == 2
 
 
+@pytest.mark.full
 def test_a_machine_of_an_earlier_attempt_is_ended(ec2_cli):
     command = ec2_cli.start("run")
     first = ec2_cli.puppet(1)
@@ -355,7 +361,6 @@ def test_outputs_stay_in_their_folders(ec2_cli):
     assert b"lr: 9" not in (ec2_cli.folder / "params.yaml").read_bytes() and ec2_cli.instances() == []
 
 
-@pytest.mark.slow
 def test_nothing_starts_where_the_data_cannot_be_sent(ec2_cli, real_dvc):
     (ec2_cli.folder / "dvc.lock").write_text("no YAML: [")
     assert "dvc push failed" in ec2_cli.ec2("run", code=1) and launches(ec2_cli) == 0

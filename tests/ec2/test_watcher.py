@@ -20,6 +20,7 @@ from plantdoc.ec2.attempts import Attempts
 from plantdoc.ec2.instances import Instance
 
 pytest_plugins = ["ec2_fixtures"]
+pytestmark = pytest.mark.slow(2)
 EPOCH = "epoch 1: box 0.512, class 1.204, val mAP 0.0312, mAP@50 0.0801, the best so far"
 CTRL_C = "\x03"
 QUESTION = "end the machine, or leave it and attach later?"
@@ -43,8 +44,10 @@ def watching(ec2_cli, start=None):
     return command, machine
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), pytest.param(signal.SIGTERM, marks=pytest.mark.full)],
+)
 def test_without_a_terminal_a_signal_ends_the_machine(ec2_cli, number):
     """Also where the parent ignores it, as train does while it waits for this command."""
     before = signal.signal(number, signal.SIG_IGN)
@@ -75,7 +78,6 @@ def test_a_signal_in_the_middle_of_the_start_ends_what_was_started(ec2_cli):
     assert len(ec2_cli.instances("terminated", "shutting-down")) == 1 and ec2_cli.instances() == []
 
 
-@pytest.mark.slow
 def test_terminal_shows_a_bar_and_ctrl_c_can_leave_the_machine(ec2_cli):
     command, machine = watching(ec2_cli, ec2_cli.sit_down)
     machine.says("", epoch=2, step=3, steps=9, losses={"box": 0.512}, seconds_left=120.0)
@@ -94,7 +96,7 @@ def test_terminal_shows_a_bar_and_ctrl_c_can_leave_the_machine(ec2_cli):
     assert sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_second_ctrl_c_at_a_terminal_ends_the_machine(ec2_cli):
     command, _ = watching(ec2_cli, ec2_cli.sit_down)
     command.types(CTRL_C)
@@ -134,7 +136,7 @@ def test_nobody_is_asked_without_a_terminal_or_after_sigterm(monkeypatch):
     assert not asked.leave_it()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_dvc_takes_this_command_along_and_leaves_the_run(ec2_cli, tmp_path):
     """As dvc starts it: through a shell. Nothing is heard when dvc is killed."""
     dvc = tmp_path / "dvc"
@@ -162,7 +164,7 @@ def test_the_deadline_ends_a_machine_that_does_not_end_itself(ec2_cli, monkeypat
     assert ec2_cli.instances() == [] and sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1
 
 
-@pytest.mark.parametrize(("left", "followed"), [(30, False), (600, True)])
+@pytest.mark.parametrize(("left", "followed"), [(30, False), pytest.param(600, True, marks=pytest.mark.full)])
 def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(ec2_cli, left, followed):
     command, machine = watching(ec2_cli)
     claim = machine.claim | {"deadline": time.time() + left}
@@ -176,6 +178,7 @@ def test_a_machine_that_ended_at_its_deadline_is_not_followed_by_another(ec2_cli
     assert sum(call.action == "RunInstances" for call in ec2_cli.aws.calls) == 1 + followed
 
 
+@pytest.mark.full
 def test_waits_for_s3_outage(ec2_cli, networks):
     command, machine = watching(ec2_cli)
     networks[0].fail("503", times=2)
@@ -204,6 +207,7 @@ def test_run_continues_without_network(ec2_cli, networks):
     assert len(ec2_cli.instances()) == 1 and not [c for c in ec2_cli.aws.calls if c.action == "TerminateInstances"]
 
 
+@pytest.mark.full
 def test_recovers_after_network_loss(ec2_cli, networks):
     command, machine = watching(ec2_cli)
     for network in networks:

@@ -35,7 +35,7 @@ def test_exp_run_sets_a_number_in_scientific_form(repository, tmp_path):
     assert revisions.find("small", repository).params["lr"] == 1e-05
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_number_in_scientific_form_is_one_in_a_copy_of_the_tree_too(repository, tmp_path):
     with open(repository / "src/train.py", "a") as file:
         file.write("from plantdoc.core import params as ours; from plantdoc.train import train_params as of\n")
@@ -47,7 +47,7 @@ def test_a_number_in_scientific_form_is_one_in_a_copy_of_the_tree_too(repository
     assert revisions.find(root=repository).params["lr"] == 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_queue_runs_every_value_and_shares_fetch_and_augment(repository, tmp_path):
     log = tmp_path / "log"
     queued = small_repo.run(repository, "dvc", "exp", "run", "--queue", "-S", "lr=0.05,0.1,0.2")

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import fake_repo
+import finished_experiments
 import nbformat
 import pytest
 import small_repo
@@ -57,9 +58,9 @@ def repository(tmp_path_factory) -> Path:
     small_repo.run(folder, "dvc", "repro")
     small_repo.git(folder, "add", "-A")
     small_repo.git(folder, "commit", "-q", "-m", "results")
-    for lr in ("0.2", "0.3"):
-        small_repo.run(folder, "dvc", "exp", "run", "-S", f"lr={lr}", "--name", f"rate-{lr}")
+    small_repo.run(folder, "dvc", "exp", "run", "-S", "lr=0.2", "--name", "rate-0.2")
     small_repo.git(folder, "checkout", "-q", ".")
+    finished_experiments.add(folder, "rate-0.3", lr=0.3)
     small_repo.run(folder, "dvc", "checkout", "-q")
     return folder
 
@@ -160,6 +161,7 @@ def test_the_repository_is_as_before(cells, repository):
     assert small_repo.git(repository, "status", "--porcelain") == ""
 
 
+@pytest.mark.full
 def test_it_opens_an_experiment_beside_a_commit_from_the_root_of_a_fresh_clone(repository, monkeypatch):
     # As a colleague would: no cache, so that data and predictions come from the remote.
     storage = str(repository.parent / "plant-disease-storage")
@@ -183,6 +185,7 @@ def test_it_opens_an_experiment_beside_a_commit_from_the_root_of_a_fresh_clone(r
     assert not (clone / "data/raw").exists()
 
 
+@pytest.mark.full
 def test_a_name_that_is_none_says_so(repository, monkeypatch):
     with pytest.raises(CellExecutionError, match="nosuch is no commit, branch, tag or experiment here"):
         run(repository, monkeypatch, RUN="nosuch")

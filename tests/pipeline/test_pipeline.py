@@ -27,6 +27,7 @@ def stages_run(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
 
 
+@pytest.mark.slow(80)
 def test_leaves_what_the_readme_names(repository):
     for name in (
         "results/fetch/report.md",
@@ -82,6 +83,14 @@ def test_another_clean_clone_on_one_core_gives_the_same_lock(repository, tmp_pat
     assert set(small_repo.git(clone, "status", "--porcelain").split()) <= {"M", "results/cost.json"}
 
 
+def test_another_learning_rate_leaves_fetch_and_augment_alone(repository, tmp_path):
+    clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
+    small_repo.set_params(clone, lr=0.2)
+    # What follows depends on what train makes, which a dry run does not know.
+    assert stages_run(small_repo.run(clone, "dvc", "repro", "--dry").stdout) == ["train"]
+
+
+@pytest.mark.full
 def test_another_learning_rate_runs_train_evaluate_and_deploy_alone(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
     # One epoch, and the stages after it are only announced, since they do the same for any lr.

@@ -91,7 +91,7 @@ def test_best_experiment_becomes_a_version_once(clone):
     assert state(clone) == before
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_others_fetch_a_version_after_the_printed_commands(clone, tmp_path):
     small_repo.git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
     small_repo.git(clone, "remote", "add", "origin", "../origin.git")
@@ -167,7 +167,7 @@ def test_a_best_that_is_worse_than_the_last_version_is_refused(clone):
     assert is_promoted(clone, "lr-0.2", "detector@v1.0.1")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_rejected_commit_changes_nothing_and_can_be_repeated(clone):
     rejecting = hook(clone, "pre-commit", "echo not on a friday >&2; exit 1")
     before = state(clone)
@@ -180,7 +180,7 @@ def test_rejected_commit_changes_nothing_and_can_be_repeated(clone):
     assert is_promoted(clone, "lr-0.2")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_tag_made_in_between_takes_the_commit_back(clone):
     hook(clone, "post-commit", "git tag detector@v1.0.0 HEAD~1")
     before = state(clone)
@@ -190,7 +190,7 @@ def test_a_tag_made_in_between_takes_the_commit_back(clone):
     assert state(clone) == before | {"tags": "detector@v1.0.0\n"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["pre-commit", "post-commit"])
 def test_killed_before_or_after_the_commit_the_same_command_goes_on(clone, name):
     killing = hook(clone, name, f"echo $PPID > .git/killed; {KILL}; exit 1")
@@ -205,7 +205,7 @@ def test_killed_before_or_after_the_commit_the_same_command_goes_on(clone, name)
     assert is_promoted(clone, "lr-0.2")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_interruption_takes_all_back(clone):
     hook(clone, "pre-commit", "kill -INT $(awk '{print $4}' /proc/$PPID/stat); exit 1")
     before = state(clone)
@@ -224,7 +224,7 @@ def test_outputs_that_are_not_in_the_cache_are_named(clone):
     assert state(clone) == before
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_output_changed_by_hand_is_not_overwritten(clone):
     weights = clone / "models/detector/detector.weights.h5"
     weights.unlink()
@@ -267,6 +267,7 @@ def names(clone: Path, lowest: bool = False) -> list[str]:
     return [one.name for one in selection.ranked(selection.candidates(head), "train:val_map50", lowest)]
 
 
+@pytest.mark.full
 def test_ties_go_to_the_smaller_model_then_to_head_then_by_name(clone):
     finished_experiments.forge(clone, "small", size=99_000, metrics={"val_map50": 0.6})
     finished_experiments.forge(clone, "big", size=101_000, metrics={"val_map50": 0.6})

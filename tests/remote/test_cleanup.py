@@ -16,6 +16,7 @@ import pytest
 import script_runner
 import small_repo
 
+from plantdoc.remote import garbage
 from plantdoc.repo import revisions
 
 CLEANUP = ("python", "scripts/cleanup.py")
@@ -87,7 +88,7 @@ def test_without_yes_it_only_shows_and_with_yes_just_that_goes(clone):
     assert checks_out(clone, "other", "detector@v1.0.0", "main")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_keeps_named_experiments_and_resumes_a_killed_removal(clone):
     gone = revisions.find("lr-0.05", clone)
     small_repo.git(clone, "update-ref", "-d", f"refs/exps/{gone.base[:2]}/{gone.base[2:]}/lr-0.05")
@@ -106,7 +107,7 @@ def test_an_experiment_to_keep_that_is_not_there_stops_it(clone):
     assert len(revisions.experiments(clone)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_experiments_of_two_commits_with_one_name_both_go(clone):
     small_repo.git(clone, "commit", "-q", "--allow-empty", "-m", "later")
     finished_experiments.forge(clone, "lr-0.2", lr=0.2)
@@ -115,8 +116,14 @@ def test_experiments_of_two_commits_with_one_name_both_go(clone):
     assert revisions.experiments(clone) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("answer", "left"), [(b"\n", 3), (b"\x04", 3), (b"y\n", 0)])
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        pytest.param(b"\n", 3, marks=pytest.mark.slow),
+        pytest.param(b"\x04", 3, marks=pytest.mark.full),
+        pytest.param(b"y\n", 0, marks=pytest.mark.full),
+    ],
+)
 def test_a_person_is_asked_and_only_yes_means_yes(clone, answer, left):
     """The second answer is Ctrl-D."""
     ours, theirs = pty.openpty()
@@ -218,6 +225,16 @@ def test_the_remote_storage_keeps_what_branches_and_experiments_of_others_need(c
         small_repo.git(tmp_path / "other", "checkout", "-q", name)
         script_runner.run(tmp_path / "other", "dvc", "pull")
         assert (tmp_path / "other/models/bundle/model.tar.gz").exists()
+
+
+def test_the_remote_storage_keeps_what_a_branch_a_tag_or_an_experiment_of_the_git_remote_has(clone, shared):
+    made = {name: revisions.find(name, clone) for name in ("lr-0.05", "lr-0.2", "lr-0.3")}
+    base = made["lr-0.3"].base
+    where = ("refs/tags/detector@v1.0.0", "refs/heads/theirs", f"refs/exps/{base[:2]}/{base[2:]}/lr-0.3")
+    for revision, ref in zip(made.values(), where, strict=True):
+        small_repo.git(clone, "push", "-q", "origin", f"{revision.commit}:{ref}")
+    head = revisions.find("HEAD", clone).commit
+    assert set(garbage.keepers_elsewhere(clone)) == {head, *(revision.commit for revision in made.values())}
 
 
 @pytest.mark.slow

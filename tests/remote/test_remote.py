@@ -20,14 +20,12 @@ import script_runner
 import small_repo
 from import_graph import ROOT
 
+from plantdoc.core.errors import UserError
+from plantdoc.remote import dvc_remote, remote_config
+
+pytest_plugins = ["ec2_fixtures"]
 PUSH, PULL = ("python", "scripts/remote.py", "push"), ("python", "scripts/remote.py", "pull", "train", "deploy")
 MODELS = ("models/detector/detector.weights.h5", "models/detector/config.json", "models/bundle/model.tar.gz")
-
-
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory):
-    with fake_swift.running(tmp_path_factory.mktemp("swift")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,7 @@ def test_run_cache_is_shared_through_s3(swift, origin, tmp_path, request):
     assert same(origin, fresh, "data/tfrecords/train-00000.tfrecord", "data/tfrecords/meta.json")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_push_of_an_unchanged_repository_moves_nothing(swift, origin, request):
     name = bucket(swift, request)
     point(origin, f"s3://{name}/dvc")
@@ -171,7 +169,7 @@ def key_of(path: Path) -> str:
     return f"dvc/files/md5/{md5[:2]}/{md5[2:]}"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_was_never_pushed_is_asked_for_where_it_was_made(swift, origin, tmp_path, request):
     fresh = clone(origin, tmp_path / "fresh", f"s3://{bucket(swift, request)}/dvc")
     failed = script_runner.run(fresh, *PULL, check=False, **swift.environment())
@@ -230,10 +228,19 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(
-    "refusal",
-    [pytest.param(name, marks=pytest.mark.slow if name == "wrong secret" else pytest.mark.full) for name in REFUSALS],
-)
+@pytest.mark.parametrize("refusal", ["wrong secret", "no bucket"])
+def test_what_s3_refuses_is_said_with_the_remedy(refusal, swift, origin, monkeypatch):
+    name, user, changes, message = REFUSALS[refusal]
+    for variable, value in (swift.environment(user) | changes).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(point(origin, f"s3://{name}/dvc"))
+    with pytest.raises(UserError) as told, dvc_remote.opened(remote_config.default()) as storage:
+        storage.try_to_write()
+    assert str(told.value).startswith(f"the remote s3://{name}/dvc: ") and message in str(told.value)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_refused_push_says_why_loses_nothing_and_works_once_the_cause_is_gone(refusal, swift, pushed, expired):
     name, user, changes, message = REFUSALS[refusal]
     environment = swift.environment(user) | changes
@@ -365,7 +372,7 @@ def test_what_comes_from_the_remote_is_hashed_again_in_a_folder_as_well(origin, 
     assert same(origin, fresh, *MODELS)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_folder_that_is_not_there_or_is_none_is_said_with_the_remedy(origin, tmp_path):
     fresh = clone(origin, tmp_path / "fresh")
     failed = script_runner.run(fresh, *PULL, check=False)

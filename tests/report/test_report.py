@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import fake_repo
+import finished_experiments
 import folder_deps
 import pytest
 import script_runner
@@ -58,15 +59,23 @@ write("results/evaluate/predictions.json", rows)
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished repository on main, and experiments with another lr and on other data."""
+    """A finished repository on main, and `better`, an experiment with another lr."""
     folder = tmp_path_factory.mktemp("drawn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fake_repo, "STAGES", fake_repo.STAGES | DRAWN)
         fake_repo.finished(folder)
-    data = {"better": (), "more-train": ("-S", "fetch.limit=25"), "other": ("-S", "seed=7", "-S", "fetch.source=mine")}
-    for name, changed in data.items():
-        script_runner.run(folder, "dvc", "exp", "run", "-n", name, "-S", "lr=0.2", *changed)
+    script_runner.run(folder, "dvc", "exp", "run", "-n", "better", "-S", "lr=0.2")
     small_repo.git(folder, "checkout", "-q", "-f", "main")
+    script_runner.run(folder, "dvc", "checkout", "-q")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other_data(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `drawn` with experiments on other data as well."""
+    folder = shutil.copytree(drawn, tmp_path_factory.mktemp("other-data") / "drawn", symlinks=True)
+    finished_experiments.add(folder, "more-train", lr=0.2, fetch__limit=25)
+    finished_experiments.add(folder, "other", lr=0.2, seed=7, fetch__source="mine")
     script_runner.run(folder, "dvc", "checkout", "-q")
     return folder
 
@@ -87,6 +96,13 @@ def compared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of `drawn` to change, as the current directory."""
     monkeypatch.chdir(shutil.copytree(drawn, tmp_path / "copy", symlinks=True))
+    return Path.cwd()
+
+
+@pytest.fixture
+def copy_of_other_data(other_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `other_data` to change, as the current directory."""
+    monkeypatch.chdir(shutil.copytree(other_data, tmp_path / "copy", symlinks=True))
     return Path.cwd()
 
 
@@ -179,7 +195,7 @@ def test_six_pictures_show_truth_before_and_after(compared):
         assert sheet.width > 3 * 200
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_report_is_reproducible_also_from_the_remote(compared, copy):
     script_runner.run(copy, "dvc", "remote", "add", "-f", "-d", "storage", str(copy.parent / "storage"))
     cache = copy / ".dvc/cache"
@@ -193,7 +209,7 @@ def test_report_is_reproducible_also_from_the_remote(compared, copy):
         assert (compared / "results/report" / name).read_bytes() == Path("results/report", name).read_bytes(), name
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_without_the_earlier_predictions_the_report_goes_on_without_their_boxes(copy, compared):
     md5 = revisions.find("main").md5("results/evaluate/predictions.json")
     (copy / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink()
@@ -208,9 +224,9 @@ def test_without_the_earlier_predictions_the_report_goes_on_without_their_boxes(
         assert one.width < both.width
 
 
-@pytest.mark.slow
-def test_scores_on_other_test_pictures_are_not_compared(copy):
-    text = report(copy, "better", "other")
+@pytest.mark.full
+def test_scores_on_other_test_pictures_are_not_compared(copy_of_other_data):
+    text = report(copy_of_other_data, "better", "other")
     assert "not comparable: they were measured on other test pictures.**" in text.splitlines()[1]
     assert "| val mAP@50 | 0.600 | 0.600 | = same |" in text
     assert re.search(r"^\| test mAP@50 \| .* \| not comparable \|$", text, re.MULTILINE)
@@ -218,7 +234,8 @@ def test_scores_on_other_test_pictures_are_not_compared(copy):
     assert "Best: " in text and "Largest gain" not in text
 
 
-def test_other_training_pictures_leave_the_test_scores_comparable(copy, tmp_path):
+@pytest.mark.full
+def test_other_training_pictures_leave_the_test_scores_comparable(copy_of_other_data, tmp_path):
     before, after = pair("better", "more-train")
     assert changes.test_difference(before, after, tmp_path) == ""
     (line, _) = changes.audit(before, after)
@@ -237,6 +254,7 @@ def test_the_verdict_tells_worse_from_better_and_chance_from_change(copy):
     )
 
 
+@pytest.mark.full
 def test_a_first_pull_request_has_nothing_to_compare_with(copy):
     small_repo.git(copy, "rm", "-q", "-r", "results", "dvc.lock")
     small_repo.git(copy, "commit", "-q", "-m", "no results yet")
@@ -268,6 +286,7 @@ def test_nothing_changed_says_so(copy):
     assert changes.stale(revisions.find("workspace")) == changes.stale(revisions.find("main")) == []
 
 
+@pytest.mark.full
 def test_code_that_changed_is_named(copy):
     with open("src/deploy.py", "a") as file:
         file.write("\n# another line\n")
@@ -378,7 +397,7 @@ def test_a_name_cannot_break_out_of_where_it_stands(name):
         assert re.fullmatch(r"`[^`|<>\\@#\n]+`", shown)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_report_on_very_many_classes_fits_into_a_comment_and_says_what_was_cut(copy):
     lines = "".join(f"{i:05d} <{'long|name' * 6}>,1,1,0.1,{0.4 + i % 7 / 100}\n" for i in range(3000))
     Path("results/evaluate/plots/per_class.csv").write_text(f"class,pictures,boxes,ap,ap50\n{lines}")
@@ -436,16 +455,16 @@ def test_published_pictures_are_on_their_own_branch_and_linked_by_commit(copy):
     assert small_repo.git(bare, "rev-list", "--max-parents=0", "report-pictures").strip() == tip
 
 
-@pytest.mark.slow
-def test_pictures_that_are_not_the_samples_reach_a_private_repository_alone(copy):
-    bare = origin(copy)
-    text = report(copy, "main", "other", "--publish", GITHUB_REPOSITORY="a/b")
+@pytest.mark.full
+def test_pictures_that_are_not_the_samples_reach_a_private_repository_alone(copy_of_other_data):
+    bare = origin(copy_of_other_data)
+    text = report(copy_of_other_data, "main", "other", "--publish", GITHUB_REPOSITORY="a/b")
     assert "Test pictures are left out: the repository is not known to be private" in text
     assert text.count("<img") == 2
     assert Path("results/report/picture-1.jpg").is_file()
     assert len(tree(bare)) == 4 and not [name for name in tree(bare) if "picture-" in name]
-    private = event(copy, private=True)
-    text = report(copy, "main", "other", "--publish", GITHUB_REPOSITORY="a/b", GITHUB_EVENT_PATH=private)
+    private = event(copy_of_other_data, private=True)
+    text = report(copy_of_other_data, "main", "other", "--publish", GITHUB_REPOSITORY="a/b", GITHUB_EVENT_PATH=private)
     assert text.count("<img") == 2 + 6
     assert "Test pictures are left out" not in text
     assert len(tree(bare)) == 4 + 6
@@ -503,7 +522,7 @@ def test_a_push_that_was_overtaken_is_tried_again(copy, monkeypatch, caplog):
     assert small_repo.git(bare, "rev-parse", "report-pictures~1").strip() == theirs
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_remote_that_refuses_gives_the_remedy_and_a_report_without_pictures(copy):
     hook(origin(copy), "echo not for you at https://me:sesame@host/ >&2\nexit 1\n")
     printed = ended(copy, "main", "better", "--publish", GITHUB_REPOSITORY="a/b")

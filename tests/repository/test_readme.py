@@ -95,7 +95,7 @@ def test_cheap_commands_do_what_is_told(command, tmp_path):
     assert CHEAP[command] in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_curl_asks_is_answered(tmp_path):
     external_programs.program("curl")
     archive = rectangle_bundles.rectangles(tmp_path / "bundle")

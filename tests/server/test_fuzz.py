@@ -149,7 +149,7 @@ def server(tmp_path_factory):
         yield process
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.large
 def test_mutated_bodies(server, times):
     clients = Clients(server)

@@ -134,7 +134,7 @@ def test_a_bundle_of_an_older_version_of_the_project_is_said(here):
         bundles.find("models/bundle")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_that_does_not_load_is_one_line(tmp_path):
     code, said = end(make_bundle(tmp_path))
     assert code == 1

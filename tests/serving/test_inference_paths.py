@@ -66,6 +66,7 @@ def same(folder: Path, answered: list[dict], split: dataset.Split) -> None:
     assert parity.differences(expected, answered, config, split, [picture.id for picture in split.pictures]) == []
 
 
+@pytest.mark.full
 def test_the_local_server_answers_as_evaluated_by_each_content_type(tmp_path):
     folder = small_repo.finished(tmp_path / "repository")
     split = dataset.load(folder / "data/raw/test")

@@ -48,6 +48,7 @@ def test_a_key_of_serve_and_runner_changes_no_stage(repository):
     assert small_repo.run(repository, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
 
 
+@pytest.mark.full
 def test_another_size_is_no_earlier_run(repository, tmp_path):
     """DVC's run cache has a run with everything equal but for a key called `size`."""
     small_repo.set_params(repository, model__size="s")

@@ -51,11 +51,12 @@ def of(world, path: Path) -> list:
     return [machine for machine in world.machines.instances() if machine.tags.get("of") == path.name]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow, id="Ctrl-C"),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.full, id="kill -9"),
+        pytest.param(signal.SIGINT, id="Ctrl-C"),
+        pytest.param(signal.SIGKILL, id="kill -9"),
     ],
 )
 def test_interrupted_or_killed_it_leaves_no_machine(world, origin, tmp_path, number):

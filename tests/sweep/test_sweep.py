@@ -181,7 +181,7 @@ def test_after_kill_9_nothing_goes_on_and_the_same_command_finishes_the_rest(rep
     assert small_repo.git(repository, "status", "--porcelain", "--", ":!results/sweep") == ""
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_ends_the_trials_with_one_line(repository, tmp_path):
     log, hold = tmp_path / "log", tmp_path / "hold"
     hold.mkdir()
@@ -301,7 +301,7 @@ def test_a_merge_conflict_is_named(repository):
     refuses(repository, "there is a merge conflict in params.yaml", "lr=0.1")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_when_fetch_fails_no_trial_starts(repository):
     (repository / "src/fetch.py").write_text("raise SystemExit('fetch: the source is empty')")
     done = sweep(repository, "lr=0.2")

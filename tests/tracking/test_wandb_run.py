@@ -196,6 +196,7 @@ def test_a_netrc_entry_for_the_host_is_a_key_and_one_for_another_is_none(tmp_pat
     assert not wandb_run.has_key("https://api.wandb.ai")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("key", "why"), [(KEY, "connection refused"), ("tooshort", "40+ characters")])
 def test_a_dead_host_and_a_bad_key_cost_one_line_and_the_training_goes_on(here, key, why):
     line, last = tell(
@@ -299,6 +300,7 @@ def test_no_secret_is_told_and_nothing_lies_in_the_tree(offline):
     assert "wandb" not in left
 
 
+@pytest.mark.full
 def test_without_s3_remote_the_model_is_named_by_hash_only(here):
     tell(here, "evaluate()", WANDB_MODE="offline")
     model = Log(here).artifacts["detector"]
@@ -306,6 +308,7 @@ def test_without_s3_remote_the_model_is_named_by_hash_only(here):
     assert [(entry.path, entry.ref) for entry in model.manifest.contents] == [("dvc.json", "")]
 
 
+@pytest.mark.full
 def test_another_training_is_another_run_and_random_numbers_go_on_as_without_it(here):
     draw = "import random, numpy; random.seed(1); numpy.random.seed(1)\n{}\nprint(random.random(), numpy.random.rand())"
     numbers = tell(here, draw.format(""))[-1]

@@ -105,7 +105,13 @@ def test_an_epoch_shows_each_picture_of_one_copy_at_most_once(feed, folder):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"flip": 0.5}, {"mosaic": 0.5}, {"half": True}], ids=["order", "flip", "mosaic", "half"]
+    "options",
+    [
+        pytest.param({}, id="order", marks=pytest.mark.full),
+        pytest.param({"flip": 0.5}, id="flip", marks=pytest.mark.full),
+        pytest.param({"mosaic": 0.5}, id="mosaic"),
+        pytest.param({"half": True, "flip": 0.5}, id="half"),
+    ],
 )
 def test_an_epoch_is_a_pure_function_of_seed_and_epoch(tf, folder, options):
     assert digest(folder, 0, **options) == digest(folder, 0, **options)
@@ -113,7 +119,7 @@ def test_an_epoch_is_a_pure_function_of_seed_and_epoch(tf, folder, options):
     assert len(made) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_new_process_repeats_the_same_epoch(tf, folder, root):
     """Also with another global seed, other threads, and no epoch before it."""
     code = (

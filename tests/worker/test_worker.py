@@ -18,6 +18,7 @@ from plantdoc.worker import inputs
 from plantdoc.worker.job import Job
 
 pytest_plugins = ["ec2_fixtures", "worker_fixtures"]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,6 @@ def kept(repository, weights=None) -> bytes:
     return fake_learner.after(begin, fake_learner.BEST).tobytes()
 
 
-@pytest.mark.slow
 def test_a_machine_trains_tells_and_ends(run, network, expected):
     network.requests.clear()
     machine = run.launch()
@@ -128,7 +128,6 @@ def test_the_next_machine_goes_on_and_ends_with_the_same_bits(make_run, tmp_path
     assert run.store.read(f"{run.id}/result.json")["attempt"] == 2
 
 
-@pytest.mark.slow
 def test_a_failed_training_is_told_in_its_own_words_and_tells_no_secret(make_run, swift):
     planted = {"AWS_SESSION_TOKEN": "planted-1", "MY_PASSWORD": "planted-2", "WANDB_API_KEY": "planted-3"}
     reason = "train: the loss is not finite at step 7: lower lr"

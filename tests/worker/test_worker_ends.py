@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 pytest_plugins = ["ec2_fixtures", "worker_fixtures"]
+pytestmark = pytest.mark.slow
 HANGS = "time.sleep(1000)"
 # Printing is no progress, so it never stops; slower than the log takes it, so that what was said before is kept there.
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: print('still here', flush=True); time.sleep(0.01)"
@@ -38,7 +39,7 @@ def processes(machine, *words: str) -> list[psutil.Process]:
     return [p for p in found if all(any(word in part for part in p.cmdline()) for word in words)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_timer_ends_it(make_run):
     run = make_run(minute=4.0, FAKE_AT_START=DEAF)
     machine = run.launch(minutes=2)
@@ -58,9 +59,10 @@ def test_its_own_deadline_ends_it_with_a_word_and_keeps_the_last_epoch(make_run,
     assert run.store.has(f"{run.id}/checkpoint/last.npz")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "training",
-    [pytest.param(HANGS, marks=pytest.mark.slow, id="hangs"), pytest.param(DEAF, marks=pytest.mark.full, id="deaf")],
+    [pytest.param(HANGS, id="hangs"), pytest.param(DEAF, id="deaf")],
 )
 def test_no_progress_ends_it(make_run, training):
     run = make_run(FAKE_AFTER_TWO=training)
