@@ -149,11 +149,7 @@ def test_the_container_refuses_what_phones_make_and_says_what_to_do(name):
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_tiff_is_turned_by_its_own_tag_and_not_by_xmp(orientation):
-    notes = (
-        {0x0112: orientation, 700: odd_pictures.XMP.partition(b"\0")[2]}
-        if orientation != 1
-        else {700: odd_pictures.XMP}
-    )
+    notes = {700: odd_pictures.XMP.partition(b"\0")[2]} | ({} if orientation == 1 else {0x0112: orientation})
     data = odd_pictures.encoded(odd_pictures.image(), "TIFF", tiffinfo=notes)
     decoded = decode.decode(data, MANY)
     assert decoded.image.size == decoded.stored_size == ((96, 64) if orientation == 1 else (64, 96))

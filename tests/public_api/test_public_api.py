@@ -366,7 +366,7 @@ def test_the_parcel_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(lambda_zip, "FUNCTION", copy)
     assert lambda_zip.make() == first
     archive = zipfile.ZipFile(io.BytesIO(first))
-    assert archive.namelist() == ["lambda_function.py"]
+    assert archive.namelist() == ["lambda_function.py", *lambda_zip.MODULES]
     assert archive.infolist()[0].external_attr >> 16 == 0o100644, "Lambda's user has to read it"
     copy.write_bytes(b"x")
     assert lambda_zip.key(lambda_zip.make()) != lambda_zip.key(first)

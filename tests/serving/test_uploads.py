@@ -148,7 +148,13 @@ TYPES = [
     "image/heic",
     "",
 ]
-TYPES += ["application/octet-stream", "binary/octet-stream", "application/x-image", "application/x-www-form-urlencoded"]
+TYPES += [
+    "*/*",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/x-image",
+    "application/x-www-form-urlencoded",
+]
 VARIANTS = {
     "a data URL": f"data:image/jpeg;base64,{B64}",
     "a data URL with a name": f"data:image/jpeg;name=a.jpg;BASE64,{B64}",
@@ -159,6 +165,8 @@ VARIANTS = {
     "url-safe without padding": base64.urlsafe_b64encode(JPEG).decode().rstrip("="),
     "without padding": B64.rstrip("="),
     "blanks for +": B64.replace("+", " "),
+    "percent-encoded": urllib.parse.quote(B64, safe=""),
+    "as Python writes bytes": str(base64.b64encode(JPEG)),
 }
 # Each of them: content type, body, query, headers, and the outcome or its first parts.
 GOOD = {
@@ -168,6 +176,7 @@ GOOD = {
     "JSON as curl -d sends it": ("application/x-www-form-urlencoded", rows({"b64": B64}), "", {}, (1, [1], 0.5)),
     "one picture in JSON": (JSON, json.dumps({"b64": B64}).encode(), "", {}, ONE),
     "one picture in JSON, wrapped": (JSON, json.dumps({"image_bytes": {"b64": B64}}).encode(), "", {}, ONE),
+    "JSON of another name": ("application/vnd.api+json", rows({"b64": B64}), "", {}, (1, [1], 0.5)),
     "JSON with a BOM": (JSON, b"\xef\xbb\xbf" + rows({"b64": B64}), "", {}, (1, [1], 0.5)),
     "JSON with a signature": (JSON, rows({"b64": B64}, signature_name="serving_default"), "", {}, (1, [1], 0.5)),
     **{

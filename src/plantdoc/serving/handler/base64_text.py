@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import urllib.parse
 
 _PREFIX = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -13,11 +14,17 @@ _WIDEST = 80  # characters of a line that a program wraps
 def decoded(text: str) -> bytes:
     """The bytes of base64: also of a data URL, with line ends, url-safe, without padding, with blanks for `+`.
 
+    A text that was percent-encoded, or that Python wrote as `b'…'`, is read as what it was.
+
     Raises:
         ValueError: it is no base64, or could be read in two ways.
     """
     if prefix := _PREFIX.match(text[:300]):
         text = text[prefix.end() :]
+    if text[:2] in ("b'", 'b"') and text[-1:] == text[1]:
+        text = text[2:-1]
+    if "%" in text:
+        text = urllib.parse.unquote(text)
     text = _without_blanks("".join(text.split("\n")).replace("\r", "").replace("\t", "").strip(" "))
     if "-" in text or "_" in text:
         if "+" in text or "/" in text:

@@ -22,7 +22,7 @@ TYPES = tuple(file_kind.MIME.values())
 JSON, FORM = "application/json", form.TYPE
 # What programs send that know no better, among them curl by itself and SageMaker's clients.
 ANY = ("", "application/octet-stream", "binary/octet-stream", "application/x-image")
-ANY += ("application/x-www-form-urlencoded",)
+ANY += ("application/x-www-form-urlencoded", "application/x-octet-stream", "application/x-binary", "*/*")
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 MAX_BYTES = 25_000_000  # of a body: what SageMaker takes
 MAX_BATCH = 32  # pictures in a body
@@ -74,6 +74,8 @@ def read(content_type: str, body: bytes, given: Options = request_options.NONE, 
     if len(body) > most:
         raise too_long(most)
     kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/json" or kind.endswith("+json"):
+        kind = JSON
     if kind == FORM:
         return _of_form(content_type, body, given)
     if not (kind in ANY or kind == JSON or kind.startswith("image/")):
