@@ -352,7 +352,7 @@ def test_class_names_in_another_encoding(tmp_path):
     yaml = "names: [Blätter, Äpfel, Größe, Süßkirsche mit Fäule]\n".encode("cp1252")
     reading = read(tmp_path, {"a.jpg": b"", "a.txt": LINE, "data.yaml": yaml})
     assert names(reading) == {"a.jpg": ["Blätter"]}
-    assert any("data.yaml is read as" in note for note in reading.notes)
+    assert any("data.yaml names no encoding" in note for note in reading.notes)
 
 
 # Several kinds of files in one source.

@@ -1,4 +1,4 @@
-"""Puts annotations and pictures together, the same for all formats that keep pictures in files of their own."""
+"""Assignment of annotations to pictures, shared by all formats that keep pictures in files of their own."""
 
 from __future__ import annotations
 

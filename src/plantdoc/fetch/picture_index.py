@@ -1,4 +1,4 @@
-"""Finds the picture that an annotation is about, among the pictures of a source.
+"""Search for the picture that an annotation is about, among the pictures of a source.
 
 The longest common tail of the paths decides, then how exactly the names agree, then how near the folders are. A name is
 compared as it is, without URL parts and percent-encoding, in Unicode's composed form, without regard to case, and last

@@ -1,4 +1,4 @@
-"""What fetch hands on: pictures and annotations of each split, contact sheets, and the report."""
+"""Outputs of fetch: pictures and annotations of each split, contact sheets, and the report."""
 
 from __future__ import annotations
 

@@ -93,5 +93,5 @@ def _rows(source: SourceFiles, file: str) -> list[dict[str, str]]:
             if any(cell.strip() for cell in cells):
                 rows.append(dict(zip(header, cells, strict=False)) | ({"": "more"} if len(cells) > len(header) else {}))
     except csv.Error as error:
-        raise Unparsable(f"not valid CSV: line {reader.line_num + 1}: {error}") from None
+        raise Unparsable(f"{file} is not valid CSV: line {reader.line_num + 1}: {error}") from None
     return rows

@@ -7,7 +7,7 @@ import re
 import zlib
 from pathlib import PurePosixPath
 
-from plantdoc.fetch import shapes, splits
+from plantdoc.fetch import assemble, shapes, splits
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.raw_data import Lost, RawBox, RawData, RawPicture, declared_size
 from plantdoc.fetch.source_files import SourceFiles, Unparsable
@@ -47,7 +47,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
         declared_split = splits.of_annotations(file)
         split, split_from = (
             declared_split or "train",
-            f"name of {file}" if declared_split else "no split is declared: taken for train",
+            f"name of {file}" if declared_split else assemble.NO_SPLIT,
         )
         compression = "GZIP" if source.heads[file].startswith(_GZIP) else ""
         try:

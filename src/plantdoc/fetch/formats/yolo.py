@@ -61,9 +61,10 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
 def _without_strays(data: RawData, lists: SplitLists) -> RawData:
     """Pictures outside of the declared folders that have no label, like the plots of a training, are no negatives."""
     strays = [p for p in data.pictures if not p.annotated and not lists.of(p.name)]
+    names = {p.name for p in strays}
     reason = "without a label, and in no folder that data.yaml declares"
     lost = tuple(Lost(p.split, p.name, reason) for p in strays)
-    return replace(data, pictures=tuple(p for p in data.pictures if p not in strays), lost=data.lost + lost)
+    return replace(data, pictures=tuple(p for p in data.pictures if p.name not in names), lost=data.lost + lost)
 
 
 def _labels(source: SourceFiles, others: set[str]) -> list[str]:
