@@ -186,6 +186,22 @@ def test_a_list_that_is_declared_and_missing_stops(tmp_path):
         read(tmp_path, files)
 
 
+def test_a_folder_that_is_declared_for_two_splits_is_noted(tmp_path):
+    files = {f"images/{name}.{suffix}": content for name in "ab" for suffix, content in (("jpg", b""), ("txt", LINE))}
+    reading = read(tmp_path, files | {"data.yaml": "train: images\nval: images\ntest: ages\nnames: [leaf]"})
+    assert set(sides(reading).values()) == {"train"}
+    assert reading.notes == (
+        "data.yaml declares val: images, which is train already: val is not taken from there.",
+        "data.yaml declares test: ages, where no picture is.",
+    )
+
+
+def test_lists_and_what_names_them_are_not_said_to_be_unread(tmp_path):
+    files = {"obj_train_data/a.jpg": b"", "obj_train_data/a.txt": LINE, "obj.names": "leaf\n", "notes.txt": "mine"}
+    files |= {"obj.data": "train = data/train.txt\n", "train.txt": "data/obj_train_data/a.jpg\n"}
+    assert list(read(tmp_path, files).unread) == ["notes.txt"]
+
+
 def test_vocs_own_lists_declare_splits(tmp_path):
     reading = read(
         tmp_path,
@@ -424,6 +440,12 @@ def test_files_of_other_tools_are_named(tmp_path):
 
 
 # COCO.
+
+
+def test_tasks_of_label_studio_that_hold_pictures_as_data_are_not_taken_for_another_tools(tmp_path):
+    tasks = [{"data": {"image": "data:image/jpeg;base64,AAAA"}, "annotations": [{"result": []}]}]
+    with pytest.raises(UserError, match=r"r\.json is tasks of Label Studio that name no picture file: import"):
+        read(tmp_path, {"x.jpg": b"", "r.json": json.dumps(tasks)})
 
 
 def test_ids_are_compared_as_text(tmp_path):

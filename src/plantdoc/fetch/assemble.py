@@ -59,7 +59,7 @@ def assemble(
             pictures.append(one)
     lost += lists.missing
     used = tuple(dict.fromkeys(entry.at for entry in entries))
-    return RawData(tuple(pictures), tuple(lost), used, tuple(notes))
+    return RawData(tuple(pictures), tuple(lost), used, tuple(notes), tuple(lists.files))
 
 
 def _match(index: PictureIndex, entries: Sequence[Entry]) -> list[tuple[Entry, Match]]:

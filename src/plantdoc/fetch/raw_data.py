@@ -94,12 +94,14 @@ class RawData:
         lost: pictures that cannot be brought along.
         annotations: the annotation files that were read.
         notes: what the report says of the whole.
+        auxiliary: other files that were read, like lists of splits and label maps.
     """
 
     pictures: tuple[RawPicture, ...]
     lost: tuple[Lost, ...] = ()
     annotations: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    auxiliary: tuple[str, ...] = field(default=())
 
     @property
     def boxes(self) -> int:

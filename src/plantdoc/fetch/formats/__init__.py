@@ -110,7 +110,7 @@ def _unread(source: SourceFiles, name: str, found: dict, data: RawData) -> dict[
     """Why each file that is no picture was not read."""
     reasons = dict(source.unreadable)
     pictures = set(source.pictures) if name != tf_object_detection.NAME else set()
-    used = {*data.annotations, *found[name][1].files}
+    used = {*data.annotations, *data.auxiliary, *found[name][1].files}
     for file in source.names:
         if file in pictures or file in used:
             continue

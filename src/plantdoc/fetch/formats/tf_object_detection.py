@@ -75,7 +75,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
                 pictures.append(RawPicture(split, name, path, boxes, True, size, split_from, annotated=True))
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             lost.append(Lost(split, file, f"damaged TFRecord: {error.message}"))
-    return RawData(tuple(pictures), tuple(lost), tuple(files))
+    return RawData(tuple(pictures), tuple(lost), tuple(files), auxiliary=tuple(source.with_suffix(".pbtxt")))
 
 
 def _unzipped_head(source: SourceFiles, file: str) -> bytes:

@@ -55,7 +55,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     if any(split == "train" for _, split, _ in folders):
         data = _without_strays(data, lists)
     _refuse_unused_labels(source, data, entries)
-    return data
+    return replace(data, auxiliary=(*data.auxiliary, *source.with_suffix("obj.data")))
 
 
 def _without_strays(data: RawData, lists: SplitLists) -> RawData:

@@ -78,7 +78,12 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
                 )
             if at not in lists.files:
                 lists.add(source, index, _SPLITS[key], at)
-        elif parts and any("/".join(parts) + "/" in f"{name}" for name in source.pictures):
+        elif other := next((split for folder, split, _ in folders if folder == parts), ""):
+            if other != _SPLITS[key]:
+                notes.append(
+                    f"{file} declares {key}: {value}, which is {other} already: {key} is not taken from there."
+                )
+        elif parts and any(split_by_folder(picture, [(parts, "", file)]) for picture in source.pictures):
             folders.append((parts, _SPLITS[key], file))
         elif parts:
             notes.append(f"{file} declares {key}: {value}, where no picture is.")
