@@ -196,11 +196,29 @@ def test_folders_and_patterns_declare_splits(tmp_path):
     assert reading.notes == ("data.yaml declares test: ../elsewhere, where no picture is.",)
 
 
-def test_a_folder_declared_for_two_splits_is_said_to_be_taken_for_one(tmp_path):
-    declared = "train: images\nval: images\nnames: [leaf]\n"
-    reading = read(tmp_path, {"images/a.jpg": b"", "labels/a.txt": LINE, "data.yaml": declared})
-    assert sides(reading) == {"images/a.jpg": "train"}
-    assert reading.notes == ("data.yaml declares images to be train and val: it is taken for train.",)
+def test_a_folder_that_is_declared_for_two_splits_is_noted(tmp_path):
+    files = {f"images/{name}.{suffix}": content for name in "ab" for suffix, content in (("jpg", b""), ("txt", LINE))}
+    reading = read(tmp_path, files | {"data.yaml": "train: images\nval: images\ntest: ages\nnames: [leaf]"})
+    assert set(sides(reading).values()) == {"train"}
+    assert reading.notes == (
+        "data.yaml declares val: images, which is train already: val is not taken from there.",
+        "data.yaml declares test: ages, where no picture is.",
+    )
+
+
+@pytest.mark.parametrize("root", ["/content/set", "C:\\sets\\leaves", "../../datasets/leaves"])
+def test_folders_as_they_lay_on_another_machine(root, tmp_path):
+    own = {"learn": "train", "judge": "test"}
+    files = {f"{n}/a.jpg": b"" for n in own} | {f"{n}/a.txt": LINE for n in own}
+    declared = "".join(f"{side}: '{root}/{n}'\n" for n, side in own.items())
+    reading = read(tmp_path, {**files, "data.yaml": f"{declared}names: [leaf]\n"})
+    assert sides(reading) == {"learn/a.jpg": "train", "judge/a.jpg": "test"} and not reading.notes
+
+
+def test_lists_and_what_names_them_are_not_said_to_be_unread(tmp_path):
+    files = {"obj_train_data/a.jpg": b"", "obj_train_data/a.txt": LINE, "obj.names": "leaf\n", "notes.txt": "mine"}
+    files |= {"obj.data": "train = data/train.txt\n", "train.txt": "data/obj_train_data/a.jpg\n"}
+    assert list(read(tmp_path, files).unread) == ["notes.txt"]
 
 
 def test_vocs_own_lists_declare_splits(tmp_path):
@@ -371,7 +389,7 @@ def test_class_names_in_another_encoding(tmp_path):
     yaml = "names: [Blätter, Äpfel, Größe, Süßkirsche mit Fäule]\n".encode("cp1252")
     reading = read(tmp_path, {"a.jpg": b"", "a.txt": LINE, "data.yaml": yaml})
     assert names(reading) == {"a.jpg": ["Blätter"]}
-    assert any("data.yaml is read as" in note for note in reading.notes)
+    assert any("data.yaml names no encoding" in note for note in reading.notes)
 
 
 # Several kinds of files in one source.
@@ -443,6 +461,12 @@ def test_files_of_other_tools_are_named(tmp_path):
 
 
 # COCO.
+
+
+def test_tasks_of_label_studio_that_hold_pictures_as_data_are_not_taken_for_another_tools(tmp_path):
+    tasks = [{"data": {"image": "data:image/jpeg;base64,AAAA"}, "annotations": [{"result": []}]}]
+    with pytest.raises(UserError, match=r"r\.json is tasks of Label Studio that name no picture file: import"):
+        read(tmp_path, {"x.jpg": b"", "r.json": json.dumps(tasks)})
 
 
 def test_ids_are_compared_as_text(tmp_path):

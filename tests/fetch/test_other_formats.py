@@ -157,6 +157,7 @@ def test_records_with_numbers_and_a_label_map(compressed, tf, tmp_path):
         tmp_path, {"leaves_train.tfrecord": gzip.compress(content) if compressed else content, "map.pbtxt": labels}
     )
     assert names(reading) == {"a.jpg": ["person", "Blätter", "it's {so}"]}
+    assert reading.unread == {}
     assert sides(reading) == {"a.jpg": "train"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from import_graph import ROOT
 from ruamel.yaml import YAML
 
-from plantdoc.fetch import formats, splits
+from plantdoc.fetch import formats, split_names
 
 PAGE = (ROOT / "docs/own_pictures.md").read_text(encoding="utf-8")
 
@@ -50,10 +50,10 @@ def test_every_format_is_in_the_table():
 def test_the_words_for_splits_are_those_that_are_known():
     paragraph = re.search(r"\n(`train`, .*?) are known", PAGE, re.DOTALL)[1]
     groups = [re.findall(r"`(\w+)`", group) for group in paragraph.split(";")]
-    assert [(word, group[0]) for group in groups for word in group] == list(splits._SPLITS.items())
+    assert [(word, group[0]) for group in groups for word in group] == list(split_names._SPLITS.items())
     for folder, split in (("TRAIN", "train"), ("valid", "val"), ("images/test2017", "test"), ("val_images", "val")):
-        assert splits.of_folder(f"{folder}/x.jpg") == split and f"`{folder}`" in PAGE
-    assert splits.of_folder("test strips/x.jpg") is None and "`test strips`" in PAGE
+        assert split_names.of_folder(f"{folder}/x.jpg") == split and f"`{folder}`" in PAGE
+    assert split_names.of_folder("test strips/x.jpg") is None and "`test strips`" in PAGE
 
 
 @pytest.mark.parametrize(

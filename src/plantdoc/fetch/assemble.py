@@ -1,4 +1,4 @@
-"""Puts annotations and pictures together, the same for all formats that keep pictures in files of their own."""
+"""Assignment of annotations to pictures, shared by all formats that keep pictures in files of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from plantdoc.fetch import splits
+from plantdoc.fetch import split_names
 from plantdoc.fetch.picture_index import Match, PictureIndex
 from plantdoc.fetch.raw_data import Entry, Lost, RawData, RawPicture
 from plantdoc.fetch.source_files import SourceFiles
@@ -37,7 +37,7 @@ def assemble(
         without_entry: why a picture is lost that no entry names; "" if there is nothing on such a picture.
         lists: lists of files that declare splits.
         lost: what is lost already.
-        also_read: files that say something of the whole, like class names.
+        also_read: annotation files that may have no entry.
         notes: for the report.
     """
     lists = lists or SplitLists()
@@ -60,8 +60,8 @@ def assemble(
         else:
             pictures.append(one)
     lost += lists.missing
-    used = tuple(dict.fromkeys((*(entry.at for entry in entries), *lists.files, *also_read)))
-    return RawData(tuple(pictures), tuple(lost), used, tuple(notes))
+    used = tuple(dict.fromkeys((*(entry.at for entry in entries), *also_read)))
+    return RawData(tuple(pictures), tuple(lost), used, tuple(notes), tuple(lists.files))
 
 
 def _match(index: PictureIndex, entries: Sequence[Entry]) -> list[tuple[Entry, Match]]:
@@ -96,12 +96,12 @@ def _without_claimed(matches: list[tuple[Entry, Match]]) -> list[tuple[Entry, Ma
 
 
 def _unmatched(entry: Entry, match: Match) -> Lost:
-    split = entry.split or splits.of_folder(entry.name) or splits.of_folder(entry.at) or "train"
+    split = entry.split or split_names.of_folder(entry.name) or split_names.of_folder(entry.at) or "train"
     if match.pictures:
         reason = f"{entry.at} may mean {match.pictures[0]} or {match.pictures[1]}: give them different names"
     elif entry.fault:
         reason = entry.fault
-    elif entry.references[0].own:
+    elif entry.references[0].own_path:
         reason = "the picture of this box file is missing"
         return Lost(split, entry.at, reason, len(entry.boxes), missing=True)
     else:
@@ -157,7 +157,7 @@ def _split(name: str, entry: Entry | None, lists: SplitLists) -> tuple[str, str,
     if entry and entry.split:
         return entry.split, entry.split_from, ""
     for path in (name, *([entry.at] if entry else [])):
-        if split := splits.of_folder(path):
-            folder = next(f for f in reversed(PurePosixPath(path).parents) if splits.of_folder(f"{f}/x") == split)
+        if split := split_names.of_folder(path):
+            folder = next(f for f in reversed(PurePosixPath(path).parents) if split_names.of_folder(f"{f}/x") == split)
             return split, f"folder {folder.name}", ""
     return "train", NO_SPLIT, ""

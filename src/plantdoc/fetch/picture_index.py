@@ -1,4 +1,4 @@
-"""Finds the picture that an annotation is about, among the pictures of a source.
+"""Search for the picture that an annotation is about, among the pictures of a source.
 
 The longest common tail of the paths decides, then how exactly the names agree, then how near the folders are. A name is
 compared as it is, without URL parts and percent-encoding, in Unicode's composed form, without regard to case, and last
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from plantdoc.fetch import splits
+from plantdoc.fetch import split_names
 from plantdoc.fetch.source_files import is_picture_name
 
 # Encodings of names in archives that do not say so. Unpacking read them as code page 437, which loses nothing.
@@ -28,13 +28,14 @@ _URL = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 class Reference:
     """What an annotation says of its picture.
 
-    `at` is the annotation file, `name` a file name or path as written. `own` says that `name` is the annotation file's
-    own path: then its suffix says nothing, and its folder is known. `split` is that of the annotation file, or None.
+    `at` is the annotation file, `name` a file name or path as written. `own_path` says that `name` is the annotation
+    file's own path: then its suffix says nothing, and its folder is known. `split` is that of the annotation file, or
+    None.
     """
 
     at: str
     name: str
-    own: bool = False
+    own_path: bool = False
     split: str | None = None
 
 
@@ -62,9 +63,9 @@ class PictureIndex:
     def match(self, references: Iterable[Reference]) -> dict[Reference, Match]:
         """The best pictures for each reference.
 
-        References of one annotation file, or with `own` of one folder, share the nearness of the best of them: where
-        `task1/x.json` finds its pictures below `task1`, one of a like name below `task2` is not taken for a missing
-        one.
+        References of one annotation file, or with `own_path` of one folder, share the nearness of the best of them:
+        where `task1/x.json` finds its pictures below `task1`, one of a like name below `task2` is not taken for a
+        missing one.
         """
         candidates = {reference: self._candidates(reference) for reference in references}
         best: dict[object, int] = defaultdict(int)
@@ -77,7 +78,7 @@ class PictureIndex:
                 (picture, rank)
                 for picture, rank in found
                 # A path of several parts that all agree needs no nearness.
-                if rank[2] == best[_nearness_scope(reference)] or (not reference.own and rank[0] > 1)
+                if rank[2] == best[_nearness_scope(reference)] or (not reference.own_path and rank[0] > 1)
             ]
             top = max((rank for _, rank in fit), default=())
             matches[reference] = Match(tuple(picture for picture, rank in fit if rank == top), top)
@@ -91,12 +92,12 @@ class PictureIndex:
             parts = _parts(spelling)
             if not parts:
                 continue
-            for exactness, picture in self._namesakes(spelling, parts[-1], reference.own):
+            for exactness, picture in self._namesakes(spelling, parts[-1], reference.own_path):
                 tail = _common(reversed(parts[:-1]), reversed(self._parts[picture][:-1]))
                 # One folder agrees more than the name alone; without a folder the tail is the name.
                 rank = (1 + tail, exactness, _nearness(at, self._parts[picture][:-1]))
                 whole = rank[0] >= max(2, len(parts))
-                if reference.split and not whole and splits.of_folder(picture) not in (None, reference.split):
+                if reference.split and not whole and split_names.of_folder(picture) not in (None, reference.split):
                     continue
                 found[picture] = max(found.get(picture, ()), rank)
         return list(found.items())
@@ -114,12 +115,12 @@ class PictureIndex:
 
 def _nearness_scope(reference: Reference) -> object:
     """What references must have in common to share the nearness of the best of them."""
-    return PurePosixPath(reference.at).parent if reference.own else reference.at
+    return PurePosixPath(reference.at).parent if reference.own_path else reference.at
 
 
 def _spellings(reference: Reference) -> list[str]:
     """The ways to read a reference: as written, and what it may have been before a URL, an upload or an archive."""
-    if reference.own:
+    if reference.own_path:
         return [reference.name]
     name = reference.name.strip()
     spellings = [name]

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from plantdoc.core import hashing
-from plantdoc.fetch import audit, audit_notes, duplicates, formats, naming, sources, split
+from plantdoc.fetch import audit, audit_notes, duplicates, formats, naming, sources, split_assignment
 from plantdoc.fetch.audit import Audited
 from plantdoc.fetch.boxes import Labelled
 from plantdoc.fetch.duplicates import Pair
@@ -118,7 +118,7 @@ def divide(checked: Checked, fetch: Fetch) -> Divided:
         left = [Lost(p.split, p.name, "no box, and fetch.keep_negatives is off") for p in pictures if not p.boxes]
         pictures = [p for p in pictures if p.boxes]
     pairs = duplicates.find(pictures, fetch.near_duplicate_bits)
-    sides, reasons = split.assign(pictures, pairs, fetch.val_fraction)
+    sides, reasons = split_assignment.assign(pictures, pairs, fetch.val_fraction)
     left += [Lost(p.split, p.name, reason, len(p.boxes)) for p, reason in zip(pictures, reasons, strict=True) if reason]
     renamed = {old: new for old, new in spelling.items() if old != new}
     return Divided(pictures, sides, left, pairs, renamed, audit_notes.on_cut_splits(pictures, sides))
@@ -144,8 +144,8 @@ def _part(hashed: list[tuple[RawPicture, str]], limit: int) -> list[RawPicture]:
     chosen = []
     for name in SPLITS:
         members = [(picture, sha) for picture, sha in hashed if picture.split == name]
-        strata = split.strata([[box.name for box in picture.boxes] for picture, _ in members])
-        chosen += [members[i][0] for i in split.part([sha for _, sha in members], strata, limit)]
+        strata = split_assignment.strata([[box.name for box in picture.boxes] for picture, _ in members])
+        chosen += [members[i][0] for i in split_assignment.part([sha for _, sha in members], strata, limit)]
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""What fetch hands on: pictures and annotations of each split, contact sheets, and the report."""
+"""Outputs of fetch: pictures and annotations of each split, contact sheets, and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from plantdoc.coco import dataset
-from plantdoc.fetch import audit_report, naming, split
+from plantdoc.fetch import audit_report, naming, split_assignment
 from plantdoc.fetch.boxes import Labelled
 from plantdoc.fetch.preparation import SPLITS, Checked, Collected, Divided
 from plantdoc.fetch.sources import Origin
@@ -78,10 +78,10 @@ def _boxes(labelled: tuple[Labelled, ...], category: dict[str, int]) -> tuple[da
 
 
 def _sheet(one: dataset.Split, folder: Path, title: str) -> Image.Image:
-    strata = split.strata([[one.classes[box.category] for box in p.boxes] for p in one.pictures])
+    strata = split_assignment.strata([[one.classes[box.category] for box in p.boxes] for p in one.pictures])
     keys = [hashlib.sha256(p.file_name.encode()).hexdigest() for p in one.pictures]
     cells = []
-    for i in split.part(keys, strata, _SHEET):
+    for i in split_assignment.part(keys, strata, _SHEET):
         p = one.pictures[i]
         with Image.open(folder / p.file_name) as image:
             boxes = [(b.xywh, one.classes[b.category], drawing.colour_of(b.category)) for b in p.boxes]

@@ -29,7 +29,7 @@ class Entry:
 
     `references` are ways to find the picture, tried in order. The boxes' corners are in pixels, or in 0..1 of the
     picture's sides where `relative`. `declared` is the (width, height) that the annotation claims, `split` the split
-    and `split_from` what says so. `fault` makes the picture a lost one: its annotation cannot be used.
+    and `split_from` what declares it. `fault` makes the picture a lost one: its annotation cannot be used.
     """
 
     references: tuple[Reference, ...]
@@ -56,7 +56,7 @@ class Entry:
 class RawPicture:
     """One picture as a source describes it.
 
-    `split` is "train", "val" or "test", and `split_from` what says so; `name` is its path in the source; `path` is the
+    `split` is "train", "val" or "test", and `split_from` what declares it; `name` is its path in the source; `path` the
     file to read; `boxes`, `relative`, `declared` and `repairs` are those of its `Entry`; `annotated` says it has one.
     """
 
@@ -94,12 +94,14 @@ class RawData:
         lost: pictures that cannot be brought along.
         annotations: the annotation files that were read.
         notes: what the report says of the whole.
+        auxiliary: other files that were read, like lists of splits and label maps.
     """
 
     pictures: tuple[RawPicture, ...]
     lost: tuple[Lost, ...] = ()
     annotations: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    auxiliary: tuple[str, ...] = field(default=())
 
     @property
     def boxes(self) -> int:

@@ -102,7 +102,8 @@ def stop_if_too_much_is_lost(checked: Checked, allowed: float) -> None:
         what, share, few = _number(boxes, "box"), checked.lost_boxes, [*dropped, *checked.lost]
     raise UserError(
         f"{what} ({share:.1%}) cannot be used, fetch.max_dropped_fraction allows {allowed:.1%}. "
-        f"The first: {_few(few)}. All are listed in {path}. Mend the source, or raise fetch.max_dropped_fraction"
+        f"The first: {_few(few)}. All are listed in {path}. "
+        "Mend the source (docs/own_pictures.md has the remedies), or raise fetch.max_dropped_fraction"
     )
 
 

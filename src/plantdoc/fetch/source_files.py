@@ -1,4 +1,4 @@
-"""The files of a source: which there are, which are pictures, and which cannot be read."""
+"""Files of a source: which are there, which are pictures, and which cannot be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SourceFiles:
 
     `scratch` is an empty folder for pictures that do not lie in files of their own;
     `pictures` are those that are pictures by suffix or by content; `unreadable` maps a path to why it cannot be read;
-    `guessed` maps a text file to the encoding that it was read in without saying so.
+    `guessed` maps a text file that names no encoding to the one that it was read in.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class SourceFiles:
         return [name for name in self.names if name.lower().endswith(suffixes)]
 
     def text(self, name: str, declared: str = "") -> str:
-        """The content of a text file; where its encoding is guessed, `guessed` remembers it.
+        """The content of a text file; a guessed encoding is entered in `guessed`.
 
         Raises:
             Unparsable: it cannot be read.
@@ -108,7 +108,7 @@ class SourceFiles:
 
 
 def collect(folder: Path, scratch: Path) -> SourceFiles:
-    """List all files below `folder`; hidden ones and the leavings of macOS archives are left out.
+    """List all files below `folder`; hidden files and what macOS adds to archives are left out.
 
     Links are followed, but not into folders that are listed already. Each file's first bytes are read, so that what
     cannot be opened is known.

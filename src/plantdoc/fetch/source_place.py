@@ -1,4 +1,4 @@
-"""Where a source may lie: never in, nor around, what a stage writes, since DVC removes that before the stage runs."""
+"""Check of where a source lies: not in, nor around, an output of a stage, which DVC deletes before the stage runs."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from plantdoc.fetch import splits
+from plantdoc.fetch import split_names
 from plantdoc.fetch.picture_index import PictureIndex, Reference
 from plantdoc.fetch.raw_data import Lost
 from plantdoc.fetch.source_files import SourceFiles, Unparsable
@@ -17,8 +17,9 @@ _OTHER_TASKS = ("layout", "segmentation", "action")  # of Pascal VOC, below Imag
 class SplitLists:
     """The splits that lists declare.
 
-    `files` are the lists, `missing` the names on them without a picture; `_declared` maps a picture to its splits and
-    what says so. `complete` says that a list of training pictures is there: what is on no list is then in no split.
+    `files` are the lists, `missing` the names on them without a picture; `_declared` maps a picture to its splits and,
+    for each, the file that declares it. `complete` says that a list of training pictures is there: a picture on no list
+    is then in no split, and lost.
     """
 
     missing: list[Lost] = field(default_factory=list)
@@ -27,7 +28,7 @@ class SplitLists:
     _declared: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def of(self, picture: str) -> tuple[str, str, str] | None:
-        """A picture's split, what says so, and why it cannot be used or ""; None where no list decides."""
+        """A picture's split, the file that declares it, and why it cannot be used or ""; None where no list decides."""
         found = self._declared.get(picture, {})
         if len(found) == 1:
             return next((split, file, "") for split, file in found.items())
@@ -82,4 +83,4 @@ def _of_list(file: str) -> str | None:
     path = PurePosixPath(file)
     if not path.stem.isalpha() or path.parent.name.lower() in _OTHER_TASKS:
         return None
-    return splits.of_folder(f"{path.stem}/x")
+    return split_names.of_folder(f"{path.stem}/x")

@@ -1,4 +1,4 @@
-"""Readers of annotated pictures. Which one is needed is seen from the content of the files, not from their names."""
+"""Readers of annotated pictures, and the choice among them by the content of the files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class Reading:
 
     format: str
     data: RawData
-    pictures: int
     unread: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -67,7 +66,7 @@ def read(folder: Path, scratch: Path) -> Reading:
             except UserError as error:
                 faults[name] = str(error)
             except Unparsable as error:
-                faults[name] = f"{folder}: {recognition.files[0]} and others: {error}"
+                faults[name] = f"{folder} cannot be read as {name}: {error}"
     name = max(readings, key=lambda name: _covered(readings[name]), default="")
     if not name or not _covered(readings[name]):
         records = tf_object_detection.recognise(source)
@@ -84,11 +83,10 @@ def read(folder: Path, scratch: Path) -> Reading:
         raise UserError(f"{folder} has {name} annotations but no picture to go with them{first}: check fetch.source")
     notes = [
         *data.notes,
-        *(f"{file} is read as {encoding}: it says no encoding." for file, encoding in source.guessed.items()),
+        *(f"{file} names no encoding; it is read as {encoding}." for file, encoding in source.guessed.items()),
     ]
     data = replace(data, pictures=tuple(sorted(data.pictures, key=lambda p: (p.split, p.name))))
-    count = len(source.pictures) if name != tf_object_detection.NAME else len(data.pictures)
-    return Reading(name, data, count, _unread(source, name, found, data), tuple(notes))
+    return Reading(name, data, _unread(source, name, found, data), tuple(notes))
 
 
 def _covered(data: RawData) -> int:
@@ -102,14 +100,17 @@ def _refuse_damaged(folder: Path, name: str, taken: Recognition, faults: dict[st
         raise UserError(f"{folder / file} is {fault}: mend it, or take it out of the source")
     for other, fault in faults.items():
         if any(not picture.annotated for picture in data.pictures) or not _covered(data):
-            raise UserError(f"{fault} ({other}; read as {name} there are pictures without annotations)")
+            raise UserError(
+                f"{fault}. The {name} annotations, which can be read, leave pictures without any: mend the {other} "
+                "file, or take it out of the source"
+            )
 
 
 def _unread(source: SourceFiles, name: str, found: dict, data: RawData) -> dict[str, str]:
     """Why each file that is no picture was not read."""
     reasons = dict(source.unreadable)
     pictures = set(source.pictures) if name != tf_object_detection.NAME else set()
-    used = set(data.annotations)
+    used = {*data.annotations, *data.auxiliary}
     for file in source.names:
         if file in pictures or file in used:
             continue

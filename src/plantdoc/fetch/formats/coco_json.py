@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from plantdoc.fetch import assemble, shapes, split_lists, splits
+from plantdoc.fetch import assemble, shapes, split_lists, split_names
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import PictureIndex, Reference
 from plantdoc.fetch.raw_data import Entry, Lost, RawBox, RawData, declared_size
@@ -58,7 +58,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
 
 
 def _read(file: str, data: dict) -> tuple[list[Entry], list[Lost]]:
-    split = splits.of_annotations(file)
+    split = split_names.of_annotations(file)
     names = _class_names(data["categories"])
     boxes: dict[str, list[RawBox]] = defaultdict(list)
     for annotation in data["annotations"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from xml.etree.ElementTree import Element
 
-from plantdoc.fetch import assemble, shapes, splits
+from plantdoc.fetch import assemble, shapes, split_names
 from plantdoc.fetch.formats import xml_file
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import Reference
@@ -46,8 +46,11 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
 
 def _entry(file: str, name: str, image: Element) -> Entry:
     subset = image.get("subset") or ""
-    split = splits.of_folder(f"{subset}/x") or splits.of_annotations(file)
-    split_from = f"subset {subset} in {file}" if splits.of_folder(f"{subset}/x") else f"name of {file}" if split else ""
+    if split := split_names.of_folder(f"{subset}/x"):
+        split_from = f"subset {subset} in {file}"
+    else:
+        split = split_names.of_annotations(file)
+        split_from = f"name of {file}" if split else ""
     boxes, repairs = [], []
     for shape in image:
         if shape.tag in _SHAPES:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import parse_qs
 
-from plantdoc.fetch import assemble, shapes, splits
+from plantdoc.fetch import assemble, shapes, split_names
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import Reference
 from plantdoc.fetch.raw_data import Entry, Lost, RawBox, RawData, declared_size
@@ -40,7 +41,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     lost: list[Lost] = []
     for file in files:
         tasks: Any = source.json(file)
-        split = splits.of_annotations(file)
+        split = split_names.of_annotations(file)
         for i, task in enumerate(tasks):
             name = _picture(task) if isinstance(task, dict) else ""
             if name:
@@ -56,9 +57,16 @@ def _picture(task: dict) -> str:
     holder = data if isinstance(data, dict) else task
     for key in ("image", *holder):
         value = holder.get(key)
-        if isinstance(value, str) and is_picture_name(value.partition("?")[0] if "d=" not in value else value):
+        if isinstance(value, str) and _names_picture(value):
             return value
     return ""
+
+
+def _names_picture(address: str) -> bool:
+    """Whether a path or URL is that of a picture; local files of Label Studio stand in the query, as `?d=a/x.jpg`."""
+    path, _, query = address.partition("?")
+    # A name with & in it is not always escaped.
+    return any(map(is_picture_name, (path, query.partition("d=")[2], *parse_qs(query).get("d", []))))
 
 
 def _entry(file: str, name: str, task: dict, split: str | None) -> Entry:

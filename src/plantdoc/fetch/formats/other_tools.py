@@ -33,5 +33,9 @@ def _of_json(data: object) -> str:
         if "objects" in data and "size" in data:
             return f"Supervisely's own form: {_INSTEAD}"
     if isinstance(data, list) and data and isinstance(data[0], dict) and isinstance(data[0].get("annotations"), list):
+        if isinstance(data[0].get("data"), dict):
+            return (
+                "tasks of Label Studio that name no picture file: import the pictures there as files or by their URLs"
+            )
         return f"CreateML's form: {_INSTEAD}"
     return ""

@@ -1,4 +1,4 @@
-"""What a format finds in a source."""
+"""Files in which a reader recognises its format."""
 
 from __future__ import annotations
 

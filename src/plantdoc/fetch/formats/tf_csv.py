@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 
-from plantdoc.fetch import assemble, shapes, split_lists, splits
+from plantdoc.fetch import assemble, shapes, split_lists, split_names
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import PictureIndex, Reference
 from plantdoc.fetch.raw_data import Entry, Lost, RawBox, RawData, declared_size
@@ -38,7 +38,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     entries: list[Entry] = []
     lost: list[Lost] = []
     for file in files:
-        split = splits.of_annotations(file)
+        split = split_names.of_annotations(file)
         boxes: dict[str, list[RawBox]] = defaultdict(list)
         sizes: dict[str, tuple[int, int] | None] = {}
         repairs: dict[str, list[str]] = defaultdict(list)
@@ -93,5 +93,5 @@ def _rows(source: SourceFiles, file: str) -> list[dict[str, str]]:
             if any(cell.strip() for cell in cells):
                 rows.append(dict(zip(header, cells, strict=False)) | ({"": "more"} if len(cells) > len(header) else {}))
     except csv.Error as error:
-        raise Unparsable(f"not valid CSV: line {reader.line_num + 1}: {error}") from None
+        raise Unparsable(f"{file} is not valid CSV: line {reader.line_num + 1}: {error}") from None
     return rows

@@ -7,7 +7,7 @@ import re
 import zlib
 from pathlib import PurePosixPath
 
-from plantdoc.fetch import shapes, splits
+from plantdoc.fetch import assemble, shapes, split_names
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.raw_data import Lost, RawBox, RawData, RawPicture, declared_size
 from plantdoc.fetch.source_files import SourceFiles, Unparsable
@@ -47,10 +47,10 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     lost: list[Lost] = []
     taken: set[tuple[str, str]] = set()
     for file in files:
-        declared_split = splits.of_annotations(file)
+        declared_split = split_names.of_annotations(file)
         split, split_from = (
             declared_split or "train",
-            f"name of {file}" if declared_split else "no split is declared: taken for train",
+            f"name of {file}" if declared_split else assemble.NO_SPLIT,
         )
         compression = "GZIP" if source.heads[file].startswith(_GZIP) else ""
         try:
@@ -78,7 +78,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
                 pictures.append(RawPicture(split, name, path, boxes, True, size, split_from, annotated=True))
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             lost.append(Lost(split, file, f"damaged TFRecord: {error.message}"))
-    return RawData(tuple(pictures), tuple(lost), (*files, *source.with_suffix(".pbtxt")))
+    return RawData(tuple(pictures), tuple(lost), tuple(files), auxiliary=tuple(source.with_suffix(".pbtxt")))
 
 
 def _unzipped_head(source: SourceFiles, file: str) -> bytes:

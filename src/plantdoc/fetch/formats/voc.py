@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element
 
-from plantdoc.fetch import assemble, shapes, split_lists, splits
+from plantdoc.fetch import assemble, shapes, split_lists, split_names
 from plantdoc.fetch.formats import xml_file
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import PictureIndex, Reference
@@ -35,8 +35,8 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
 
 
 def _entry(source: SourceFiles, file: str) -> Entry | None:
-    split = splits.of_folder(file)
-    own = Reference(file, file, own=True, split=split)
+    split = split_names.of_folder(file)
+    own = Reference(file, file, own_path=True, split=split)
     try:
         root = xml_file.parse(source, file)
     except xml_file.BadXml as error:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from plantdoc.core.errors import UserError
-from plantdoc.fetch import assemble, shapes, splits
+from plantdoc.fetch import assemble, shapes, split_names
 from plantdoc.fetch.formats import yolo_names
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import Reference
@@ -51,12 +51,11 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     for picture in source.pictures:
         if not lists.of(picture) and (declared := yolo_names.split_by_folder(picture, folders)):
             lists.declare(picture, *declared)
-    also_read = [*files, *source.with_suffix("obj.data")]
-    data = assemble.assemble(source, entries, without_entry="", lists=lists, notes=notes, also_read=also_read)
+    data = assemble.assemble(source, entries, without_entry="", lists=lists, notes=notes)
     if any(split == "train" for _, split, _ in folders):
         data = _without_strays(data, lists)
     _refuse_unused_labels(source, data, entries)
-    return data
+    return replace(data, auxiliary=(*data.auxiliary, *files, *source.with_suffix("obj.data")))
 
 
 def _without_strays(data: RawData, lists: SplitLists) -> RawData:
@@ -95,7 +94,7 @@ def _looks_like_labels(source: SourceFiles, file: str) -> bool:
 
 
 def _entry(source: SourceFiles, label: str, names: dict[int, str]) -> Entry:
-    reference = (Reference(label, label, own=True, split=splits.of_folder(label)),)
+    reference = (Reference(label, label, own_path=True, split=split_names.of_folder(label)),)
     try:
         lines = source.text(label).splitlines()
     except Unparsable as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -69,8 +70,10 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
     lists = split_lists.find(source, index)
     folders: Folders = []
     notes = []
-    for file, key, value in _declarations(source, files):
-        parts = tuple(part for part in value.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    declarations = _declarations(source, files)
+    root = _foreign_root(source, [_parts(value) for _, _, value in declarations if not value.lower().endswith(".txt")])
+    for file, key, value in declarations:
+        parts = _parts(value)
         if value.lower().endswith(".txt"):
             at = _ending_with(source.names, parts)
             if not at:
@@ -79,15 +82,30 @@ def declared_splits(source: SourceFiles, files: list[str]) -> tuple[SplitLists, 
                 )
             if at not in lists.files:
                 lists.add(source, index, _SPLITS[key], at)
+            continue
+        parts = parts[root:]
+        if other := next((split for folder, split, _ in folders if folder == parts), ""):
+            if other != _SPLITS[key]:
+                notes.append(
+                    f"{file} declares {key}: {value}, which is {other} already: {key} is not taken from there."
+                )
         elif parts and any(_holds(parts, name) for name in source.pictures):
             folders.append((parts, _SPLITS[key], file))
-            if twice := [split for its, split, _ in folders[:-1] if its == parts and split != _SPLITS[key]]:
-                notes.append(
-                    f"{file} declares {value} to be {twice[0]} and {_SPLITS[key]}: it is taken for {twice[0]}."
-                )
         elif parts:
             notes.append(f"{file} declares {key}: {value}, where no picture is.")
     return lists, folders, notes
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _foreign_root(source: SourceFiles, folders: list[tuple[str, ...]]) -> int:
+    """How many parts the declared folders begin with that are those of another machine: /content/set/train/images."""
+    if not folders or any(_holds(parts, picture) for parts in folders if parts for picture in source.pictures):
+        return 0
+    shared = sum(1 for _ in itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False)))
+    return min(shared, min(map(len, folders)) - 1) if shared else 0
 
 
 def split_by_folder(picture: str, folders: Folders) -> tuple[str, str] | None:

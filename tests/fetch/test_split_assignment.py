@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plantdoc.fetch import duplicates, split
+from plantdoc.fetch import duplicates, split_assignment
 from plantdoc.fetch.audit import Audited
 
 RNG = np.random.default_rng(5)
@@ -29,7 +29,7 @@ def flip_bits(looks: bytes, count: int) -> bytes:
 
 
 def assign(pictures: list[Audited], fraction: float = 0.2) -> tuple[dict[str, str], dict[str, str]]:
-    sides, reasons = split.assign(pictures, duplicates.find(pictures, 16), fraction)
+    sides, reasons = split_assignment.assign(pictures, duplicates.find(pictures, 16), fraction)
     names = [p.name for p in pictures]
     return dict(zip(names, sides, strict=True)), {n: r for n, r in zip(names, reasons, strict=True) if r}
 
@@ -92,17 +92,17 @@ def test_without_a_test_split_one_is_cut():
 def test_a_part_is_stratified_and_holds_rare_classes():
     labels = ["common"] * 300 + ["some"] * 100 + ["rare"] * 2 + [""] * 20
     contents = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(len(labels))]
-    taken = Counter(labels[i] for i in split.part(contents, labels, 42))
+    taken = Counter(labels[i] for i in split_assignment.part(contents, labels, 42))
     assert sum(taken.values()) == 42
     assert taken["rare"] >= 1 and taken[""] >= 1 and 27 <= taken["common"] <= 31 and 9 <= taken["some"] <= 11
     order = random.Random(2).sample(range(len(labels)), len(labels))
-    again = split.part([contents[i] for i in order], [labels[i] for i in order], 42)
-    assert {contents[order[i]] for i in again} == {contents[i] for i in split.part(contents, labels, 42)}
-    assert split.part(contents, labels, 10**6) == list(range(len(labels)))
+    again = split_assignment.part([contents[i] for i in order], [labels[i] for i in order], 42)
+    assert {contents[order[i]] for i in again} == {contents[i] for i in split_assignment.part(contents, labels, 42)}
+    assert split_assignment.part(contents, labels, 10**6) == list(range(len(labels)))
 
 
 def test_a_picture_counts_under_its_rarest_class():
-    assert split.strata([["a", "b"], ["a"], ["a", "a"], []]) == ["b", "a", "a", ""]
+    assert split_assignment.strata([["a", "b"], ["a"], ["a", "a"], []]) == ["b", "a", "a", ""]
 
 
 def test_pairs_say_how_and_whether_the_labels_agree():

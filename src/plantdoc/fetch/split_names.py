@@ -1,4 +1,4 @@
-"""Splits as a source declares them: by lists of files, by names of folders, by names of annotation files."""
+"""Splits by the names of folders and of annotation files; lists of files are in split_lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def of_folder(path: str) -> str | None:
-    """The split that the innermost folder of a path speaks of (`TRAIN/x.jpg`, `images/val2017/x.jpg`), or None."""
+    """The split by which the innermost folder of a path is called (`TRAIN/x.jpg`, `images/val2017/x.jpg`), or None."""
     for folder in reversed(PurePosixPath(path).parts[:-1]):
         if split := _of_name(folder):
             return split
@@ -31,7 +31,7 @@ def of_folder(path: str) -> str | None:
 
 
 def of_annotations(path: str) -> str | None:
-    """The split of a file with annotations of many pictures: by any word of its own name, else by its folders."""
+    """The split of a file with annotations of many pictures: by a word of its name, else by its folders, or None."""
     found = {_SPLITS[word] for word in _words(PurePosixPath(path).stem) if word in _SPLITS}
     return found.pop() if len(found) == 1 else of_folder(path)
 
