@@ -151,7 +151,7 @@ def test_dirt_is_listed_and_not_fatal(work, tmp_path):
     found = report(work)
     assert {line["name"]: line["what"].split(":")[0] for line in found["dropped"]} == {
         "TRAIN/broken.jpg": "damaged",
-        "TRAIN/gone.xml": "the picture of this box file is missing",
+        "TRAIN/gone.xml": "the picture of this annotation file is missing",
         "TRAIN/hopeless.jpg": "none of its boxes can be used",
     }
     assert [line["name"] for line in found["dropped_boxes"]] == ["TRAIN/sliver.jpg"]

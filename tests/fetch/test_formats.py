@@ -178,8 +178,11 @@ def test_boxes_without_pictures_and_pictures_without_boxes_are_listed(tmp_path):
     (tmp_path / "s/TRAIN/p002.xml").write_text("<annotation><object>")
     _, data = read(tmp_path / "s", tmp_path)
     reasons = {lost.name: lost.reason for lost in data.lost}
-    assert reasons.pop("TRAIN/p002.jpg").startswith("box file is not plain XML")
-    assert reasons == {"TRAIN/p000.xml": "the picture of this box file is missing", "TRAIN/p001.jpg": "no box file"}
+    assert reasons.pop("TRAIN/p002.jpg").startswith("annotation file is not plain XML")
+    assert reasons == {
+        "TRAIN/p000.xml": "the picture of this annotation file is missing",
+        "TRAIN/p001.jpg": "no annotation file",
+    }
     assert [p.name for p in data.pictures] == ["TEST/p000.jpg"]
 
 

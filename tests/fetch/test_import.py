@@ -551,7 +551,7 @@ def test_links_pipes_and_folders_that_lead_nowhere_are_listed(tmp_path):
     (source / "linked").symlink_to(tmp_path / "elsewhere")
     reading = read(tmp_path, {"a.jpg": b"", "a.xml": voc("a"), "b.xml": voc("b"), "linked/c.xml": voc("c")})
     assert names(reading) == {"a.jpg": ["leaf"], "linked/c.jpg": ["leaf"]}
-    assert reasons(reading) == {"b.xml": "the picture of this box file is missing"}
+    assert reasons(reading) == {"b.xml": "the picture of this annotation file is missing"}
     assert reading.unread == {
         "notes.txt": "cannot be read: No such file or directory",
         "b.jpg": "cannot be read: No such file or directory",

@@ -85,7 +85,7 @@ def test_a_part_is_counted_against_the_whole(source, tmp_path):
     counts, lines, *_ = run(tmp_path, source, limit=10)
     assert counts.in_source == (55, 84)
     assert counts.kept[0] + counts.lost[0] + counts.left_out[0] + counts.not_chosen[0] == 55
-    assert counts.not_chosen[0] == 55 - 2 - 10 - 8  # less the two that have no file or no box file
+    assert counts.not_chosen[0] == 55 - 2 - 10 - 8  # less the two that have no file or no annotation file
     assert f"; by fetch.limit: {counts.not_chosen[0]} pictures, " in lines[3]
 
 

@@ -18,7 +18,7 @@ from plantdoc.core.errors import UserError
 
 MAX_BYTES = 20 * 10**9
 MAX_FILES = 500_000
-MAX_RATIO = 200  # unpacked to packed; pictures hardly shrink, box files by a factor of about 20
+MAX_RATIO = 200  # unpacked to packed; pictures hardly shrink, annotation files by a factor of about 20
 _SMALL = 10**9  # bytes; below this no ratio is suspicious
 _BLOCK = 1 << 20
 # What the libraries raise on damaged archives; a RuntimeError of zipfile is an encrypted one.

@@ -102,7 +102,7 @@ def _unmatched(entry: Entry, match: Match) -> Lost:
     elif entry.fault:
         reason = entry.fault
     elif entry.references[0].own_path:
-        reason = "the picture of this box file is missing"
+        reason = "the picture of this annotation file is missing"
         return Lost(split, entry.at, reason, len(entry.boxes), missing=True)
     else:
         reason = f"{entry.at} names it, but it is missing"

@@ -31,7 +31,7 @@ def read(source: SourceFiles, files: list[str]) -> RawData:
     """Read all annotation files; a picture without one is lost, since nobody said that nothing is on it."""
     entries = [_entry(source, file) for file in files]
     lists = split_lists.find(source, PictureIndex(source.pictures))
-    return assemble.assemble(source, [e for e in entries if e], without_entry="no box file", lists=lists)
+    return assemble.assemble(source, [e for e in entries if e], without_entry="no annotation file", lists=lists)
 
 
 def _entry(source: SourceFiles, file: str) -> Entry | None:
@@ -40,7 +40,7 @@ def _entry(source: SourceFiles, file: str) -> Entry | None:
     try:
         root = xml_file.parse(source, file)
     except xml_file.BadXml as error:
-        return Entry((own,), fault=f"box file is not plain XML: {error}")
+        return Entry((own,), fault=f"annotation file is not plain XML: {error}")
     if root.tag.lower() != "annotation" and root.find("object") is None:
         return None  # a file of another program
     named = (root.findtext("filename") or root.findtext("path") or "").strip()
