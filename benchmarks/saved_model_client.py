@@ -27,7 +27,7 @@ from plantdoc.detector import tf_setup
 from plantdoc.serving.handler import response, uploaded_image
 
 CALLS = 30  # of each part
-MOST_PIXELS = 50_000_000
+MOST_PIXELS = 64_000_000
 
 
 def main() -> None:

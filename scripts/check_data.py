@@ -36,6 +36,26 @@ KINDS = {
     "repaired": "repaired",
     "not read": "unread",
 }
+# What to do, by words of a reason; reasons that say it themselves are not here. docs/own_pictures.md has more.
+REMEDIES = {
+    "no annotation file": "label the picture, or take it out of the source",
+    "no task names it": "label the picture, or take it out of the source",
+    "no row of a CSV": "label the picture, or take it out of the source",
+    "the task has no annotation": "submit the task, without a box where there is no leaf",
+    "is missing": "put the picture into the source, or export again without it",
+    "the only picture of a like name": "put the annotation's own picture into the source",
+    "on none of the lists": "put the picture on one of the lists",
+    "declared to be in": "keep the picture on one of the lists",
+    "not a picture": "copy the file again, or take it out of the source",
+    "damaged": "copy the file again, or take it out of the source",
+    "without a class name": "give the box a class",
+    "without numbers": "draw a box or a polygon",
+    "is no box": "draw a box or a polygon",
+    "without area": "delete boxes that were drawn by accident",
+    "outside the picture": "see whether the annotations are of pictures of another size",
+    "sliver box": "delete the box, or lower fetch.min_box",
+    "without a label, and in no folder": "move the picture into a folder that data.yaml declares",
+}
 
 
 def main() -> None:
@@ -107,6 +127,8 @@ def print_details(report: dict) -> None:
         for reason, count in Counter(line["what"] for line in report[key]).most_common(SHOWN):
             first = next(line["name"] for line in report[key] if line["what"] == reason)
             print(f"{what:11} {first}{f' and {count - 1:,} more' if count > 1 else ''}: {reason}")
+            if remedy := next((remedy for words, remedy in REMEDIES.items() if words in reason), ""):
+                print(f"{'':11}   {remedy}")
 
 
 if __name__ == "__main__":

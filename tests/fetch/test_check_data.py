@@ -77,7 +77,8 @@ def test_losses_are_named_and_the_exit_code_says_that_fetch_would_stop(repositor
     assert done.returncode == 1
     assert "cannot be used: 4 pictures (13.3%), 4 boxes" in done.stdout
     assert "lost        TRAIN/p000.jpg and 2 more: not a picture of a known type" in done.stdout
-    assert "lost        TRAIN/p003.jpg: no annotation file" in done.stdout
+    remedy = "label the picture, or take it out of the source"
+    assert f"lost        TRAIN/p003.jpg: no annotation file\n{'':14}{remedy}\n" in done.stdout
     assert "not read    notes.txt: no annotations of a known format" in done.stdout
     assert "fault       4 pictures (13.3%) cannot be used, fetch.max_dropped_fraction allows 5.0%" in done.stdout
     assert "`dvc repro` would stop at this source." in done.stdout
