@@ -37,7 +37,7 @@ KINDS = {
     "not read": "unread",
 }
 # What to do, by words of a reason; reasons that say it themselves are not here. docs/own_pictures.md has more.
-REMEDIES = {
+ADVICE = {
     "no annotation file": "label the picture, or take it out of the source",
     "no task names it": "label the picture, or take it out of the source",
     "no row of a CSV": "label the picture, or take it out of the source",
@@ -127,7 +127,7 @@ def print_details(report: dict) -> None:
         for reason, count in Counter(line["what"] for line in report[key]).most_common(SHOWN):
             first = next(line["name"] for line in report[key] if line["what"] == reason)
             print(f"{what:11} {first}{f' and {count - 1:,} more' if count > 1 else ''}: {reason}")
-            if remedy := next((remedy for words, remedy in REMEDIES.items() if words in reason), ""):
+            if remedy := next((remedy for words, remedy in ADVICE.items() if words in reason), ""):
                 print(f"{'':11}   {remedy}")
 
 

@@ -1,4 +1,4 @@
-"""The endpoint itself: looked at, made, updated, waited for, deleted."""
+"""The endpoint itself: looked at, made, waited for, deleted; plantdoc.sagemaker.rollout updates it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import datetime
 
 from plantdoc.aws.tags import TAG
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import resource_names, scaling
 from plantdoc.sagemaker.context import Context, as_tags, missing, tags_of
 
 IN_SERVICE, FAILED = "InService", "Failed"
@@ -17,8 +16,6 @@ _FINAL = (IN_SERVICE, FAILED, "OutOfService", "UpdateRollbackFailed")
 _POLL = (0.2, 15.0)  # seconds between two looks, at first and at most
 _LIMIT = 3600  # seconds; minutes are usual, and a blue/green update gives up after half an hour
 _TELL = 30  # seconds between two lines where there is no terminal to write one line anew
-# How AWS moves the traffic: all at once to new machines, which are watched before the old ones go.
-_WATCHED, _MOST = 300, 1800  # seconds
 
 
 @dataclass(frozen=True)
@@ -80,39 +77,6 @@ def create(context: Context, endpoint: str, config: str) -> None:
         session=context.aws.session,
         region=context.region,
     )
-
-
-def update(context: Context, endpoint: str, config: str, serverless: bool) -> None:
-    """Have AWS put the config in the place of the one that is served, which serves on meanwhile.
-
-    With machines the update is blue/green, and an alarm brings back what was there. They keep their number, which
-    autoscaling may have raised.
-    """
-    guarded: dict = {}
-    if not serverless:
-        guarded = {
-            "RetainAllVariantProperties": True,
-            # Otherwise a change of serve.capture_percent would be ignored.
-            "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DataCaptureConfig"}],
-            "DeploymentConfig": {
-                "BlueGreenUpdatePolicy": {
-                    "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": _WATCHED},
-                    "TerminationWaitInSeconds": 0,
-                    "MaximumExecutionTimeoutInSeconds": _MOST,
-                }
-            },
-        }
-        # An alarm that rings before the update would end it at once, and a broken endpoint could never be mended.
-        if ringing := scaling.ringing(context, endpoint):
-            print(
-                f"deploy: {', '.join(ringing)} is on already, so no alarm brings the earlier version back", flush=True
-            )
-        else:
-            guarded["DeploymentConfig"]["AutoRollbackConfiguration"] = {
-                "Alarms": [{"AlarmName": name} for name in resource_names.alarms(endpoint).values()]
-            }
-    # Not by the SDK: Endpoint.update of sagemaker.core 3.27 takes no config, and sends that which is there already.
-    context.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
 
 
 def settled(context: Context, endpoint: str) -> State | None:

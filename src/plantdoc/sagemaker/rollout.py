@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import configs, endpoint_lifecycle, scaling
+from plantdoc.sagemaker import configs, endpoint_lifecycle, resource_names, scaling
 from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
 from plantdoc.settings.serve_params import Serve
+
+# How AWS moves the traffic: all at once to new machines, which are watched before the old ones go.
+_WATCHED, _MOST = 300, 1800  # seconds
 
 
 def check(endpoint: str, serverless: bool, was_serverless: bool | None, replace: bool) -> None:
@@ -70,7 +73,7 @@ def to(
             # A scaling target of machines that are to go holds the update up.
             if serverless:
                 scaling.remove(context, endpoint)
-            endpoint_lifecycle.update(context, endpoint, config, serverless or was_serverless is True)
+            update(context, endpoint, config, serverless or was_serverless is True)
     else:
         endpoint_lifecycle.create(context, endpoint, config)
     after = endpoint_lifecycle.settled(context, endpoint)
@@ -79,6 +82,39 @@ def to(
     if after.status != endpoint_lifecycle.IN_SERVICE or after.config != config:
         raise UserError(_why(context, wanted, after, config))
     _look_after(context, wanted, serverless)
+
+
+def update(context: Context, endpoint: str, config: str, serverless: bool) -> None:
+    """Have AWS put the config in the place of the one that is served, which serves on meanwhile.
+
+    With machines the update is blue/green, and an alarm brings back what was there. They keep their number, which
+    autoscaling may have raised.
+    """
+    guarded: dict = {}
+    if not serverless:
+        guarded = {
+            "RetainAllVariantProperties": True,
+            # Otherwise a change of serve.capture_percent would be ignored.
+            "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DataCaptureConfig"}],
+            "DeploymentConfig": {
+                "BlueGreenUpdatePolicy": {
+                    "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": _WATCHED},
+                    "TerminationWaitInSeconds": 0,
+                    "MaximumExecutionTimeoutInSeconds": _MOST,
+                }
+            },
+        }
+        # An alarm that rings before the update would end it at once, and a broken endpoint could never be mended.
+        if ringing := scaling.ringing(context, endpoint):
+            print(
+                f"deploy: {', '.join(ringing)} is on already, so no alarm brings the earlier version back", flush=True
+            )
+        else:
+            guarded["DeploymentConfig"]["AutoRollbackConfiguration"] = {
+                "Alarms": [{"AlarmName": name} for name in resource_names.alarms(endpoint).values()]
+            }
+    # Not by the SDK: Endpoint.update of sagemaker.core 3.27 takes no config, and sends that which is there already.
+    context.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
 
 
 def _why(context: Context, wanted: Serve, after: endpoint_lifecycle.State, config: str) -> str:
