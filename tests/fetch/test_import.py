@@ -151,6 +151,12 @@ def test_voc_whose_own_name_says_nothing_is_matched_by_the_name_in_it(tmp_path):
     assert names(read(tmp_path, {"images/a.png": b"", "annotations/1.xml": voc("a.jpg")})) == {"images/a.png": ["leaf"]}
 
 
+def test_the_annotation_files_own_name_goes_before_a_name_in_another_file(tmp_path):
+    reading = read(tmp_path, {"b.jpg": b"", "b.xml": voc("x", "rust"), "a.xml": voc("b.jpg")})
+    assert names(reading) == {"b.jpg": ["rust"]}
+    assert "the only picture of a like name, b.jpg, is that of" in reasons(reading)["b.jpg"]
+
+
 def test_a_name_with_a_suffix_more_is_another_name(tmp_path):
     files = {"02.jpg": b"", "02.xml": voc("x"), "02.JPG.jpg": b"", "02.JPG.xml": voc("x", "rust")}
     assert names(read(tmp_path, files)) == {"02.jpg": ["leaf"], "02.JPG.jpg": ["rust"]}
@@ -413,6 +419,13 @@ def test_the_format_that_covers_most_pictures_is_read(tmp_path):
     assert sides(reading) == {"images/train2017/a.jpg": "train", "images/val2017/b.jpg": "val"}
     assert reading.unread["annotations/instances_val2017.json"] == "COCO JSON, which covers fewer pictures than YOLO"
     assert reasons(reading) == {"runs/detect/plot.png": "without a label, and in no folder that data.yaml declares"}
+
+
+@pytest.mark.parametrize("labelled", [{"a.txt": LINE}, {"a.txt": LINE, "b.txt": ""}])
+def test_a_picture_with_a_box_in_another_format_is_no_negative(labelled, tmp_path):
+    files = {"a.jpg": b"", "b.jpg": b"", "data.yaml": "names: [leaf]\n", **labelled}
+    with pytest.raises(UserError, match=r"without a box in YOLO and with one in Pascal VOC \(1, like b\.jpg\)"):
+        read(tmp_path, {**files, "b.xml": voc("b")})
 
 
 def test_other_tasks_of_coco_are_passed_over(tmp_path):

@@ -85,7 +85,7 @@ class PictureIndex:
         return matches
 
     def _candidates(self, reference: Reference) -> list[tuple[str, tuple[int, ...]]]:
-        """Pictures of the same name, each with (common tail, exactness, nearness)."""
+        """Pictures of the same name, each with (common tail, exactness, nearness, whether by the file's own path)."""
         found: dict[str, tuple[int, ...]] = {}
         at = _parts(PurePosixPath(reference.at).parent.as_posix())
         for spelling in _spellings(reference):
@@ -95,7 +95,8 @@ class PictureIndex:
             for exactness, picture in self._namesakes(spelling, parts[-1], reference.own_path):
                 tail = _common(reversed(parts[:-1]), reversed(self._parts[picture][:-1]))
                 # One folder agrees more than the name alone; without a folder the tail is the name.
-                rank = (1 + tail, exactness, _nearness(at, self._parts[picture][:-1]))
+                nearness = _nearness(at, self._parts[picture][:-1])
+                rank = (1 + tail, exactness, nearness, int(reference.own_path))
                 whole = rank[0] >= max(2, len(parts))
                 if reference.split and not whole and split_names.of_folder(picture) not in (None, reference.split):
                     continue

@@ -77,6 +77,7 @@ def read(folder: Path, scratch: Path) -> Reading:
     if not name:
         raise UserError(next(iter(faults.values()), "") or _nothing_found(source, found))
     _refuse_damaged(folder, name, found[name][1], faults, readings[name])
+    _refuse_contradiction(folder, name, readings)
     data = readings[name]
     if not data.pictures:
         first = f"; the first of {len(data.lost)}: {data.lost[0].name}: {data.lost[0].reason}" if data.lost else ""
@@ -103,6 +104,17 @@ def _refuse_damaged(folder: Path, name: str, taken: Recognition, faults: dict[st
             raise UserError(
                 f"{fault}. The {name} annotations, which can be read, leave pictures without any: mend the {other} "
                 "file, or take it out of the source"
+            )
+
+
+def _refuse_contradiction(folder: Path, name: str, readings: dict[str, RawData]) -> None:
+    """Stop where a picture has no box in the format that is read, and has one in another: it is no negative."""
+    bare = {picture.name for picture in readings[name].pictures if not picture.boxes}
+    for other, data in readings.items():
+        if other != name and (seen := [p.name for p in data.pictures if p.boxes and p.name in bare]):
+            raise UserError(
+                f"{folder} has pictures without a box in {name} and with one in {other} ({len(seen)}, like {seen[0]}): "
+                f"annotate all pictures in one format, or take the {other} files that are left over out of the source"
             )
 
 
