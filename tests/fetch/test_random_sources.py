@@ -89,7 +89,11 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 def has_a_fate(reading: formats.Reading, folder: Path) -> list[str]:
     """The files of a source of which the reading says nothing."""
     data = reading.data
-    told = {p.name for p in data.pictures} | {one.name for one in data.lost} | {*data.annotations} | {*reading.unread}
+    told = (
+        {p.name for p in data.pictures}
+        | {one.name for one in data.lost}
+        | {*data.annotations, *data.auxiliary, *reading.unread}
+    )
     told |= {name.partition("#")[0] for name in told}
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return [name for name in names if name not in told]
