@@ -162,7 +162,7 @@ def test_a_name_with_a_suffix_more_is_another_name(tmp_path):
     assert names(read(tmp_path, files)) == {"02.jpg": ["leaf"], "02.JPG.jpg": ["rust"]}
 
 
-@pytest.mark.parametrize("name", ["b.jpg?w=640", "b", "b.jpg"])
+@pytest.mark.parametrize("name", ["b.jpg?w=640", "b", "b.jpg", "C:"])
 def test_pictures_without_a_suffix_of_pictures(name, tmp_path):
     assert names(read(tmp_path, {name: b"", f"{name}.xml": voc(name)})) == {name: ["leaf"]}
 
@@ -382,6 +382,8 @@ def test_labels_without_class_names_ask_for_them(tmp_path):
         ('train: "C:\\data\\train\\images"\nnames: [leaf]\n', r"data\.yaml is not valid YAML: line 1, column 1"),
         ("names:\n\t- leaf\n", r"data\.yaml is not valid YAML: line 2, column 1"),
         ("names: [leaf]\nnames: [rust]\n", r"data\.yaml is not valid YAML: line 2, column 1"),
+        ("names: {'" + "9" * 400 + "': leaf}\nnc: 1\n", r"data\.yaml: `names` must be a list of class names"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: {0: *b}\nnc: 1\n", r"data\.yaml: `names` must be a list of class names"),
         ("names: leaf\nnc: 1\n", r"data\.yaml: `names` must be a list of class names"),
         ("names: {project: x}\ntrain: images\n", r"data\.yaml: `names` must be a list of class names"),
     ],

@@ -24,6 +24,7 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
     <mask label="leaf" rle="1, 2" left="3" top="4" width="20" height="10"></mask>
     <polyline label="leaf" points="5,6;45,6"></polyline>
   </image>
+  <image id="2" name="" width="96" height="64"><box label="leaf" xtl="1" ytl="1" xbr="9" ybr="9"></box></image>
   <image id="1" name="b.jpg" subset="Test" width="96" height="64"></image>
 </annotations>"""
 
@@ -44,7 +45,11 @@ def test_cvat_for_images(tmp_path):
     ]
     assert reading.data.pictures[1].boxes[5].fault == "a polyline is no box"
     assert sides(reading) == {"images/sub/a.jpg": "train", "images/b.jpg": "test"}
-    assert reasons(reading) == {"images/c.jpg": "no annotation file names it"}
+    assert reasons(reading) == {
+        "images/c.jpg": "no annotation file names it",
+        "annotations.xml: image 1": "the entry has no name",
+    }
+    assert reading.data.boxes == 7
 
 
 def value(x: float, y: float, width: float, height: float, label: str = "leaf", **more) -> dict:

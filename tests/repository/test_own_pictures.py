@@ -38,6 +38,7 @@ def test_every_heading_of_a_line_is_explained():
     for heading in check_data["KINDS"]:
         assert f"\n{heading:11} " in PAGE or heading in ("left out", "repaired")
     assert check_data["REMEDIES"] == "docs/own_pictures.md"
+    assert [words for words in check_data["ADVICE"] if words not in PAGE] == []
 
 
 def test_every_format_is_in_the_table():

@@ -55,7 +55,7 @@ class PictureIndex:
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         self._parts: dict[str, tuple[str, ...]] = {}
         for picture in pictures:
-            parts = _parts(picture)
+            parts = _parts(picture) or (_folded(picture),)  # of a name like `C:` nothing is left
             self._parts[picture] = parts
             self._by_name[parts[-1]].append(picture)
             self._by_stem[_stem(parts[-1])].append(picture)

@@ -9,7 +9,7 @@ from plantdoc.fetch import assemble, shapes, split_names
 from plantdoc.fetch.formats import xml_file
 from plantdoc.fetch.formats.recognition import Recognition
 from plantdoc.fetch.picture_index import Reference
-from plantdoc.fetch.raw_data import Entry, RawBox, RawData, declared_size
+from plantdoc.fetch.raw_data import Entry, Lost, RawBox, RawData, declared_size
 from plantdoc.fetch.shapes import number
 from plantdoc.fetch.source_files import SourceFiles
 
@@ -36,12 +36,16 @@ def recognise(source: SourceFiles) -> Recognition:
 
 def read(source: SourceFiles, files: list[str]) -> RawData:
     """Read every file; a picture that no file names is lost."""
-    entries = []
+    entries, lost = [], []
     for file in files:
-        for image in xml_file.parse(source, file).iter("image"):
+        for i, image in enumerate(xml_file.parse(source, file).iter("image")):
             if name := (image.get("name") or "").strip():
                 entries.append(_entry(file, name, image))
-    return assemble.assemble(source, entries, without_entry="no annotation file names it", also_read=files)
+            else:
+                boxes = sum(shape.tag in _SHAPES for shape in image)
+                lost.append(Lost("train", f"{file}: image {i}", "the entry has no name", boxes, missing=True))
+    without = "no annotation file names it"
+    return assemble.assemble(source, entries, without_entry=without, lost=lost, also_read=files)
 
 
 def _entry(file: str, name: str, image: Element) -> Entry:

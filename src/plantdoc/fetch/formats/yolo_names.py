@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -133,7 +134,8 @@ def _declarations(source: SourceFiles, files: list[str]) -> list[tuple[str, str,
             assert isinstance(data, dict)  # else it were not recognised
             for key in _SPLITS:
                 value = data.get(key)
-                found += [(file, key, str(one)) for one in (value if isinstance(value, list) else [value]) if one]
+                declared = value if isinstance(value, list) else [value]
+                found += [(file, key, one) for one in declared if one and isinstance(one, str)]
     for file in source.with_suffix("obj.data"):
         for line in source.text(file).splitlines():
             key, _, value = (part.strip() for part in line.partition("="))
@@ -164,10 +166,11 @@ def _from_yaml(data: dict) -> dict[int, str] | None:
     speaks_of_splits = any(key in data for key in (*_SPLITS, "nc"))
     if not isinstance(found, dict):
         return {} if found is not None and speaks_of_splits else None
-    for pairs in (found.items(), ((value, key) for key, value in found.items())):  # also written the wrong way round
-        pairs = list(pairs)
-        if all(str(number).isdecimal() for number, _ in pairs):
-            return {int(str(number)): str(name) for number, name in pairs}
+    pairs = [(key, value) for key, value in found.items() if not isinstance(value, dict | list)]
+    if len(pairs) == len(found):
+        for numbered in (pairs, [(value, key) for key, value in pairs]):  # also written the wrong way round
+            if all(re.fullmatch(r"[0-9]{1,9}", str(number)) for number, _ in numbered):
+                return {int(number): str(name) for number, name in numbered}
     return {} if speaks_of_splits else None
 
 
