@@ -196,7 +196,8 @@ bench-%: $(STAMP)
 	@$(IN_VENV) python benchmarks/$*.py
 
 # One file at a time on each of two workers; tests/conftest.py orders the files.
-PYTEST := $(IN_VENV) python -m pytest
+# The longest test takes some minutes.
+PYTEST := $(IN_VENV) python -m pytest --timeout=1200
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 test: $(DEV)  ## run each feature's test; some tests: make test TESTS="tests/fetch -k boxes"

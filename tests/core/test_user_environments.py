@@ -155,6 +155,7 @@ HELD = """
 from plantdoc.core import stage
 def main():
     import os, time
+    open({hold!r} + ".reached", "w").close()
     while os.path.exists({hold!r}):
         time.sleep(0.02)
 {body}
@@ -166,7 +167,7 @@ stage.run(main)
 @pytest.mark.full
 def test_what_the_message_of_an_interrupted_stage_names_brings_all_outputs_back(tmp_path):
     """M3: those of the last commit, and a report of one's own that no commit has."""
-    hold = tmp_path / "hold"
+    hold, reached = tmp_path / "hold", tmp_path / "hold.reached"
     folder = fake_repo.make(tmp_path / "repository")
     body = textwrap.indent(fake_repo.COMMON + fake_repo.STAGES["fetch"], "    ")
     (folder / "src/fetch.py").write_text(HELD.format(hold=str(hold), body=body))
@@ -180,6 +181,7 @@ def test_what_the_message_of_an_interrupted_stage_names_brings_all_outputs_back(
 
     def interrupted(limit: int) -> str:
         small_repo.set_params(folder, fetch__limit=limit)
+        reached.unlink()  # the run before was not held
         hold.touch()
         process = subprocess.Popen(
             ["dvc", "repro", "fetch"],
@@ -191,16 +193,12 @@ def test_what_the_message_of_an_interrupted_stage_names_brings_all_outputs_back(
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             start_new_session=True,
         )
-        while (folder / "data/raw").exists():
+        while not reached.exists():
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.02)
-        listed = []
-        while not listed:
-            done = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "^python src/fetch.py"], capture_output=True)
-            listed = done.stdout.split()
-        time.sleep(1)
+        assert not (folder / "data/raw").exists()
         os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate()[0]
+        said = process.communicate(timeout=300)[0]
         hold.unlink()
         assert not (folder / "results/fetch/report.json").exists()
         return said

@@ -16,7 +16,7 @@ import running_server
 from hypothesis import strategies as st
 from PIL import Image
 
-EXAMPLES, BODIES = 5, 20  # bodies in an example: hypothesis's own work is by example
+EXAMPLES, BODIES = 50, 20  # bodies in an example: hypothesis's own work is by example
 CLIENTS = 4
 GROWTH = 300_000_000  # bytes; a picture of the largest size allowed takes twice as much
 
