@@ -3,7 +3,8 @@
 # Options stand on make's command line: make gc YES=1. What a shell exports under such a name (WSL has NAME, others HOST,
 # PORT or GPU) is neither an option nor handed on. Values are taken as they are: make expands nothing in them.
 SWITCHES := ALLOW_WORSE BEAM DRY_RUN FORCE GPU MIN NEW_KEY PUBLISH REAPER REMOTE REPLACE SPOT UPGRADE YES
-OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT FOR FROM HOST IMAGE JOBS KEEP LR MAX_DOLLARS MODEL \
+OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT ENDPOINT_TYPES FOR FROM HOST IMAGE INSTANCE_TYPES JOBS \
+	KEEP LR MAX_DOLLARS MODEL \
 	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET SOURCE TARGETS TESTS TO TYPE VERSION
 $(foreach name,$(OPTIONS),$(if $(filter command override,$(firstword $(origin $(name)))),\
 	$(eval override $(name) := $$(value $(name))),$(eval override $(name) :=)))
@@ -74,7 +75,7 @@ override TO := $(or $(TO),workspace)
 define HELP
 start        make repro         run the pipeline; the sample takes about 5 minutes on 2 cores
              make serve         serve the page and the API here; MODEL=detector@v1.2.0 PORT=8080
-             make doctor        say what is ready and what is not; FOR=push, ec2 or deploy
+             make doctor        say what is ready and what is not; FOR=push, ec2, deploy or aws
              make check-data    look at pictures of your own before a run: SOURCE=../my-leaves
              make test          run each feature's test
 
@@ -123,7 +124,7 @@ serve: $(STAMP)  ## serve the web page and the API here; MODEL=detector@v1.2.0 P
 	$(call option,endpoint,$(ENDPOINT)) $(call option,api,$(API)) $(call option,region,$(REGION))
 
 doctor: export PLANTDOC_LEFT_OUT := $(LEFT_OUT)
-doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or deploy
+doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2, deploy or aws
 	@$(IN_VENV) python scripts/doctor.py $(call quoted,$(FOR))
 
 push: $(STAMP)  ## send data and models of this revision to the remote
@@ -153,6 +154,7 @@ report: $(STAMP)  ## write results/report.md, which compares two revisions; FROM
 aws: $(STAMP)  ## make bucket, roles and budget: make aws BUCKET=name REGION=eu-central-1 EMAIL=me@example.org
 	@$(IN_VENV) python scripts/aws.py create $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
 	$(call option,email,$(EMAIL)) $(call option,budget,$(BUDGET)) $(call option,repository,$(REPOSITORY)) \
+	$(call option,instance-types,$(INSTANCE_TYPES)) $(call option,endpoint-types,$(ENDPOINT_TYPES)) \
 	$(if $(NO_REAPER),--no-reaper) $(if $(DRY_RUN),--dry-run)
 
 aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, unless FORCE=1

@@ -46,10 +46,16 @@ def region(job: str) -> str:
     """The region is one of AWS's and switched on in this account."""
     from botocore.exceptions import ClientError
 
+    from plantdoc.aws import clients
+
     name = aws_questions.region()
     try:
         (found,) = ask("ec2", "DescribeRegions", RegionNames=[name], AllRegions=True)["Regions"]
-    except (ClientError, ValueError):
+    except clients.Denied:
+        raise
+    except (ClientError, ValueError, UserError):  # where there is no such region, nobody answers
+        if name in aws_questions.session().get_available_regions("ec2"):
+            raise
         raise UserError(f"AWS has no region {name}: set runner.region or AWS_DEFAULT_REGION to another") from None
     if found.get("OptInStatus") == "not-opted-in":
         raise UserError(

@@ -6,6 +6,7 @@ All of them ask only what changes nothing. See plantdoc.doctor.checks for what a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from plantdoc.core.errors import UserError
 from plantdoc.doctor import aws_questions, checks_account, checks_start
@@ -54,6 +55,13 @@ def instances(job: str) -> str:
     if serve.serverless:
         return "not needed: serve.serverless is true"
     name, needed = f"{serve.instance_type} for endpoint usage", 2 * serve.max_instances
+    bound = (aws_questions.parameter("EndpointInstanceTypes") if aws_questions.remote().on_s3 else None) or "*"
+    if not any(fnmatchcase(serve.instance_type, pattern) for pattern in bound.split(",")):
+        more = f"{bound.replace(',', ' ')} {serve.instance_type}"
+        raise UserError(
+            f"the policy Deployer allows {bound}, not {serve.instance_type}: `make aws … ENDPOINT_TYPES=\"{more}\"`, or "
+            "another serve.instance_type"
+        )
     found = next((each for each in _quotas() if each["QuotaName"] == name), None)
     if not found:
         raise UserError(f"serve.instance_type = {serve.instance_type}: AWS has no quota of that name: choose another")
