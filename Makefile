@@ -3,9 +3,8 @@
 # Options stand on make's command line: make gc YES=1. What a shell exports under such a name (WSL has NAME, others HOST,
 # PORT or GPU) is neither an option nor handed on. Values are taken as they are: make expands nothing in them.
 SWITCHES := ALLOW_WORSE BEAM DRY_RUN FORCE GPU MIN NEW_KEY PUBLISH REAPER REMOTE REPLACE SPOT UPGRADE YES
-OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT ENDPOINT_TYPES FOR FROM HOST IMAGE INSTANCE_TYPES JOBS \
-	KEEP LR MAX_DOLLARS MODEL \
-	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET SOURCE TARGETS TESTS TO TYPE VERSION
+OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT ENDPOINT_TYPES FOR FROM HOST IMAGE INSTANCE_TYPES \
+	JOBS KEEP LR MAX_DOLLARS MODEL NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET SOURCE TARGETS TESTS TO TYPE VERSION
 $(foreach name,$(OPTIONS),$(if $(filter command override,$(firstword $(origin $(name)))),\
 	$(eval override $(name) := $$(value $(name))),$(eval override $(name) :=)))
 unexport $(OPTIONS)

@@ -159,8 +159,8 @@ def delete(arguments: argparse.Namespace) -> None:
         print(f"would delete {' and '.join(found)}" if found else "there is nothing to delete")
         report_rest(s3, client, name, inside)
         return
-    # The stack leaves the bucket; its roles go first, so that nobody writes into a bucket that is being deleted. A stack
-    # that stays leaves the data where they are.
+    # The stack leaves the bucket; its roles go first, so that nobody writes into a bucket that is being deleted. Where AWS
+    # cannot delete the stack, the data stays.
     if stack:
         cloudformation.delete(client, stack)
     if held:
@@ -209,7 +209,9 @@ def types(arguments: argparse.Namespace) -> dict[str, str]:
     for name, prefix in (("InstanceTypes", ""), ("EndpointInstanceTypes", r"ml\.")):
         for each in found.get(name, ()):
             if not re.fullmatch(rf"{prefix}[a-z][a-z0-9-]*(\*|\.(\*|[a-z0-9-]+))", each):
-                raise UserError(f"{each!r} is no type of instances: write it like {prefix and 'ml.'}g5.* or {prefix and 'ml.'}g5.xlarge")
+                raise UserError(
+                    f"{each!r} is no type of instances: write it like {'ml.c5.*' if prefix else 'g5.*'}, or in full"
+                )
     return {name: ",".join(values) for name, values in found.items()}
 
 

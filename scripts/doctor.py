@@ -23,7 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.core import entry
 from plantdoc.core.errors import UserError
-from plantdoc.doctor import aws_questions, checks, checks_account, checks_aws, checks_serving, checks_shell, checks_start
+from plantdoc.doctor import (
+    aws_questions,
+    checks,
+    checks_account,
+    checks_aws,
+    checks_serving,
+    checks_shell,
+    checks_start,
+)
 
 ALL = ("repro", "push", "ec2", "deploy")
 JOBS = (*ALL, "aws")  # the last has a page of its own, about the account alone

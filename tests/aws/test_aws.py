@@ -161,7 +161,9 @@ def test_delete_refuses_while_somebody_has_a_policy_and_names_who(s3, clone):
     (clone / ".dvc/config").write_text(S3_REMOTE)
     s3.put_object(Bucket=BUCKET, Key="dvc/data", Body=b"data")
     iam = boto3.client("iam", region_name=REGION)
-    runner = next(each["Arn"] for each in iam.list_policies(Scope="Local")["Policies"] if "Runner" in each["PolicyName"])
+    runner = next(
+        each["Arn"] for each in iam.list_policies(Scope="Local")["Policies"] if "Runner" in each["PolicyName"]
+    )
     iam.create_user(UserName="ada")
     iam.attach_user_policy(UserName="ada", PolicyArn=runner)
     iam.create_group(GroupName="growers")

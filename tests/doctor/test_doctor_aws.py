@@ -1,4 +1,4 @@
-"""`make doctor FOR=aws` against the stand-in for AWS: each planted fault is named with its remedy, nothing is changed."""
+"""`make doctor FOR=aws` on the stand-in for AWS: each planted fault is named with its remedy, nothing is changed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def check_only_asked(aws) -> None:
     changing = [
         call
         for call in calls
-        if not READS.fullmatch(call.action) and not (call.action == "RunInstances" and call.given.get("DryRun") == "true")
+        if not READS.fullmatch(call.action)
+        and not (call.action == "RunInstances" and call.given.get("DryRun") == "true")
     ]
     assert not changing, changing
     objects = [call for call in aws.s3_calls if call.by != "test" and call.action not in ("GET", "HEAD")]
@@ -160,7 +161,7 @@ FAULTS: dict[str, list[tuple[Plant, str, str, str]]] = {
             "clock", "not ready", "clock is wrong",
         )
     ],
-    "region": [(params(runner__region="eu-central-9"), "region", "not ready", "AWS has no region eu-central-9: set runner")],
+    "region": [(params(runner__region="eu-central-9"), "region", "not ready", "AWS has no region eu-central-9: set")],
     "account": [
         (
             setting("closed_regions", {REGION}),
@@ -175,7 +176,7 @@ FAULTS: dict[str, list[tuple[Plant, str, str, str]]] = {
             setting("lacks", {"sagemaker:CreateEndpoint", "iam:PassRole"}),
             "endpoint", "not ready", "lack sagemaker:CreateEndpoint, iam:PassRole: attach the policy Deployer",
         ),
-        (MACHINES, "instances", "not ready", "an update takes 6 at once (twice serve.max_instances): `aws service-quotas"),
+        (MACHINES, "instances", "not ready", "takes 6 at once (twice serve.max_instances): `aws service-quotas"),
         (setting("linked_roles", set()), "spot role", "ready", "AWS makes it at the first spot machine"),
         (setting("linked_roles", set()), "scaling role", "ready", "AWS makes it at the first endpoint on instances"),
     ],

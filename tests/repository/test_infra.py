@@ -253,7 +253,9 @@ def test_instances_start_only_without_a_key(resources):
 def test_default_types_are_those_of_the_params_and_of_the_smoke_tests():
     template, _ = decode(str(TEMPLATE))
     params = YAML(typ="safe").load(TEMPLATE.parents[1] / "params.yaml")
-    bounds = {name: template["Parameters"][name]["Default"].split(",") for name in ("InstanceTypes", "EndpointInstanceTypes")}
+    bounds = {
+        name: template["Parameters"][name]["Default"].split(",") for name in ("InstanceTypes", "EndpointInstanceTypes")
+    }
     for name in [*params["runner"]["instance_types"], "t3.large"]:
         assert any(fnmatchcase(name, pattern) for pattern in bounds["InstanceTypes"]), name
     assert any(fnmatchcase(params["serve"]["instance_type"], pattern) for pattern in bounds["EndpointInstanceTypes"])

@@ -27,8 +27,8 @@ class Account:
         given = call.given
         match call.service, call.action:
             case "ec2", "DescribeRegions" if given.get("RegionName.1") in self.closed_regions:
-                item = f"<item><regionName>{given['RegionName.1']}</regionName><optInStatus>not-opted-in</optInStatus></item>"
-                return _xml("DescribeRegionsResponse", EC2, f"<regionInfo>{item}</regionInfo>")
+                about = f"<regionName>{given['RegionName.1']}</regionName><optInStatus>not-opted-in</optInStatus>"
+                return _xml("DescribeRegionsResponse", EC2, f"<regionInfo><item>{about}</item></regionInfo>")
             case "ec2", "GetEbsDefaultKmsKeyId":
                 return _xml("GetEbsDefaultKmsKeyIdResponse", EC2, f"<kmsKeyId>{escape(self.disk_key)}</kmsKeyId>")
             case "iam", "GetRole" if given["RoleName"] in self.linked_roles:

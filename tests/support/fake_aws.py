@@ -47,8 +47,8 @@ STATUS = {
 class Call:
     """A request to AWS: `given` is flat for the query protocol (`TagSpecification.1.ResourceType`), else its JSON.
 
-    S3's have their method as action, and path, query and whether they ask for a new object alone as `given`. `by` is the
-    access key: "test" where a test asks.
+    S3's have their method as action, and path, query and whether they are for a new object alone as `given`. `by` is
+    the access key: "test" where a test asks.
     """
 
     service: str
@@ -174,8 +174,7 @@ class AWS:
         if invoked := re.fullmatch(r"/endpoints/([^/]+)/invocations", environ["PATH_INFO"]):
             return self._invoke(invoked[1], environ, body, start_response)
         call = _parse(environ, body)
-        if call.service == "s3":
-            self.s3_calls.append(call)
+        self.s3_calls += [call] if call.service == "s3" else []
         if call.service == "s3" or not call.action:
             return moto(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
         with self._lock:

@@ -53,14 +53,14 @@ class _Table:
     """Documents, each sent once."""
 
     documents: list[dict] = field(default_factory=list)
-    _places: dict[str, int] = field(default_factory=dict)
+    _positions: dict[str, int] = field(default_factory=dict)
 
-    def place(self, document: dict) -> int:
+    def position(self, document: dict) -> int:
         key = json.dumps(document, sort_keys=True)
-        if key not in self._places:
-            self._places[key] = len(self.documents)
+        if key not in self._positions:
+            self._positions[key] = len(self.documents)
             self.documents.append(document)
-        return self._places[key]
+        return self._positions[key]
 
 
 def allowed(questions: list[Question]) -> list[bool]:
@@ -70,8 +70,8 @@ def allowed(questions: list[Question]) -> list[bool]:
     identities, buckets = _Table(), _Table()
     requests = [
         {
-            "identity": identities.place(each.identity),
-            "resource": None if each.bucket is None else buckets.place(each.bucket),
+            "identity": identities.position(each.identity),
+            "resource": None if each.bucket is None else buckets.position(each.bucket),
             "action": each.request.action,
             "arn": each.request.arn,
             "context": dict(each.request.context),
@@ -88,9 +88,7 @@ def allowed(questions: list[Question]) -> list[bool]:
     # AWS's public parameters are of no account, and the evaluator knows none of them: here they are of another one, in
     # policies and requests alike.
     text = re.sub(r"(arn:aws:ssm:[a-z0-9-]+:)(:parameter/aws/)", r"\g<1>000000000000\2", json.dumps(given))
-    done = subprocess.run(
-        [node, FOLDER / "evaluate.mjs"], input=text, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([node, FOLDER / "evaluate.mjs"], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     for each, answer in zip(questions, answers, strict=True):

@@ -1,7 +1,7 @@
 """Requests that AWS checks for a call: actions, resources and condition keys, as its documentation has them.
 
-One call may be several: RunInstances is checked for each kind of thing that it makes, for the tags and for the role that
-it hands over. Sources: the Service Authorization Reference; for what belongs to a call, the page named at its rule.
+One call may be several: RunInstances is checked for each kind of thing that it makes, for its tags and for the role
+that it hands over. Sources: the Service Authorization Reference; for what belongs to a call, the page named at its rule.
 A call without a rule is one request of its own name on "*", so that a new call in the code meets the policy at once.
 """
 
@@ -74,11 +74,13 @@ def _flat(given: dict, prefix: str) -> dict[str, str]:
 
 
 def _run_instances(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
-    """See docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html and supported-iam-actions-tagging.html."""
+    """See ExamplePolicies_EC2.html and supported-iam-actions-tagging.html of AWSEC2/latest/UserGuide."""
     given, action = call.given, "ec2:RunInstances"
     spot = given.get("InstanceMarketOptions.MarketType") == "spot"
     tags: dict[str, dict[str, str]] = {}
-    for n in (each[1] for each in (re.fullmatch(r"TagSpecification\.(\d+)\.ResourceType", key) for key in given) if each):
+    for n in (
+        each[1] for each in (re.fullmatch(r"TagSpecification\.(\d+)\.ResourceType", key) for key in given) if each
+    ):
         pairs = _flat(given, f"TagSpecification.{n}.Tag.")
         tags[given[f"TagSpecification.{n}.ResourceType"]] = {
             f"aws:RequestTag/{pairs[f'{k}.Key']}": pairs[f"{k}.Value"] for k in {key.split(".")[0] for key in pairs}
@@ -112,7 +114,7 @@ def _terminate(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
 
 
 def _describe_stacks(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
-    """By name: AWS checks `stack/NAME/*`, or the full id where there is such a stack; both are known from its refusals."""
+    """By name: AWS checks `stack/NAME/*` or, where there is such a stack, its id; both are known from its refusals."""
     name = call.given["StackName"]
     if not name.startswith("arn:"):
         place = f"arn:aws:cloudformation:{call.region}:{ACCOUNT}:stack/{name}"
@@ -157,8 +159,8 @@ def _sagemaker(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
 def _scaling(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
     """What Application Auto Scaling does on behalf of who asks it, with that person's rights.
 
-    See docs.aws.amazon.com/autoscaling/application/userguide/security_iam_id-based-policy-examples.html: "Permissions for
-    target resources" and "CloudWatch".
+    See docs.aws.amazon.com/autoscaling/application/userguide/security_iam_id-based-policy-examples.html: "Permissions
+    for target resources" and "CloudWatch".
     """
     action, given = f"application-autoscaling:{call.action}", call.given
     if call.action.startswith("Describe"):
@@ -183,7 +185,7 @@ def _scaling(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
 def _alarms(call: fake_aws.Call, aws: fake_aws.AWS) -> Iterable[Request]:
     given = call.given
     names = [value for key, value in given.items() if re.fullmatch(r"AlarmName(s\.member\.\d+)?", key)]
-    names += given["AlarmNames"] if "AlarmNames" in given else []
+    names += given.get("AlarmNames", [])
     for name in names:
         arn = f"arn:aws:cloudwatch:{call.region}:{ACCOUNT}:alarm:{name}"
         yield Request.of(f"cloudwatch:{call.action}", arn)

@@ -42,7 +42,9 @@ def other_stacks(client, name: str) -> list[str]:
     """Names of the region's other stacks with the project's tag."""
     pages = client.get_paginator("describe_stacks").paginate()
     found = (stack for page in pages for stack in page["Stacks"])
-    return sorted(stack["StackName"] for stack in found if stack["StackName"] != name and _is_ours(stack.get("Tags", ())))
+    return sorted(
+        stack["StackName"] for stack in found if stack["StackName"] != name and _is_ours(stack.get("Tags", ()))
+    )
 
 
 def other_buckets(s3, name: str) -> list[str]:

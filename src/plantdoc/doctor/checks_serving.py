@@ -32,7 +32,9 @@ def deploying(job: str) -> str:
     lacking = checks_account.denied(wanted)
     lacking += checks_account.denied({"iam:PassRole": role}, **{"iam:PassedToService": "sagemaker.amazonaws.com"})
     if lacking:
-        raise UserError(f"these credentials lack {', '.join(lacking)}: attach the policy Deployer, which `make aws` prints")
+        raise UserError(
+            f"these credentials lack {', '.join(lacking)}: attach the policy Deployer, which `make aws` prints"
+        )
     return f"these credentials may serve {name}"
 
 
@@ -43,8 +45,8 @@ def memory(job: str) -> str:
         return "not needed: serve.serverless is false"
     if serve.memory_mb > _MEMORY:
         raise Unknown(
-            f"serve.memory_mb = {serve.memory_mb}: a new account allows {_MEMORY} MB, and no API tells the limit: set it "
-            f"to {_MEMORY}, or ask AWS's support for more (Memory size in MB per serverless endpoint)"
+            f"serve.memory_mb = {serve.memory_mb}: a new account allows {_MEMORY} MB, and no API tells the limit: set "
+            f"it to {_MEMORY}, or ask AWS's support for more (Memory size in MB per serverless endpoint)"
         )
     return f"{serve.memory_mb} MB, and a new account allows {_MEMORY}"
 
@@ -59,7 +61,7 @@ def instances(job: str) -> str:
     if not any(fnmatchcase(serve.instance_type, pattern) for pattern in bound.split(",")):
         more = f"{bound.replace(',', ' ')} {serve.instance_type}"
         raise UserError(
-            f"the policy Deployer allows {bound}, not {serve.instance_type}: `make aws … ENDPOINT_TYPES=\"{more}\"`, or "
+            f'the policy Deployer allows {bound}, not {serve.instance_type}: `make aws … ENDPOINT_TYPES="{more}"`, or '
             "another serve.instance_type"
         )
     found = next((each for each in _quotas() if each["QuotaName"] == name), None)
@@ -67,8 +69,8 @@ def instances(job: str) -> str:
         raise UserError(f"serve.instance_type = {serve.instance_type}: AWS has no quota of that name: choose another")
     if found["Value"] < needed:
         raise UserError(
-            f"the quota {name} is {found['Value']:g}, and an update takes {needed} at once (twice serve.max_instances): "
-            f"`aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code "
+            f"the quota {name} is {found['Value']:g}, and an update takes {needed} at once (twice serve.max_instances)"
+            f": `aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code "
             f"{found['QuotaCode']} --desired-value {needed} --region {aws_questions.region()}`"
         )
     return f"{needed} of {found['Value']:g} {serve.instance_type}, as many as an update takes"

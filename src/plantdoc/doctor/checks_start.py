@@ -34,11 +34,13 @@ def types(job: str) -> str:
         raise UserError(f"runner.instance_types: {aws_questions.region()}: {text}: choose others") from None
     patterns = aws_questions.parameter("InstanceTypes")
     if patterns is None:
-        raise UserError(f"the stack is older than this code, and its policies bound no type: {aws_questions.make_aws()}")
+        raise UserError(
+            f"the stack is older than this code, and its policies bound no type: {aws_questions.make_aws()}"
+        )
     bound = patterns.split(",")
     if beyond := [name for name in wanted if not any(fnmatchcase(name, pattern) for pattern in bound)]:
         raise UserError(
-            f"the policy Runner allows {patterns}, not {', '.join(beyond)}: `make aws … INSTANCE_TYPES=\""
+            f'the policy Runner allows {patterns}, not {", ".join(beyond)}: `make aws … INSTANCE_TYPES="'
             f'{" ".join([*bound, *beyond])}"`, or other runner.instance_types'
         )
     return f"{', '.join(wanted)} are there, and the policy Runner allows them"
@@ -77,7 +79,9 @@ def start(job: str) -> str:
             **({"InstanceMarketOptions": market} if runner.spot else {}),
         )
     except clients.Denied:
-        raise UserError("these credentials may start no machine: attach the policy Runner, which `make aws` prints") from None
+        raise UserError(
+            "these credentials may start no machine: attach the policy Runner, which `make aws` prints"
+        ) from None
     except ClientError as error:
         return _after_dry_run(error)
     raise UserError("EC2 answered a dry run as if it had started a machine: look with `python scripts/ec2.py ls`")
