@@ -159,8 +159,8 @@ def delete(arguments: argparse.Namespace) -> None:
         print(f"would delete {' and '.join(found)}" if found else "there is nothing to delete")
         report_rest(s3, client, name, inside)
         return
-    # The stack leaves the bucket; its roles go first, so that nobody writes into a bucket that is being deleted. Where AWS
-    # cannot delete the stack, the data stays.
+    # The stack leaves the bucket; its roles go first, so that nobody writes into a bucket that is being deleted. Where
+    # AWS cannot delete the stack, the data stays.
     if stack:
         cloudformation.delete(client, stack)
     if held:

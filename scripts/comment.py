@@ -9,7 +9,8 @@ commit; where there is none, the summary is all.
 
 Reads from the environment GITHUB_TOKEN (on one's own machine `gh auth login` does), PULL_REQUEST, EXPERIMENT (named in
 the comment, with what applies it), TRAINING (how the training ended, if not with "success"), CML_SHA256 (the hash of
-CML's binary: another one is not run) and what GitHub sets in every run. Needs no package, so that it runs where nothing is installed.
+CML's binary: another one is not run) and what GitHub sets in every run. Needs no package, so that it runs where nothing
+is installed.
 """
 
 from __future__ import annotations

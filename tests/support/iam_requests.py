@@ -1,8 +1,9 @@
 """Requests that AWS checks for a call: actions, resources and condition keys, as its documentation has them.
 
 One call may be several: RunInstances is checked for each kind of thing that it makes, for its tags and for the role
-that it hands over. Sources: the Service Authorization Reference; for what belongs to a call, the page named at its rule.
-A call without a rule is one request of its own name on "*", so that a new call in the code meets the policy at once.
+that it hands over. Sources: the Service Authorization Reference; for what belongs to a call, the page named at its
+rule. A call without a rule is one request of its own name on "*", so that a new call in the code meets the policy at
+once.
 """
 
 from __future__ import annotations
