@@ -235,6 +235,14 @@ def test_a_session_of_identity_center_that_has_ended_is_told(aws, finished, tmp_
     assert code == 1 and lines["account"][0] == "not ready" and "`aws sso login`" in lines["account"][1]
 
 
+def test_a_profile_that_is_not_there_is_told_in_every_row(aws, finished, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    lines, code, _ = page(aws, finished)
+    assert code == 1
+    for name in ("account", "clock", "region", "stack", "image", "endpoint"):
+        assert lines[name][0] == "not ready" and "aws configure list-profiles" in lines[name][1], lines[name]
+
+
 def test_a_clock_that_is_off_is_told_with_how_much(aws, finished, monkeypatch):
     monkeypatch.chdir(finished)
     aws_questions.forget()

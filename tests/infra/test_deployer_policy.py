@@ -129,6 +129,20 @@ def test_who_deploys_may_do_all_that_is_done_and_nothing_else(world, stack):
         Request.of("sagemaker:InvokeEndpoint", f"{place}:endpoint/another"),
         Request.of("sagemaker:CreateTrainingJob", f"{place}:training-job/plant-disease-x"),
         Request.of("iam:PassRole", stack.arn("MachineRole"), **{"iam:PassedToService": "sagemaker.amazonaws.com"}),
+        Request.of("iam:PassRole", stack.arn("ServingRole"), **{"iam:PassedToService": "ec2.amazonaws.com"}),
+        *(
+            Request.of(
+                "sagemaker:CreateEndpointConfig",
+                f"{place}:endpoint-config/plant-disease-x",
+                **{"sagemaker:InstanceTypes": names},
+            )
+            for names in (("ml.p4d.24xlarge",), ("ml.c6i.large", "ml.p4d.24xlarge"))
+        ),
+        Request.of(
+            "application-autoscaling:RegisterScalableTarget",
+            f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/1",
+            **{"application-autoscaling:service-namespace": "ecs"},
+        ),
         Request.of("cloudwatch:DeleteAlarms", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:billing"),
     ]
     assert story.denied(others) == others

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import fake_s3_network
 import iam_requests
 import iam_story
 import pytest
+import small_repo
 from iam_evaluator import ACCOUNT, Request
 from import_graph import ROOT
 from stack_policies import Stack
@@ -75,9 +78,15 @@ def test_who_trains_may_do_all_that_is_done_and_nothing_else(ec2_cli, stack, net
     instance = next(each for each in starts if ":instance/" in each.arn)
     disk = next(each for each in starts if ":volume/" in each.arn)
     passing = next(each for each in requests if each.action == "iam:PassRole")
+    ending = next(each for each in requests if each.action == "ec2:TerminateInstances")
     others = [
         *(instance.changed(**{"ec2:InstanceType": name}) for name in ("p4d.24xlarge", "p5.48xlarge", "x2iezn.metal")),
         instance.changed(**{"aws:RequestTag/deadline": None}),
+        instance.changed(**{"aws:RequestTag/project": None}),
+        instance.changed(**{"ec2:MetadataHttpTokens": "optional"}),
+        ending.changed(**{"aws:ResourceTag/project": None}),
+        ending.changed(**{"aws:ResourceTag/project": "another"}),
+        passing.changed(**{"iam:PassedToService": "lambda.amazonaws.com"}),
         disk.changed(**{"ec2:VolumeSize": "16000"}),
         Request.of("iam:PassRole", stack.arn("ServingRole"), **dict(passing.context)),
         Request.of("s3:PutObject", f"{objects}/bundles/0/model.tar.gz"),
@@ -86,3 +95,18 @@ def test_who_trains_may_do_all_that_is_done_and_nothing_else(ec2_cli, stack, net
         Request.of("ec2:CreateTags", instance.arn, **{"ec2:CreateAction": "CreateTags"}),
     ]
     assert story.denied(others) == others
+
+
+@pytest.mark.full
+def test_pushing_and_pulling_data_is_within_the_policy(ec2_cli, stack, network):
+    """What DVC itself asks S3, which it does in a process of its own."""
+    extra = ec2_cli.environment | {"AWS_ENDPOINT_URL_S3": network.url}
+    small_repo.run(ec2_cli.folder, "python", "scripts/remote.py", "push", "augment", **extra)
+    shutil.rmtree(ec2_cli.folder / ".dvc/cache")
+    shutil.rmtree(ec2_cli.folder / "data/tfrecords")
+    small_repo.run(ec2_cli.folder, "python", "scripts/remote.py", "pull", "augment", **extra)
+    asked = [iam_requests.of_s3(each.method, each.key, each.query, each.only_new) for each in network.requests]
+    requests = list(dict.fromkeys(request for found in asked for request in found))
+    assert {each.action for each in requests} >= {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    story = iam_story.Story(stack.policy("Runner"), requests, stack.resource("StoragePolicy")["PolicyDocument"])
+    assert story.denied(requests) == []

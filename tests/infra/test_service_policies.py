@@ -70,6 +70,10 @@ def test_reaper_ends_what_is_ours_and_nothing_else(monkeypatch):
     assert lambdas.keys() <= iam_story.documented(TEMPLATE, "ReaperRole")
     story = iam_story.Story(STACK.policy("ReaperRole"), requests)
     iam_story.check(story, lambdas)
+    ending = next(each for each in requests if each.action == "ec2:TerminateInstances")
+    others = [ending.changed(**{"aws:ResourceTag/project": value}) for value in (None, "another")]
+    others.append(Request.of("ec2:StopInstances", ending.arn, **dict(ending.context)))
+    assert story.denied(others) == others
 
 
 def test_served_detector_reads_bundles_and_writes_what_it_was_asked():
@@ -100,6 +104,7 @@ def test_served_detector_reads_bundles_and_writes_what_it_was_asked():
         Request.of("s3:GetObject", f"{OBJECTS}/dvc/files/md5/ab/cd"),
         Request.of("s3:PutObject", f"{OBJECTS}/bundles/0/model.tar.gz"),
         Request.of("s3:ListBucket", OBJECTS),
+        Request.of("cloudwatch:PutMetricData", "*", **{"cloudwatch:namespace": "AWS/Billing"}),
         Request.of("cloudwatch:DescribeAlarms", alarm.replace("plant-disease-detector-errors", "billing")),
         Request.of("logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:other:log-stream:x"),
     ]

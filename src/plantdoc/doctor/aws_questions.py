@@ -22,10 +22,12 @@ def is_denied(error: Exception) -> bool:
 @functools.cache
 def session():
     """A session with the credentials of the DVC remote, where that is a bucket, else with those of the environment."""
+    from plantdoc.aws import clients
     from plantdoc.remote import dvc_remote
 
     there = remote()
-    return dvc_remote.session(there if there.on_s3 else None)
+    with clients.explained():
+        return dvc_remote.session(there if there.on_s3 else None)
 
 
 @functools.cache
@@ -62,7 +64,8 @@ def region() -> str:
     """
     from plantdoc.aws import clients
 
-    return clients.region(runner().region or session().region_name)
+    with clients.explained():
+        return clients.region(runner().region or session().region_name)
 
 
 def bucket() -> str:
