@@ -116,6 +116,7 @@ def test_who_deploys_may_do_all_that_is_done_and_nothing_else(world, stack):
         Request.of("s3:GetObject", f"{objects}/dvc/files/md5/ab/cd"),
         Request.of("s3:AbortMultipartUpload", f"{objects}/bundles/0/model.tar.gz"),
     ]
+    assert "s3:AbortMultipartUpload" in iam_story.documented(TEMPLATE, "Deployer")
     bucket = stack.resource("StoragePolicy")["PolicyDocument"]
     story = iam_story.Story(stack.policy("Deployer"), requests, bucket)
     iam_story.check(story)

@@ -35,6 +35,7 @@ def test_machine_may_do_what_a_training_does_and_no_more(run, network):
     # An upload in parts that breaks off is ended by S3's own client.
     place = f"arn:aws:s3:::{run.bucket}"
     requests.append(Request.of("s3:AbortMultipartUpload", f"{place}/runs/{run.id}/outputs/{'a' * 64}"))
+    assert "s3:AbortMultipartUpload" in iam_story.documented(TEMPLATE, "MachineRole")
     bucket = stack.resource("StoragePolicy")["PolicyDocument"]
     story = iam_story.Story(stack.policy("MachineRole"), requests, bucket)
     iam_story.check(story)
