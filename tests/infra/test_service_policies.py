@@ -24,7 +24,7 @@ STACK = Stack(TEMPLATE, f"plant-disease-{BUCKET}", REGION, ACCOUNT, GIVEN)
 BUCKET_POLICY = STACK.resource("StoragePolicy")["PolicyDocument"]
 
 
-@pytest.mark.slow(8)
+@pytest.mark.full
 def test_machine_may_do_what_a_training_does_and_no_more(run, network):
     network.requests.clear()
     end = run.ended(run.launch())
@@ -52,6 +52,7 @@ def test_machine_may_do_what_a_training_does_and_no_more(run, network):
     assert story.denied(others) == others
 
 
+@pytest.mark.slow
 def test_reaper_ends_what_is_ours_and_nothing_else(monkeypatch):
     with fake_aws.running(region=REGION) as aws:
         tags = [{"Key": "project", "Value": "plant-disease-detector"}, {"Key": "deadline", "Value": "1"}]

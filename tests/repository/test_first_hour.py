@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_tables():
     assert f"{ec2_prices.TABLE_DATE}" == sagemaker_prices.TABLE_DATE == "2025-06" and "June 2025" in PAGE
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_first_steps_on_a_fresh_account_and_the_last(tmp_path, monkeypatch):
     made = fake_repo.make(tmp_path / "made", serve__memory_mb=3072)
     folder = Path(shutil.copytree(made, tmp_path / "repository", symlinks=True))
