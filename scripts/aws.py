@@ -60,6 +60,12 @@ def parse() -> argparse.Namespace:
     making.add_argument("--budget", type=float, default=50, help="dollars per month for the whole account")
     making.add_argument("--repository", default="", help="owner/name on GitHub whose workflows get roles")
     making.add_argument(
+        "--instance-types", default="", help="EC2 types that a training may start, with wildcards (g4dn.* g5.* …)"
+    )
+    making.add_argument(
+        "--endpoint-types", default="", help="types that an endpoint may have, with wildcards (ml.c* ml.m* …)"
+    )
+    making.add_argument(
         "--reaper",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -119,7 +125,7 @@ def create(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete stack and bucket, whichever of them there is, and set the DVC remote back to the folder."""
-    from plantdoc.aws import bucket, clients, cloudformation
+    from plantdoc.aws import bucket, clients, cloudformation, stack_resources
 
     remote = remote_config.committed()
     if not arguments.bucket and not remote_bucket(remote):
@@ -138,21 +144,31 @@ def delete(arguments: argparse.Namespace) -> None:
             f"the bucket {name} holds data ({held}), so nothing was deleted: fetch what you want to keep (dvc pull), "
             "then add --force (FORCE=1), which deletes all of it for good"
         )
+    inside = stack_resources.resources(client, stack["StackId"]) if stack else {}
+    if holding := stack_resources.holders(clients.client("iam", region), inside):
+        commands = "\n  ".join(command for each in holding.values() for command in each)
+        raise UserError(
+            f"somebody has the policy {' and '.join(sorted(holding))} of the stack, which AWS then does not delete, so "
+            f"nothing was deleted: take it away first\n  {commands}"
+        )
     found = [
         *([f"the stack {stack_name(name)}"] if stack else []),
         *([f"the bucket {name}" + (f" with all in it ({held})" if held else "")] if there else []),
     ]
     if arguments.dry_run:
         print(f"would delete {' and '.join(found)}" if found else "there is nothing to delete")
+        report_rest(s3, client, name, inside)
         return
-    if held:
-        bucket.empty(s3, name, held)
-    # The stack leaves the bucket; its roles go first, so that nobody writes into a bucket that is being deleted.
+    # The stack leaves the bucket; its roles go first, so that nobody writes into a bucket that is being deleted. Where
+    # AWS cannot delete the stack, the data stays.
     if stack:
         cloudformation.delete(client, stack)
+    if held:
+        bucket.empty(s3, name, held)
     if there:
         bucket.delete(s3, name)
     print(f"deleted {' and '.join(found)}" if found else "there is nothing to delete")
+    report_rest(s3, client, name, inside)
     if at_remote:
         point_remote({"url": remote_config.FOLDER, "verify": "true"})
 
@@ -172,7 +188,7 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
     if arguments.repository and not re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", arguments.repository):
         raise UserError(f"{arguments.repository!r} is not a repository on GitHub: write owner/name")
     owner, _, repository = arguments.repository.partition("/")
-    return {
+    return types(arguments) | {
         "Bucket": bucket.check_name(arguments.bucket),
         "Email": arguments.email,
         "Budget": f"{arguments.budget:.10g}",
@@ -180,6 +196,23 @@ def stack_parameters(arguments: argparse.Namespace) -> dict[str, str]:
         "Repository": repository,
         "ReaperCode": REAPER.read_text(encoding="utf-8") if arguments.reaper else "",
     }
+
+
+def types(arguments: argparse.Namespace) -> dict[str, str]:
+    """Bounds of the types of instances; without one, the template's own.
+
+    Raises:
+        UserError: one of them is no type.
+    """
+    given = {"InstanceTypes": arguments.instance_types, "EndpointInstanceTypes": arguments.endpoint_types}
+    found = {name: text.replace(",", " ").split() for name, text in given.items() if text.strip()}
+    for name, prefix in (("InstanceTypes", ""), ("EndpointInstanceTypes", r"ml\.")):
+        for each in found.get(name, ()):
+            if not re.fullmatch(rf"{prefix}[a-z][a-z0-9-]*(\*|\.(\*|[a-z0-9-]+))", each):
+                raise UserError(
+                    f"{each!r} is no type of instances: write it like {'ml.c5.*' if prefix else 'g5.*'}, or in full"
+                )
+    return {name: ",".join(values) for name, values in found.items()}
 
 
 def signed_in(region: str):
@@ -237,6 +270,22 @@ def report_plan(name: str, planned: cloudformation.Plan, remote: dict[str, str])
         print(
             f"would set the DVC remote to {remote['url']} in {remote_config.CONFIG}; now: {now.get('url', 'not set')}"
         )
+
+
+def report_rest(s3, client, name: str, inside: dict[str, tuple[str, str]]) -> None:
+    """Print what stays in the account: other stacks and buckets of this project, and GitHub's identity provider."""
+    from plantdoc.aws import stack_resources
+
+    for other in stack_resources.other_stacks(client, stack_name(name)):
+        print(f"another stack of this project stays: {other}")
+    for other in stack_resources.other_buckets(s3, name):
+        print(f"another bucket of this project stays: {other} (`make aws-delete BUCKET={other}`)")
+    for kind, provider in inside.values():
+        if kind == "AWS::IAM::OIDCProvider":
+            print(
+                f"{provider} stays, as other roles may use it; where none does: "
+                f"`aws iam delete-open-id-connect-provider --open-id-connect-provider-arn {provider}`"
+            )
 
 
 def unchanged(name: str) -> str:

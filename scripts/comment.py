@@ -8,13 +8,15 @@ report that is missing there gives a comment that says so. Without --pull-reques
 commit; where there is none, the summary is all.
 
 Reads from the environment GITHUB_TOKEN (on one's own machine `gh auth login` does), PULL_REQUEST, EXPERIMENT (named in
-the comment, with what applies it), TRAINING (how the training ended, if not with "success") and what GitHub sets in
-every run. Needs no package, so that it runs where nothing is installed.
+the comment, with what applies it), TRAINING (how the training ended, if not with "success"), CML_SHA256 (the hash of
+CML's binary: another one is not run) and what GitHub sets in every run. Needs no package, so that it runs where nothing
+is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -96,8 +98,12 @@ def post(text: str, number: str) -> None:
     """
     said = []
     for tool, send, pause in (("cml", by_cml, 0), ("gh", by_gh, 0), ("gh", by_gh, PAUSE)):
-        if not shutil.which(tool):
+        if not (program := shutil.which(tool)):
             said.append(f"{tool} is not installed")
+            continue
+        if tool == "cml" and (other := unknown_cml(program)):
+            log.warning("%s", other)
+            said.append(other)
             continue
         time.sleep(pause)
         try:
@@ -110,6 +116,16 @@ def post(text: str, number: str) -> None:
         f"no comment on pull request {number}: {'; '.join(dict.fromkeys(said))}. `gh auth status` says whether you are "
         f"logged in; in a workflow the job needs `pull-requests: write`{reached()}"
     )
+
+
+def unknown_cml(program: str) -> str:
+    """Why CML's binary must not get the token: its hash is not CML_SHA256; empty where it is, or none is asked for."""
+    wanted = os.environ.get("CML_SHA256", "").strip().lower()
+    with open(program, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not wanted or found == wanted:
+        return ""
+    return f"cml is not run: {program} has the SHA-256 {found}, and CML_SHA256 says {wanted}"
 
 
 def by_cml(text: str, number: str) -> str:

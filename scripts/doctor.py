@@ -4,9 +4,10 @@
     python scripts/doctor.py push       to push and pull data and models
     python scripts/doctor.py ec2        to train on EC2
     python scripts/doctor.py deploy     to serve on SageMaker
+    python scripts/doctor.py aws        to begin on an AWS account; asks it all that costs and changes nothing
 
-One line per check, with the remedy where it is not ready. Ends with 1 when something that the job needs is missing.
-Changes nothing.
+One line per check, with the remedy where it is not ready, and what cannot be known before it is tried. Ends with 1 when
+something that the job needs is missing. Changes nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +23,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.core import entry
 from plantdoc.core.errors import UserError
-from plantdoc.doctor import checks, checks_aws, checks_shell
+from plantdoc.doctor import (
+    aws_questions,
+    checks,
+    checks_account,
+    checks_aws,
+    checks_serving,
+    checks_shell,
+    checks_start,
+)
 
-ALL = JOBS = ("repro", "push", "ec2", "deploy")
+ALL = ("repro", "push", "ec2", "deploy")
+JOBS = (*ALL, "aws")  # the last has a page of its own, about the account alone
 # Name, check, the jobs that need it.
 CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("Python", checks.python, ALL),
@@ -35,7 +45,7 @@ CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("git", checks.git, ALL),
     ("DVC", checks.dvc, ALL),
     ("code", checks.code, ("repro", "ec2")),
-    ("params", checks.params, ("repro", "ec2", "deploy")),
+    ("params", checks.params, ("repro", "ec2", "deploy", "aws")),
     ("disk", checks.disk, ("repro",)),
     ("GPU", checks.gpu, ("repro",)),
     ("W&B", checks.wandb, ("repro", "ec2")),
@@ -44,9 +54,27 @@ CHECKS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("machines", checks_aws.instance_types, ("ec2",)),
     ("quota", checks_aws.quota, ("ec2",)),
     ("SageMaker", checks_aws.sagemaker, ("deploy",)),
+    ("account", checks_account.identity, ("aws",)),
+    ("clock", checks_account.clock, ("aws",)),
+    ("region", checks_account.region, ("aws",)),
+    ("network", checks_account.network, ("aws",)),
+    ("make aws", checks_account.making, ("aws",)),
+    ("stack", checks_account.stack, ("aws",)),
+    ("bucket", checks_account.bucket, ("aws",)),
+    ("image", checks_start.image, ("aws",)),
+    ("types", checks_start.types, ("aws",)),
+    ("EC2 quota", checks_aws.quota, ("aws",)),
+    ("EC2 start", checks_start.start, ("aws",)),
+    ("spot role", checks_start.spot_role, ("aws",)),
+    ("disk key", checks_start.disk_key, ("aws",)),
+    ("capacity", checks_start.capacity, ("aws",)),
+    ("endpoint", checks_serving.deploying, ("aws",)),
+    ("memory", checks_serving.memory, ("aws",)),
+    ("instances", checks_serving.instances, ("aws",)),
+    ("scaling role", checks_serving.scaling_role, ("aws",)),
 ]
-READY, NOT_READY, NOT_NEEDED = "ready", "not ready", "not needed"
-COLOURS = {READY: "32", NOT_READY: "31", NOT_NEEDED: "2"}
+READY, NOT_READY, NOT_KNOWN, NOT_NEEDED = "ready", "not ready", "not known", "not needed"
+COLOURS = {READY: "32", NOT_READY: "31", NOT_KNOWN: "33", NOT_NEEDED: "2"}
 WIDTH = 100
 
 
@@ -56,6 +84,8 @@ def main() -> int:
     job = parser.parse_args().job
     missing = []
     for name, check, needed_for in CHECKS:
+        if job not in needed_for and (job == "aws" or needed_for == ("aws",)):
+            continue
         state, text = look(check, job) if job in needed_for else (NOT_NEEDED, f"for {job}")
         print(line(state, name, text), flush=True)
         if state == NOT_READY:
@@ -68,7 +98,11 @@ def look(check: Callable[[str], str], job: str) -> tuple[str, str]:
     """A check's state and what it found; one that breaks is not ready, and stops no other."""
     try:
         return READY, check(job)
+    except aws_questions.Unknown as unknown:
+        return NOT_KNOWN, str(unknown)
     except UserError as error:
+        if job == "aws" and aws_questions.is_denied(error):
+            return NOT_KNOWN, f"{error}; until then it cannot be known"
         return NOT_READY, str(error)
     except ImportError as error:
         return NOT_READY, f"{error}: `make setup`"

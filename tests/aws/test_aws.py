@@ -12,6 +12,8 @@ import http.server
 import io
 import json
 import os
+import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -152,6 +154,86 @@ def test_delete_refuses_while_there_is_data_and_deletes_all_of_it_when_forced(s3
     assert (clone / ".dvc/config").read_text() == FOLDER_REMOTE
 
 
+@pytest.mark.slow
+def test_delete_refuses_while_somebody_has_a_policy_and_names_who(s3, clone):
+    """AWS deletes no policy that is attached, and the data would be gone by then."""
+    made({"Owner": "me", "Repository": "leaves"})
+    (clone / ".dvc/config").write_text(S3_REMOTE)
+    s3.put_object(Bucket=BUCKET, Key="dvc/data", Body=b"data")
+    iam = boto3.client("iam", region_name=REGION)
+    runner = next(
+        each["Arn"] for each in iam.list_policies(Scope="Local")["Policies"] if "Runner" in each["PolicyName"]
+    )
+    iam.create_user(UserName="ada")
+    iam.attach_user_policy(UserName="ada", PolicyArn=runner)
+    iam.create_group(GroupName="growers")
+    iam.attach_group_policy(GroupName="growers", PolicyArn=runner)
+    for words in (("delete", "--force"), ("delete", "--force", "--dry-run")):
+        said = aws(clone, *words, check=False)
+        assert said.returncode == 1 and "somebody has the policy Runner of the stack" in said.stdout
+        assert f"aws iam detach-user-policy --user-name ada --policy-arn {runner}" in said.stdout
+        assert f"aws iam detach-group-policy --group-name growers --policy-arn {runner}" in said.stdout
+        assert "detach-role-policy" not in said.stdout, "the stack's own roles go with it"
+    assert s3.get_object(Bucket=BUCKET, Key="dvc/data")["Body"].read() == b"data"
+    assert stack()["StackStatus"] == "CREATE_COMPLETE"
+    iam.detach_user_policy(UserName="ada", PolicyArn=runner)
+    iam.detach_group_policy(GroupName="growers", PolicyArn=runner)
+    aws(clone, "delete", "--force")
+    assert stack() is None and s3.list_buckets()["Buckets"] == []
+
+
+def test_githubs_provider_stays_and_its_removal_is_said(s3, capsys):
+    """The stand-in for CloudFormation makes none; that the template keeps it is in test_infra.py."""
+    arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+    script = runpy.run_path(str(SCRIPT))
+    client = boto3.client("cloudformation", region_name=REGION)
+    script["report_rest"](s3, client, BUCKET, {"GitHub": ("AWS::IAM::OIDCProvider", arn)})
+    said = capsys.readouterr().out
+    assert f"{arn} stays, as other roles may use it" in said
+    assert f"delete-open-id-connect-provider --open-id-connect-provider-arn {arn}" in said
+
+
+@pytest.mark.slow
+def test_a_stack_that_cannot_be_deleted_leaves_the_data(s3, clone, monkeypatch):
+    made()
+    (clone / ".dvc/config").write_text(S3_REMOTE)
+    s3.put_object(Bucket=BUCKET, Key="dvc/data", Body=b"data")
+
+    def fail(self, name_or_stack_id):
+        backend_stack().status = "DELETE_FAILED"
+        happened("DELETE_FAILED", "AWS::IAM::ManagedPolicy", "Runner", "Cannot delete a policy attached to entities.")
+
+    monkeypatch.setattr(CloudFormationBackend, "delete_stack", fail)
+    said = aws(clone, "delete", "--force", check=False)
+    assert said.returncode == 1 and "Runner: Cannot delete a policy attached to entities." in said.stdout
+    assert s3.get_object(Bucket=BUCKET, Key="dvc/data")["Body"].read() == b"data"
+    assert (clone / ".dvc/config").read_text() == S3_REMOTE
+
+
+def test_delete_tells_what_else_of_the_project_is_there(s3, clone):
+    made()
+    (clone / ".dvc/config").write_text(S3_REMOTE)
+    bucket(s3, "other-leaves")
+    s3.create_bucket(Bucket="strangers", CreateBucketConfiguration={"LocationConstraint": REGION})
+    tag = [{"Key": "project", "Value": "plant-disease-detector"}]
+    about = {"Resources": {"Log": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "api"}}}}
+    client = boto3.client("cloudformation", region_name=REGION)
+    client.create_stack(StackName="plant-disease-api", TemplateBody=json.dumps(about), Tags=tag)
+    said = aws(clone, "delete", "--dry-run").stdout
+    assert "another stack of this project stays: plant-disease-api" in said
+    assert "another bucket of this project stays: other-leaves (`make aws-delete BUCKET=other-leaves`)" in said
+    assert "strangers" not in said
+
+
+@pytest.mark.slow
+def test_types_of_instances_bound_the_policies(s3, clone):
+    aws(clone, *CREATE, "--instance-types", "p4d.* g5.xlarge", "--endpoint-types", "ml.g5.*")
+    given = {each["ParameterKey"]: re.findall(r"[\w.*]+", each["ParameterValue"]) for each in stack()["Parameters"]}
+    assert given["InstanceTypes"] == ["p4d.*", "g5.xlarge"] and given["EndpointInstanceTypes"] == ["ml.g5.*"]
+    wrong = aws(clone, *CREATE, "--instance-types", "*", check=False)
+    assert wrong.returncode == 1 and "'*' is no type of instances" in wrong.stdout
+
+
 @pytest.mark.full
 def test_delete_goes_on_where_it_was_interrupted_and_says_when_nothing_is_left(s3, clone):
     (clone / ".dvc/config").write_text(S3_REMOTE)
@@ -264,7 +346,7 @@ def test_existing_github_provider_is_used(s3, clone):
     federated = [trust for trust in trusts if "Federated" in trust["Principal"]]
     assert {trust["Principal"]["Federated"] for trust in federated} == {provider["OpenIDConnectProviderArn"]}
     subjects = [trust["Condition"]["StringLike"]["token.actions.githubusercontent.com:sub"] for trust in federated]
-    assert ["repo:me/leaves:ref:refs/tags/detector@v*", "repo:me@*/leaves@*:ref:refs/tags/detector@v*"] in subjects
+    assert ["repo:me/leaves:environment:production", "repo:me@*/leaves@*:environment:production"] in subjects
     assert "nothing to change" in aws(clone, *CREATE, "--repository", "me/leaves").stdout
 
 

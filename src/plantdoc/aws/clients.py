@@ -17,9 +17,14 @@ from plantdoc.core.errors import UserError
 logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it found what, in several lines
 _SETTINGS = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_UNKNOWN_KEY = {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"}
+_UNKNOWN_KEY = {"AuthFailure", "InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"}
 _WRONG_SECRET = {"SignatureDoesNotMatch", "InvalidSignatureException"}
+_SKEWED = "RequestTimeTooSkewed"
 _DENIED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+
+
+class Denied(UserError):
+    """These credentials may not do, or may not ask for, something."""
 
 
 def client(service: str, region: str):
@@ -46,17 +51,25 @@ def code(error: refused.ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+def is_of_credentials(error: refused.ClientError) -> bool:
+    """Whether AWS refuses who asks, or when it is asked by this machine's clock, and not what is asked for."""
+    return code(error) in (_EXPIRED | _UNKNOWN_KEY | _WRONG_SECRET | _DENIED | {_SKEWED})
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """Turn what AWS refuses, and an AWS that cannot be reached or signed in to, into a UserError with the remedy."""
     try:
         yield
     except refused.ClientError as error:
-        raise UserError(_explain(error)) from None
+        kind = Denied if code(error) in _DENIED else UserError
+        raise kind(_explain(error)) from None
     except refused.NoCredentialsError:
         raise UserError(
             "no AWS credentials were found: run `aws configure` or `aws sso login`, or set AWS_PROFILE"
         ) from None
+    except (refused.SSOError, refused.TokenRetrievalError) as error:
+        raise UserError(f"the session of AWS IAM Identity Center has ended ({error}): run `aws sso login`") from None
     except refused.ProfileNotFound as error:
         raise UserError(f"{error}: set AWS_PROFILE to one that `aws configure list-profiles` shows") from None
     except (refused.EndpointConnectionError, refused.HTTPClientError) as error:
@@ -71,6 +84,8 @@ def explained() -> Iterator[None]:
 
 def _explain(error: refused.ClientError) -> str:
     name, message = code(error), error.response.get("Error", {}).get("Message", "")
+    if name == _SKEWED or (name in _WRONG_SECRET and re.search("not yet current|Signature expired", message)):
+        return "this machine's clock is wrong by more than AWS accepts: set it"
     if name in _EXPIRED:
         return "the AWS credentials have expired: run `aws sso login`, or get a new session token"
     if name in _UNKNOWN_KEY:
@@ -83,6 +98,4 @@ def _explain(error: refused.ClientError) -> str:
             f"AWS denies {action[1] if action else error.operation_name}: "
             "ask who looks after the account for this permission, or set AWS_PROFILE to another user"
         )
-    if name == "RequestTimeTooSkewed":
-        return "this machine's clock is wrong by more than AWS accepts: set it"
     return f"AWS refused {error.operation_name}: {message or name}"
