@@ -67,10 +67,10 @@ def deploy(
     with bundle_source.opened(name) as shipped:
         before = endpoint_lifecycle.settled(context, wanted.endpoint)
         history = configs.all_of(context, wanted.endpoint)
-        served = serving(before, history)
+        served, now = serving(before, history), _version_of(before, history)
+        _mend_scaling(context, wanted, now)
         if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
             quality_gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
-        now = _version_of(before, history)
         rollout.check(wanted.endpoint, wanted.serverless, now.serverless if now else None, replace)
         with bundle_source.expected(
             shipped, settings.deploy.check_pictures, LARGEST[wanted.serverless], settings.train.threads
@@ -78,7 +78,7 @@ def deploy(
             uri = bundle_upload.bring(context, shipped.archive, shipped.sha256)
             chosen = spec.of(context, wanted, shipped, uri)
             configs.ensure(context, chosen)
-            changed = rollout.bring_up(context, wanted, before, chosen, now, replace)
+            changed = rollout.bring_up(context, wanted, before, chosen, now, _proved(now, history), replace)
             faults, figures = smoke_test.test(context, wanted.endpoint, shipped.version, expected)
         standing = next(each for each in configs.all_of(context, wanted.endpoint) if each.name == chosen.name)
         if faults:
@@ -112,6 +112,7 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     if not taken_up:
         now = _version_of(state, history)
         earlier = previous(history, now)
+    _mend_scaling(context, wanted, _version_of(state, history))
     if not earlier:
         raise UserError(
             f"{now.version if now else state.config} is served, and no earlier version is kept: "
@@ -120,17 +121,29 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     rollout.check(wanted.endpoint, earlier.serverless, now.serverless if now else None, replace)
     if now and now.order is not None:
         configs.mark(context, now, withdrawn="yes")
-    if state.config != earlier.name:
-        rollout.to(context, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
+    if state.config == earlier.name:
+        rollout.look_after(context, wanted, earlier)
+    else:
+        try:
+            rollout.to(context, wanted, state, earlier, now, now, replace)
+        except UserError:
+            if now and now.order is not None:
+                configs.mark(context, now, withdrawn="no")
+            raise
+    _check_back(context, wanted, earlier)
+    forget(wanted.endpoint)
+    return earlier
+
+
+def _check_back(context: Context, wanted: Serve, earlier: EndpointConfig) -> None:
+    """See that the version which is back answers, where there is a picture to ask it about."""
     if picture := bundle_source.any_picture(LARGEST[earlier.serverless]):
         try:
-            answered = smoke_test.ask(context, wanted.endpoint, picture).get("model")
+            answered = smoke_test.Patience(context, wanted.endpoint).ask(picture)[0].get("model")
         except smoke_test.Broken as broken:
             raise UserError(f"{earlier.version} is back, but gives no answer: {broken}") from None
         if answered != earlier.version:
             raise UserError(f"{earlier.version} is back, but {answered} answers: run it again")
-    forget(wanted.endpoint)
-    return earlier
 
 
 def serving(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
@@ -161,6 +174,17 @@ def _version_of(state: endpoint_lifecycle.State | None, history: list[EndpointCo
     return next((each for each in history if state and each.name == state.config), None)
 
 
+def _mend_scaling(context: Context, wanted: Serve, now: EndpointConfig | None) -> None:
+    """Register instances with autoscaling again where an interrupted update to another type has left them without."""
+    if now and not now.serverless and not scaling.targets(context, wanted.endpoint):
+        rollout.restore(context, wanted)
+
+
+def _proved(now: EndpointConfig | None, history: list[EndpointConfig]) -> EndpointConfig | None:
+    """The version to serve again where the next one cannot be started: the one that is served, or the last tried."""
+    return now if now and now.order is not None and not now.withdrawn else previous(history, None)
+
+
 def _fail(
     context: Context,
     wanted: Serve,
@@ -182,7 +206,10 @@ def _fail(
         print(f"deploy: smoke test failed, going back to {earlier.version}", flush=True)
         state = endpoint_lifecycle.settled(context, wanted.endpoint)
         # It does not answer as it should, so a gap does no harm.
-        rollout.to(context, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
+        try:
+            rollout.to(context, wanted, state, earlier, standing, None, replace=True)
+        except UserError as error:
+            raise UserError(f"{said}Going back to {earlier.version} failed: {error}") from None
         end = f"{earlier.version} serves again"
     else:
         print("deploy: smoke test failed, and nothing was served before", flush=True)
