@@ -265,6 +265,8 @@ def test_the_stand_in_refuses_what_aws_refuses_of_endpoints(aws):
     aws.sagemaker.backend.endpoints["plant-disease-e"].endpoint_status = "InService"
     with refused("serverless endpoint is not supported"):
         client.update_endpoint(**which, EndpointConfigName="plant-disease-c")
+    with refused("'body' failed to satisfy constraint: Member must have length less than or equal to 26214400"):
+        runtime.invoke_endpoint(**which, Body=bytes(25_000_001))
     guard = {
         "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 1}},
         "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "none"}]},

@@ -130,6 +130,10 @@ def test_quotas_of_concurrency_instances_and_endpoints_have_remedies_of_their_ow
     there.quotas.concurrency = 4
     with pytest.raises(UserError, match=r"is 4 Units.*lower serve\.concurrency"):
         world.deploy(world.stock.good)
+    there.quotas.instances = {"ml.c6i.large": 0}
+    with pytest.raises(UserError, match=r"is 0 Instances.*Set another serve\.instance_type") as error:
+        world.deploy(world.stock.good, **MACHINES)
+    assert "twice" not in str(error.value) and world.present() == {}
     there.quotas.instances = {"ml.c6i.large": 1}
     world.deploy(world.stock.good, **MACHINES)
     # Blue/green: the new one is there before the old one goes.
@@ -152,6 +156,8 @@ def test_a_cold_endpoint_is_waited_for(world):
     made = world.deploy(world.stock.good)
     assert made["smoke"]["differences"] == 0 and made["smoke"]["pictures"] == 3
     assert sum(world.clock.waits) < 120 and len(world.asked("InvokeEndpoint")) > 7
+    with pytest.raises(Exception, match="has oversize body"):
+        world.aws.client("sagemaker-runtime").invoke_endpoint(EndpointName=NAME, Body=bytes(5_000_000))
     world.aws.sagemaker.cold = ("timed out",) * 2
     world.deploy(world.stock.better())
     world.aws.sagemaker.cold = ("timed out",) * 2

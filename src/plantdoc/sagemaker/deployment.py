@@ -17,8 +17,10 @@ from plantdoc.sagemaker import (
     bundle_source,
     bundle_upload,
     configs,
+    deployed_versions,
     endpoint_lifecycle,
     quality_gate,
+    recovery,
     rollout,
     scaling,
     smoke_test,
@@ -67,7 +69,7 @@ def deploy(
     with bundle_source.opened(name) as shipped:
         before = endpoint_lifecycle.settled(context, wanted.endpoint)
         history = configs.all_of(context, wanted.endpoint)
-        served, now = serving(before, history), _version_of(before, history)
+        served, now = deployed_versions.serving(before, history), deployed_versions.served(before, history)
         _mend_scaling(context, wanted, now)
         if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
             quality_gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
@@ -78,14 +80,16 @@ def deploy(
             uri = bundle_upload.bring(context, shipped.archive, shipped.sha256)
             chosen = spec.of(context, wanted, shipped, uri)
             configs.ensure(context, chosen)
-            changed = rollout.bring_up(context, wanted, before, chosen, now, _proved(now, history), replace)
+            changed = rollout.bring_up(
+                context, wanted, before, chosen, now, deployed_versions.proved(now, history), replace
+            )
             faults, figures = smoke_test.test(context, wanted.endpoint, shipped.version, expected)
         standing = next(each for each in configs.all_of(context, wanted.endpoint) if each.name == chosen.name)
         if faults:
             _fail(context, wanted, standing, history, faults, proved=standing.order is not None and not changed)
         if standing.order is None or standing.withdrawn or changed:
             _mark(context, standing, history)
-        rollout.tidy(context, wanted)
+        recovery.tidy(context, wanted)
         made = _described(context, wanted, shipped, chosen, uri, figures)
     if record:
         with stage.replacing(record, folder=False) as path:
@@ -110,9 +114,9 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     taken_up = now and now.withdrawn and before.pending == state.config
     earlier = next(each for each in history if each.name == state.config) if taken_up else None
     if not taken_up:
-        now = _version_of(state, history)
-        earlier = previous(history, now)
-    _mend_scaling(context, wanted, _version_of(state, history))
+        now = deployed_versions.served(state, history)
+        earlier = deployed_versions.previous(history, now)
+    _mend_scaling(context, wanted, deployed_versions.served(state, history))
     if not earlier:
         raise UserError(
             f"{now.version if now else state.config} is served, and no earlier version is kept: "
@@ -122,7 +126,7 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     if now and now.order is not None:
         configs.mark(context, now, withdrawn="yes")
     if state.config == earlier.name:
-        rollout.look_after(context, wanted, earlier)
+        recovery.look_after(context, wanted, earlier)
     else:
         try:
             rollout.to(context, wanted, state, earlier, now, now, replace)
@@ -146,45 +150,6 @@ def _check_back(context: Context, wanted: Serve, earlier: EndpointConfig) -> Non
             raise UserError(f"{earlier.version} is back, but {answered} answers: run it again")
 
 
-def serving(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
-    """The version that a new one is held against: the one that is served or, while that is untried, the last tried."""
-    now = _version_of(state, history)
-    if now and now.order is not None:
-        return now
-    return next((each for each in history if each.order is not None and not each.withdrawn), None)
-
-
-def previous(history: list[EndpointConfig], now: EndpointConfig | None) -> EndpointConfig | None:
-    """The last version that was tried before `now`, and not withdrawn; None where none is kept."""
-    bound = now.order if now and now.order is not None else None
-    return next(
-        (
-            each
-            for each in history
-            if each.order is not None
-            and not each.withdrawn
-            and (bound is None or each.order < bound)
-            and not (now and each.name == now.name)
-        ),
-        None,
-    )
-
-
-def _version_of(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
-    return next((each for each in history if state and each.name == state.config), None)
-
-
-def _mend_scaling(context: Context, wanted: Serve, now: EndpointConfig | None) -> None:
-    """Register instances with autoscaling again where an interrupted update to another type has left them without."""
-    if now and not now.serverless and not scaling.targets(context, wanted.endpoint):
-        rollout.restore(context, wanted)
-
-
-def _proved(now: EndpointConfig | None, history: list[EndpointConfig]) -> EndpointConfig | None:
-    """The version to serve again where the next one cannot be started: the one that is served, or the last tried."""
-    return now if now and now.order is not None and not now.withdrawn else previous(history, None)
-
-
 def _fail(
     context: Context,
     wanted: Serve,
@@ -199,7 +164,7 @@ def _fail(
     said = f"{standing.version} failed its smoke test:\n  " + "\n  ".join(faults[:5]) + more + "\n"
     if proved:
         raise UserError(f"{said}It was served before and still is; `make rollback` serves the version before it")
-    earlier = previous([each for each in history if each.name != standing.name], None)
+    earlier = deployed_versions.previous([each for each in history if each.name != standing.name], None)
     if standing.order is not None:
         configs.mark(context, standing, withdrawn="yes")
     if earlier:
@@ -216,7 +181,7 @@ def _fail(
         scaling.remove(context, wanted.endpoint)
         endpoint_lifecycle.delete(context, wanted.endpoint)
         end = "nothing was served before, so the endpoint was deleted"
-    rollout.tidy(context, wanted)
+    recovery.tidy(context, wanted)
     raise UserError(said + end)
 
 
@@ -247,3 +212,9 @@ def forget(endpoint: str) -> None:
     with contextlib.suppress(OSError, ValueError, KeyError):
         if json.loads(RECORD.read_text(encoding="utf-8"))["name"] == endpoint:
             RECORD.unlink()
+
+
+def _mend_scaling(context: Context, wanted: Serve, now: EndpointConfig | None) -> None:
+    """Register instances with autoscaling again where an interrupted update to another type has left them without."""
+    if now and not now.serverless and not scaling.targets(context, wanted.endpoint):
+        recovery.restore(context, wanted)

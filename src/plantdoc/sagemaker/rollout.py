@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import configs, endpoint_lifecycle, quotas, resource_names, scaling
+from plantdoc.sagemaker import endpoint_lifecycle, quotas, recovery, resource_names, scaling
 from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
@@ -41,7 +41,7 @@ def bring_up(
         endpoint_lifecycle.delete(context, wanted.endpoint)
         state = None
     if state and state.config == plan.name and state.status == endpoint_lifecycle.IN_SERVICE:
-        look_after(context, wanted, plan)
+        recovery.look_after(context, wanted, plan)
         return False
     to(context, wanted, state, plan, now, back, replace)
     return True
@@ -88,7 +88,7 @@ def to(
         raise UserError(f"{endpoint} was deleted in the meantime: run it again")
     if after.status != endpoint_lifecycle.IN_SERVICE or after.config != goal.name:
         raise UserError(_why(context, wanted, after, goal, back))
-    look_after(context, wanted, goal)
+    recovery.look_after(context, wanted, goal)
 
 
 def _create(context: Context, wanted: Serve, goal: Plan | EndpointConfig, back: EndpointConfig | None) -> None:
@@ -97,8 +97,11 @@ def _create(context: Context, wanted: Serve, goal: Plan | EndpointConfig, back: 
         with quotas.explained(update=False):
             endpoint_lifecycle.create(context, wanted.endpoint, goal.name)
     except quotas.QuotaError as refused:
-        end = _again(context, wanted, goal, back) or "nothing was served before"
-        tidy(context, wanted)
+        end = recovery.serve_again(context, wanted, goal, back)
+        if not end:
+            scaling.remove(context, wanted.endpoint)  # the alarms
+            end = "nothing was served before"
+        recovery.tidy(context, wanted)
         raise UserError(f"{refused}\n{end}") from None
 
 
@@ -109,19 +112,16 @@ def _update(context: Context, wanted: Serve, goal: Plan | EndpointConfig, now: E
         scaling.remove(context, wanted.endpoint)
     # AWS refuses another instance type for what is registered with Application Auto Scaling; another model it takes.
     detached = not goal.serverless and not (now and now.instance_type == goal.instance_type)
-    was_serverless = bool(now and now.serverless)
     try:
         if detached:
             scaling.detach(context, wanted.endpoint)
         with quotas.explained(update=True):
-            update(context, wanted.endpoint, goal.name, goal.serverless or was_serverless)
+            update(context, wanted.endpoint, goal.name, goal.serverless or bool(now and now.serverless))
     except BaseException as error:
         if detached:
-            restore(context, wanted)
+            recovery.restore(context, wanted)
         if isinstance(error, quotas.QuotaError):
-            if was_serverless and not goal.serverless:
-                scaling.remove(context, wanted.endpoint)  # the alarms
-            tidy(context, wanted)
+            recovery.tidy(context, wanted)
             raise UserError(f"{error}\n{now.version if now else 'What was served'} serves on") from None
         raise
 
@@ -174,64 +174,12 @@ def _why(
     if after.status == endpoint_lifecycle.FAILED:
         scaling.remove(context, wanted.endpoint)
         endpoint_lifecycle.delete(context, wanted.endpoint)
-        end = _again(context, wanted, goal, back) or "the endpoint was deleted"
-        tidy(context, wanted)
+        end = recovery.serve_again(context, wanted, goal, back) or "the endpoint was deleted"
+        recovery.tidy(context, wanted)
         return f"AWS could not start {goal.name}: {reason}. CloudWatch has the container's log; {end}"
-    restore(context, wanted)
-    tidy(context, wanted)
+    recovery.restore(context, wanted)
+    recovery.tidy(context, wanted)
     return (
         f"AWS has not put {goal.name} into service, {after.config} serves on ({after.status}): {reason}. CloudWatch "
         f"has the log, /aws/sagemaker/Endpoints/{wanted.endpoint}"
     )
-
-
-def _again(context: Context, wanted: Serve, failed: Plan | EndpointConfig, back: EndpointConfig | None) -> str | None:
-    """Make the endpoint with the config that served before; returns what became of that, None where there is none."""
-    if not back or back.name == failed.name:
-        return None
-    print(f"deploy: going back to {back.version}", flush=True)
-    if not back.serverless:
-        scaling.watch(context, wanted.endpoint)
-    try:
-        with quotas.explained(update=False):
-            endpoint_lifecycle.create(context, wanted.endpoint, back.name)
-    except quotas.QuotaError as refused:
-        return f"{back.version}, which served before, could not be started again either: {refused}"
-    after = endpoint_lifecycle.settled(context, wanted.endpoint)
-    if not after or after.status != endpoint_lifecycle.IN_SERVICE:
-        reason = after.reason if after else "it was deleted in the meantime"
-        return f"{back.version}, which served before, could not be started again either: {reason}"
-    look_after(context, wanted, back)
-    return f"{back.version} serves again"
-
-
-def look_after(context: Context, wanted: Serve, served: Plan | EndpointConfig) -> None:
-    """Have the alarms and autoscaling that the config which is served needs, and no others."""
-    if served.serverless:
-        scaling.remove(context, wanted.endpoint)
-    else:
-        scaling.watch(context, wanted.endpoint)
-        scaling.scale(context, wanted)
-
-
-def restore(context: Context, wanted: Serve) -> None:
-    """Put autoscaling and alarms back that an update had taken away which ended early; not while one is under way."""
-    state = endpoint_lifecycle.look(context, wanted.endpoint)
-    if not state or state.status != endpoint_lifecycle.IN_SERVICE:
-        return
-    history = configs.all_of(context, wanted.endpoint)
-    if served := next((each for each in history if each.name == state.config), None):
-        look_after(context, wanted, served)
-
-
-def tidy(context: Context, wanted: Serve) -> None:
-    """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
-    state = endpoint_lifecycle.look(context, wanted.endpoint)
-    served = {state.config, state.pending} if state else set()
-    ways_back = [
-        each.name
-        for each in configs.all_of(context, wanted.endpoint)
-        if each.order is not None and not each.withdrawn and each.name not in served
-    ]
-    for name in configs.keep_only(context, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
-        print(f"deploy: deleted {name}, which is no longer needed", flush=True)
