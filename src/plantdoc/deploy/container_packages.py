@@ -62,9 +62,20 @@ def bring(lock: Path | str) -> Path:
 
 def _install(lock: Path, target: Path) -> None:
     words = ("--python-version", PYTHON, "--python-platform", PLATFORM, "--only-binary", ":all:", "--no-deps")
-    command = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--link-mode", "copy", *words)
+    command = (
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--link-mode",
+        "copy",
+        "--python",
+        sys.executable,
+    )
     done = subprocess.run(
-        [*command, "--require-hashes", "--target", target, "-r", lock], capture_output=True, text=True
+        [*command, *words, "--require-hashes", "--target", target, "-r", lock], capture_output=True, text=True
     )
     if done.returncode:
         said = " ".join(done.stderr.split())[-600:]

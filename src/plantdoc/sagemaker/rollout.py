@@ -114,6 +114,12 @@ def _update(context: Context, wanted: Serve, goal: Plan | EndpointConfig, now: E
     detached = not goal.serverless and not (now and now.instance_type == goal.instance_type)
     try:
         if detached:
+            if now and not now.serverless:
+                print(
+                    f"deploy: autoscaling is off while {now.instance_type} gives way to {goal.instance_type}; if this "
+                    "is interrupted, the next `make deploy` or `make rollback` turns it on again",
+                    flush=True,
+                )
             scaling.detach(context, wanted.endpoint)
         with quotas.explained(update=True):
             update(context, wanted.endpoint, goal.name, goal.serverless or bool(now and now.serverless))
