@@ -279,7 +279,7 @@ $(INSTALLED)/%.txt: %.txt
 # What travels in the bundle for the container that serves on AWS: a target of its own, since no training needs it.
 $(PACKAGES): infra/container/requirements.txt | $(INSTALLED)/requirements.txt
 	.venv/bin/python scripts/container_packages.py
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
 # A shell command that makes $(1), a virtual environment apart from .venv, hold just what the locks $(2) say.
 # Its locks.txt is a copy of these locks.

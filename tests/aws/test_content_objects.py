@@ -45,12 +45,12 @@ def put(aws, content, clock: StoppedClock | None = None) -> bool:
     return content_objects.put(aws.client("s3"), BUCKET, KEY, content, SHA256, (clock or StoppedClock()).clock)
 
 
-def stored(aws) -> bytes:
+def content_there(aws) -> bytes:
     return aws.client("s3").get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
 
 
 def test_it_is_written_once(aws, content):
-    assert put(aws, content) and stored(aws) == CONTENT
+    assert put(aws, content) and content_there(aws) == CONTENT
     about = aws.client("s3").head_object(Bucket=BUCKET, Key=KEY, ChecksumMode="ENABLED")
     assert about["ChecksumSHA256"] == base64.b64encode(bytes.fromhex(SHA256)).decode()
     assert not put(aws, content)
@@ -79,7 +79,7 @@ def test_what_lies_there_is_proved(aws, content, kind):
     OBJECTS[kind](aws.client("s3"), OTHER)
     with pytest.raises(UserError, match=rf"s3://{BUCKET}/{KEY} is not what its name says.*delete it there"):
         put(aws, content)
-    assert stored(aws) == OTHER
+    assert content_there(aws) == OTHER
 
 
 def test_a_checksum_of_checksums_proves_nothing(aws):
@@ -113,7 +113,7 @@ def test_what_another_has_written_meanwhile_is_proved_too(aws, content, monkeypa
 def test_a_conflict_is_tried_again_and_decides_nothing(aws, content):
     clock = StoppedClock()
     aws.conflicts = 3
-    assert put(aws, content, clock) and stored(aws) == CONTENT and aws.conflicts == 0
+    assert put(aws, content, clock) and content_there(aws) == CONTENT and aws.conflicts == 0
     assert len(clock.waits) == 3 and clock.waits == sorted(clock.waits)
 
 

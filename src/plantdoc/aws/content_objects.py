@@ -55,10 +55,11 @@ def _write(s3, bucket: str, key: str, content: Path | bytes, sha256: str, clock:
     from botocore.exceptions import ClientError
 
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
+    proof = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": digest}
     for pause in (*_PAUSES, None):
         try:
             with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as body:
-                s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", ChecksumSHA256=digest)
+                s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", **proof)
             return True
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]

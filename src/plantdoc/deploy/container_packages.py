@@ -61,22 +61,10 @@ def bring(lock: Path | str) -> Path:
 
 
 def _install(lock: Path, target: Path) -> None:
-    words = ("--python-version", PYTHON, "--python-platform", PLATFORM, "--only-binary", ":all:", "--no-deps")
-    command = (
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--link-mode",
-        "copy",
-        "--python",
-        sys.executable,
-    )
-    done = subprocess.run(
-        [*command, *words, "--require-hashes", "--target", target, "-r", lock], capture_output=True, text=True
-    )
+    container = ("--python-version", PYTHON, "--python-platform", PLATFORM, "--only-binary", ":all:")
+    here = ("--python", sys.executable, "--target", str(target), "--link-mode", "copy")
+    command = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
+    done = subprocess.run([*command, *container, *here, "-r", lock], capture_output=True, text=True)
     if done.returncode:
         said = " ".join(done.stderr.split())[-600:]
         raise UserError(
