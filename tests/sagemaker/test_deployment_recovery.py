@@ -12,7 +12,7 @@ from fake_sagemaker_account import MACHINES, NAME, SERVERLESS
 from moto.sagemaker.models import sagemaker_backends
 
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import deployment, quotas, scaling, teardown
+from plantdoc.sagemaker import configs, deployment, quotas, scaling, teardown
 
 OTHER = MACHINES | {"instance_type": "ml.m5.large"}
 KINDS = {"serverless": SERVERLESS, "machines": MACHINES, "other machines": OTHER}
@@ -143,6 +143,25 @@ def test_quotas_of_concurrency_instances_and_endpoints_have_remedies_of_their_ow
     there.limit = 1
     with pytest.raises(UserError, match=r"Number of endpoints.*`make endpoints` lists ours"):
         world.deploy(endpoint="plant-disease-second")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("earlier", "now"), [("machines", "other machines"), ("serverless", "machines")])
+def test_a_rollback_that_is_refused_leaves_what_is_served(world, earlier, now):
+    good = world.deploy(world.stock.good, **KINDS[earlier])["version"]
+    better = world.deploy(world.stock.better(), **KINDS[now])["version"]
+    served = config(world)
+    world.aws.sagemaker.quotas.memory, world.aws.sagemaker.quotas.instances = 1024, {"ml.c6i.large": 0}
+    if earlier == "serverless":
+        world.aws.sagemaker.quotas.instances = {}
+    settings = world.settings(**KINDS[now])
+    with pytest.raises(UserError, match=rf"(?s)AWS refused.*{better} serves"):
+        deployment.rollback(world.context(), settings, replace=True)
+    assert world.answered_by() == better and config(world) == served
+    looked_after(world)
+    assert not any(each.withdrawn for each in configs.all_of(world.context(), NAME))
+    world.aws.sagemaker.renew()
+    assert deployment.rollback(world.context(), settings, replace=True).version == good == world.answered_by()
 
 
 def test_a_quota_without_a_name_has_a_remedy_too():

@@ -131,7 +131,7 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
         try:
             rollout.to(context, wanted, state, earlier, now, now, replace)
         except UserError:
-            if now and now.order is not None:
+            if now and now.name in {each.name for each in configs.all_of(context, wanted.endpoint)}:
                 configs.mark(context, now, withdrawn="no")
             raise
     _check_back(context, wanted, earlier)

@@ -16,8 +16,8 @@ _BROKEN = ("ModelError", "InternalFailure", "InternalDependencyException", "Vali
 # the API documents ModelNotReadyException and ServiceUnavailable, and throttling comes from the service in front.
 _AWAY = ("ModelNotReadyException", "ServiceUnavailable", "ServiceUnavailableException", "ThrottlingException")
 _AWAY_STATUS = (429, 503)
-# SageMaker's own ModelError for a container that has not answered in 60 seconds: a cold one starts meanwhile.
-_TIMED_OUT = "timed out while waiting for a response from container"
+# In SageMaker's own ModelError for a container that has not answered in 60 seconds: a cold one starts meanwhile.
+_TIMED_OUT = "timed out"
 _PATIENCE = 300.0  # seconds for an endpoint to start, after AWS has said that it is in service
 _PAUSE = (2.0, 15.0)  # seconds between two tries, at first and at most
 # All that the model finds, as evaluate wrote it down.
