@@ -38,7 +38,8 @@ export UV_NO_CONFIG := 1
 # One file for each lock that .venv holds. What was installed on top of requirements.txt stays until `make clean`: GPU=1
 # adds the CUDA libraries, BEAM=1 Apache Beam, DEV what tests and linters need. So no target removes what another needs.
 INSTALLED := .venv/installed
-STAMP := $(INSTALLED)/requirements.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt) $(if $(BEAM),$(INSTALLED)/requirements-beam.txt)
+PACKAGES := .venv/container/stamp
+STAMP := $(INSTALLED)/requirements.txt $(PACKAGES) $(if $(GPU),$(INSTALLED)/requirements-gpu.txt) $(if $(BEAM),$(INSTALLED)/requirements-beam.txt)
 DEV := $(STAMP) $(INSTALLED)/requirements-dev.txt
 # What a machine on EC2 installs in place of these, see infra/worker/bootstrap.sh.
 TRAIN := $(INSTALLED)/requirements-train.txt $(if $(GPU),$(INSTALLED)/requirements-gpu.txt)
@@ -50,7 +51,7 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-header
 UPGRADED := $(if $(UPGRADE),--upgrade)
 EVERYWHERE := --universal --python-version 3.11
-# Linux and Python of the container that serves on AWS.
+# Linux and Python of the container that serves on AWS, as in src/plantdoc/deploy/container_packages.py.
 CONTAINER := --python-version 3.12 --python-platform x86_64-manylinux_2_28 -c requirements.txt
 # A value as one word of the shell, each of several values, and an option with its value where it has one.
 quoted = '$(subst ','\'',$(1))'
@@ -250,6 +251,7 @@ lock: $(DEV)  ## remake all locks after a change of a requirements*.in; UPGRADE=
 	$(call PART,requirements-train.in,requirements-train.txt)
 	for added in dev gpu beam; do $(call PART,$(IN_BASE) requirements-$$added.in,requirements-$$added.txt) || exit 1; done
 	$(COMPILE) $(CONTAINER) $(UPGRADED) infra/container/requirements.in -o infra/container/requirements.txt
+	.venv/bin/python scripts/container_packages.py --narrow
 	$(COMPILE) $(EVERYWHERE) $(UPGRADED) -c infra/container/requirements.txt requirements-serving.in -o requirements-serving.txt
 	for peer in $(basename $(wildcard benchmarks/peers/*.in)); do $(COMPILE) $(EVERYWHERE) $(UPGRADED) $$peer.in -o $$peer.txt || exit 1; done
 	.venv/bin/python -m pytest -q tests/repository/test_locks.py
@@ -276,6 +278,11 @@ $(INSTALLED)/%.txt: %.txt
 	.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python .venv/uv.txt \
 	$$(ls $< $$(ls $(INSTALLED)) 2>/dev/null | sort -u)
 	@touch $@
+
+# What travels in the bundle for the container that serves on AWS: a target of its own, since no training needs it.
+$(PACKAGES): infra/container/requirements.txt | $(INSTALLED)/requirements.txt
+	.venv/bin/python scripts/container_packages.py
+	@mkdir -p $(@D) && touch $@
 
 # A shell command that makes $(1), a virtual environment apart from .venv, hold just what the locks $(2) say.
 # Its locks.txt is a copy of these locks.

@@ -6,6 +6,7 @@
     python scripts/deploy.py endpoints                  what we serve, since when, and what it costs a day
     python scripts/deploy.py undeploy                   take the endpoint away, and the public API
 
+A bundle is code of whoever made it, model included: trust it like a program. It is asked on this machine as well.
 Where: the bucket and region of the DVC remote, with the role of `make aws`. Each can be interrupted and run again: what
 is there is left, what is missing is made. Ends with 3 where the gate refuses the model (serve.min_map50, the model
 that is served now, behaviour tests), with 1 where something failed.

@@ -6,7 +6,7 @@
 Needs credentials, the bucket and the role of `make aws`, and the bundle, nothing else. An endpoint with a name of its
 own is made, asked about test pictures, held against what evaluate predicted, and taken away again, however that ends;
 what could not be removed is named. Endpoints that are there are not touched. The bundle stays in the bucket, where a
-later deployment of it finds it.
+later deployment of it finds it. A bundle is code of whoever made it, model included: trust it like a program.
 """
 
 from __future__ import annotations

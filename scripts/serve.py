@@ -6,6 +6,7 @@
     python scripts/serve.py --endpoint NAME          the page and the API here, the model on SageMaker
     python scripts/serve.py --api URL                the same, through the public API; its key in PLANTDOC_API_KEY
 
+A bundle is code of whoever made it, model included: trust it like a program.
 Ctrl-C ends it. What is asked is written to the standard output, a line of JSON per request, without the photos.
 """
 

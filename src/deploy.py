@@ -7,6 +7,9 @@ results/evaluate/predictions.json on `deploy.check_pictures` test pictures; a di
 bundle. results/deploy/check.json says what was compared, results/deploy/behaviour.json how the model answers to changed
 pictures (plantdoc.deploy.behaviour); what it fails there stops no stage, but keeps it from being served.
 
+Packages that SageMaker's container needs travel in the bundle. `make setup` brings them; where they are missing, they
+are downloaded now, checked by their hashes in infra/container/requirements.txt.
+
 With `deploy.target: sagemaker` it then starts scripts/deploy.py. Whatever becomes of that, the bundle is made: it is
 reported, and `make deploy` tries again.
 
@@ -27,7 +30,7 @@ from pathlib import Path
 from plantdoc.coco import dataset
 from plantdoc.core import cost, params, stage
 from plantdoc.core.errors import UserError
-from plantdoc.deploy import behaviour, bundle, deploy_params, model_card, parity
+from plantdoc.deploy import behaviour, bundle, container_packages, deploy_params, model_card, parity
 from plantdoc.detector import tf_setup
 
 TEST, SOURCE, MODEL = "data/raw/test", "data/raw/source.json", "models/detector"
@@ -40,6 +43,7 @@ CONTAINER = "infra/container/requirements.txt"
 def main() -> None:
     started = time.monotonic()
     settings = params.load(deploy_params.Params)
+    packages = container_packages.bring(CONTAINER)
     tf_setup.configure(settings.train.threads, settings.seed)
 
     from plantdoc.detector import detector
@@ -52,7 +56,7 @@ def main() -> None:
     with stage.replacing(BUNDLE) as target, tempfile.TemporaryDirectory() as scratch:
         content, unpacked, archive = Path(scratch) / "content", Path(scratch) / "unpacked", target / "model.tar.gz"
         bundle.export(server, content / bundle.MODEL)
-        bundle.add_code(content, CONTAINER)
+        bundle.add_code(content, packages)
         describe(content, model.config, metrics, behaves, settings)
         bundle.pack(content, archive)
         bundle.unpack(archive, unpacked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import io
 import json
 import subprocess
@@ -117,26 +119,114 @@ def test_packing_forgets_times_owners_and_modes(tmp_path):
     assert (tmp_path / "out/1/x").read_text() == "x"
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "link"])
-def test_nothing_is_unpacked_outside(tmp_path, name):
-    with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
-        member = tarfile.TarInfo(name)
-        if name == "link":
-            member.type, member.linkname = tarfile.SYMTYPE, "../../outside"
-        tar.addfile(member, io.BytesIO(b""))
-    if name.startswith("/"):  # leading slashes are taken off, so the file stays inside
-        bundle.unpack(tmp_path / "evil.tar.gz", tmp_path / "out")
-        assert (tmp_path / "out/tmp/outside").is_file()
-    else:
-        with pytest.raises(UserError, match="no bundle that can be unpacked"):
-            bundle.unpack(tmp_path / "evil.tar.gz", tmp_path / "out")
+def packed(path: Path, *members: tuple[str, bytes, str, bytes], format: int = tarfile.USTAR_FORMAT) -> Path:
+    """A .tar.gz of members: name, type, where a link leads, content."""
+    with tarfile.open(path, "w:gz", format=format) as tar:
+        for name, kind, target, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.size = kind, target, len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "a/../../outside", "/tmp/outside", "C:/outside", "a\\..\\..\\outside", ".."]
+)
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
+def test_a_name_that_leads_outside_is_refused(tmp_path, name, kind):
+    archive = packed(tmp_path / "evil.tar.gz", ("1/fine", tarfile.REGTYPE, "", b"x"), (name, kind, "", b""))
+    with pytest.raises(UserError, match="a name that leads out of it"):
+        bundle.unpack(archive, tmp_path / "out/in")
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["fine"]
     assert not (tmp_path / "outside").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00broken", b"no archive"])
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "../../outside"),
+        (tarfile.SYMTYPE, "1/fine"),
+        (tarfile.LNKTYPE, "1/fine"),
+        (tarfile.LNKTYPE, "/etc/passwd"),
+        (tarfile.CHRTYPE, ""),
+        (tarfile.BLKTYPE, ""),
+        (tarfile.FIFOTYPE, ""),
+        (tarfile.CONTTYPE, ""),
+        (b"Z", ""),
+    ],
+)
+def test_links_devices_and_unknown_members_are_refused(tmp_path, kind, target):
+    archive = packed(
+        tmp_path / "evil.tar.gz",
+        ("1/fine", tarfile.REGTYPE, "", b"x"),
+        ("it", kind, target, b""),
+        ("it/x", b"0", "", b""),
+    )
+    with pytest.raises(UserError, match="holds a link or device, 'it'"):
+        bundle.unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out/it").exists() and not (tmp_path / "out/it").is_symlink()
+
+
+def test_a_sparse_member_is_refused(tmp_path):
+    path = tmp_path / "sparse.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("1/huge")
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(10**13)}
+        member.pax_headers["GNU.sparse.name"] = "1/huge"
+        content = b"1\n0\n0\n".ljust(512, b"\0")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match=r"1/huge"):
+        bundle.unpack(path, tmp_path / "out")
+
+
+BOMBS = {
+    "one file": [("1/zeros", b"0", "", bytes(3_000_000))],
+    "many files": [(f"1/{i}", b"0", "", bytes(100_000)) for i in range(30)],
+    # Members that are no content of a file are bytes too.
+    "a link's content": [("it", b"2", "x", bytes(3_000_000))],
+    "a long name": [("long/" * 600_000, b"0", "", b"")],
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_more_bytes_than_the_bound_are_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(bundle, "BOUNDS", dataclasses.replace(bundle.BOUNDS, small=1_000_000))
+    archive = packed(tmp_path / "bomb.tar.gz", *BOMBS[kind], format=tarfile.GNU_FORMAT)
+    assert archive.stat().st_size < 20_000
+    with pytest.raises(UserError, match=r"unpacks to more than 0\.001 GB \(50 times its size\)|link or device"):
+        bundle.unpack(archive, tmp_path / "out")
+    written = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert written <= 1_000_000
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
+def test_more_members_than_the_bound_are_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(bundle, "BOUNDS", dataclasses.replace(bundle.BOUNDS, files=10))
+    fits = packed(tmp_path / "fits.tar.gz", *((f"1/{i}", kind, "", b"") for i in range(10)))
+    bundle.unpack(fits, tmp_path / "fits")
+    archive = packed(tmp_path / "many.tar.gz", *((f"1/{i}", kind, "", b"") for i in range(11)))
+    with pytest.raises(UserError, match="holds more than 10 files"):
+        bundle.unpack(archive, tmp_path / "out")
+
+
+def test_one_that_is_packed_by_hand_is_taken(tmp_path):
+    """As `tar -czf bundle.tar.gz -C folder .` names members."""
+    members = ((".", b"5", "", b""), ("./1", b"5", "", b""), ("./1/x", b"0", "", b"x"))
+    bundle.unpack(packed(tmp_path / "by_hand.tar.gz", *members), tmp_path / "out")
+    assert (tmp_path / "out/1/x").read_bytes() == b"x"
+
+
+def test_a_file_and_a_folder_of_one_name_are_told(tmp_path):
+    archive = packed(tmp_path / "odd.tar.gz", ("1", b"0", "", b"x"), ("1/x", b"0", "", b"x"))
+    with pytest.raises(UserError, match="a file and a folder of the same name"):
+        bundle.unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00broken", b"no archive", gzip.compress(b"no tar" * 999)])
 def test_a_damaged_archive_is_a_clear_error(tmp_path, content):
     (tmp_path / "bad.tar.gz").write_bytes(content)
-    with pytest.raises(UserError, match="no bundle that can be unpacked"):
+    with pytest.raises(UserError, match=r"cannot be unpacked .*it is no bundle"):
         bundle.unpack(tmp_path / "bad.tar.gz", tmp_path / "out")
 
 

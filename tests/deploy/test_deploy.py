@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow(3)
 CONFIG = "models/detector/config.json"
 HANDLER = ["__init__", "base64_text", "content_encoding", "form", "options", "refusal", "request", "response"]
 HANDLER += ["uploaded_image"]
+COMPILED = "cpython-312-x86_64-linux-gnu.so"
 DECODER = ["__init__", "exif", "file_kind", "jpeg_markers", "picture_decoder", "picture_error", "png_chunks", "rgb"]
 
 
@@ -43,7 +44,8 @@ def copy(deployed, tmp_path) -> Path:
 def test_the_bundle_has_the_containers_layout(deployed):
     classes = dataset.load(deployed / "data/raw/test").classes
     with tarfile.open(deployed / "models/bundle/model.tar.gz") as tar:
-        assert tar.getnames() == [
+        packages = [name for name in tar.getnames() if name.startswith("code/lib/")]
+        assert [name for name in tar.getnames() if name not in packages] == [
             "1/saved_model.pb",
             "1/variables/variables.data-00000-of-00001",
             "1/variables/variables.index",
@@ -53,7 +55,6 @@ def test_the_bundle_has_the_containers_layout(deployed):
             *(f"code/plantdoc/decoder/{name}.py" for name in DECODER),
             "code/plantdoc/serving/__init__.py",
             *(f"code/plantdoc/serving/handler/{name}.py" for name in HANDLER),
-            "code/requirements.txt",
             "config.json",
             "examples/1.jpg",
             "labels.json",
@@ -64,6 +65,7 @@ def test_the_bundle_has_the_containers_layout(deployed):
         text = tar.extractfile("README.md").read().decode()
         serving = json.load(tar.extractfile("serving.json"))
         example = tar.extractfile("examples/1.jpg").read()
+    assert {"code/lib/PIL/Image.py", f"code/lib/PIL/_imaging.{COMPILED}"} <= set(packages)
     figures = json.loads((deployed / "results/evaluate/metrics.json").read_text())
     behaves = json.loads((deployed / "results/deploy/behaviour.json").read_text())
     assert serving == {
@@ -82,6 +84,15 @@ def test_the_bundle_has_the_containers_layout(deployed):
     assert checked["pictures"] == 4 and checked["detections"] > 0
     assert sorted(path.name for path in (deployed / "models").glob("[!.]*")) == ["bundle", "detector"]
     assert not list(deployed.rglob(".*.partial"))
+
+
+def test_what_is_compiled_in_it_is_for_the_container(deployed):
+    with tarfile.open(deployed / "models/bundle/model.tar.gz") as tar:
+        compiled = {each.name: tar.extractfile(each).read(20) for each in tar if ".so" in each.name}
+    assert compiled
+    for name, head in compiled.items():
+        assert name.endswith(COMPILED) or "/pillow.libs/" in name
+        assert head[:5] == b"\x7fELF\x02" and head[18:20] == b"\x3e\0", f"{name} is not for 64 bits of x86"
 
 
 @pytest.mark.full

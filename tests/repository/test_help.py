@@ -39,6 +39,13 @@ def test_the_help_loads_nothing_heavy(program, tmp_path):
     assert {name.partition(".")[0] for name in loaded} & (HEAVY | WITHOUT_TENSORFLOW.get(program, set())) == set()
 
 
+@pytest.mark.parametrize("program", ["serve", "deploy", "sagemaker_smoke"])
+def test_the_help_of_what_takes_a_bundle_says_that_it_is_code(program):
+    text = (ROOT / f"scripts/{program}.py").read_text(encoding="utf-8")
+    assert "description=__doc__" in text
+    assert "code of whoever made it, model included: trust it like a program" in " ".join(text.split('"""')[1].split())
+
+
 def test_make_alone_names_every_target_on_one_screen(tmp_path):
     command = ["make", "--no-print-directory", "-f", ROOT / "Makefile"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

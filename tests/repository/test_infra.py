@@ -359,6 +359,7 @@ DEPLOYS = {
     "get_products": "pricing:GetProducts",
     "cloudformation.find": "cloudformation:DescribeStacks",
     "put_object": "s3:PutObject",
+    "get_object": "s3:GetObject",
     "head_object": "s3:GetObject",
 }
 DEPLOYS_WITH_IT = {
@@ -375,6 +376,7 @@ def test_a_person_who_deploys_may_do_what_the_code_does_and_no_more(resources):
     source = TEMPLATE.parent.parent
     files = [
         *(source / "src/plantdoc/sagemaker").glob("*.py"),
+        source / "src/plantdoc/aws/content_objects.py",
         source / "src/plantdoc/aws/price_list.py",
         source / "scripts/deploy.py",
     ]

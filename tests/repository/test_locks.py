@@ -162,5 +162,11 @@ def test_the_container_has_the_same_pillow(root):
     assert len({version(pin) for pin in pins}) == 1, "what is decoded here and there must be decoded alike"
 
 
+def test_a_package_of_the_container_is_one_wheel(root):
+    """With more hashes, another index might give another wheel, and bundles differ: `make lock` leaves one."""
+    for found in pinned(root / "infra/container/requirements.txt").values():
+        assert [hashes for _, hashes in found] == [1]
+
+
 def test_the_installer_is_in_the_lock(root):
     assert "uv" in pinned(root / "requirements.txt"), "make setup takes uv, with its hashes, from the lock"

@@ -26,9 +26,13 @@ def make(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.Com
     return subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True)
 
 
+# What need not be made.
+INSTALLED = ("--old-file=.venv/installed/requirements.txt", "--old-file=.venv/container/stamp")
+
+
 def shown(*words: str, **environment: str) -> str:
     """What `make -n` would run."""
-    done = make("-n", "--old-file=.venv/installed/requirements.txt", *words, **environment)
+    done = make("-n", *INSTALLED, *words, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -114,7 +118,7 @@ def test_settings_of_other_projects_are_left_out_and_doctor_hears_which(stubbed)
     """M2, M5, M14: search paths, pip's and uv's settings, and the repository of a git hook."""
     reach = REACH | {"GIT_SSH_COMMAND": "ssh -i key", "PYTHONUNBUFFERED": "1"}
     for target in ("doctor", "push"):
-        done = make("-o", ".venv/installed/requirements.txt", target, folder=stubbed, **OTHERS, **reach)
+        done = make(*INSTALLED, target, folder=stubbed, **OTHERS, **reach)
         assert done.returncode == 0, done.stderr
         got = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
         assert not {name for name in OTHERS if got.get(name) == OTHERS[name]}

@@ -34,6 +34,9 @@ class Repository:
         shutil.copy(root / "Makefile", folder)
         (folder / "scripts").mkdir()
         (folder / "scripts/repro.py").touch()  # runs nothing: what it wants installed is what is looked at
+        (folder / "scripts/container_packages.py").write_text("open('brought', 'a').write('once ')\n")
+        (folder / "infra/container").mkdir(parents=True)
+        (folder / "infra/container/requirements.txt").touch()
         for lock, packages in LOCKS.items():
             self.write(lock, packages)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
@@ -103,6 +106,17 @@ def test_a_changed_lock_changes_its_own_packages_and_keeps_the_others(repository
     assert repository.make("lint").keys() == {"dvc-2", "ruff-2", "basedpyright-1"}
 
 
+def test_packages_of_the_serving_container_are_brought_with_the_environment(repository):
+    brought = repository.folder / "brought"
+    repository.make("setup")
+    repository.make("repro")
+    assert brought.read_text() == "once "
+    (repository.folder / "infra/container/requirements.txt").write_text("# a newer one\n")
+    repository.make("setup")
+    assert brought.read_text() == "once once "
+
+
 def test_a_machine_gets_what_a_training_needs_alone(repository):
     assert repository.make("train-environment").keys() == {"numpy-1"}
     assert repository.make("train-environment", "GPU=1").keys() == {"numpy-1", "nvidia_cublas-1"}
+    assert not (repository.folder / "brought").exists()

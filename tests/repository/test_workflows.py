@@ -340,7 +340,7 @@ def make_experiment(repository: Path, **given: str) -> subprocess.CompletedProce
     (step,) = [step for step in steps() if step.get("id") == "train"]
     assert step["run"].startswith("make experiment ")
     # -o: the environment is as new as it has to be.
-    line = step["run"].replace("make ", "make -o .venv/installed/requirements.txt ", 1)
+    line = step["run"].replace("make ", "make -o .venv/installed/requirements.txt -o .venv/container/stamp ", 1)
     empty = dict.fromkeys(re.findall(r"\$([A-Z]+)", line), "")
     return small_repo.run(repository, "bash", "-euc", line, check=False, **empty | given)
 

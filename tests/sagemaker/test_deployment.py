@@ -83,6 +83,7 @@ def test_the_version_before_can_be_put_back_and_the_one_before_that(world):
 
 @pytest.mark.full
 def test_as_many_versions_are_kept_as_the_param_says(world):
+    world.aws.sagemaker.quotas.memory = 4096
     for memory in (1024, 2048, 3072, 4096):
         world.deploy(world.stock.good, memory_mb=memory, keep_versions=2)
     memories = [

@@ -48,6 +48,7 @@ def aws(server, monkeypatch):
     server.sagemaker.renew()
     server.faults.clear()
     server.calls.clear()
+    server.conflicts = 0
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -132,9 +133,6 @@ def test_a_bundle_is_uploaded_once_and_held_against_its_hash(there, aws, tmp_pat
     assert bundle_upload.bring(there, archive, sha256) == uri
     assert aws.client("s3").head_object(Bucket="leaves", Key=uri.removeprefix("s3://leaves/"))["ETag"] == first["ETag"]
     assert capsys.readouterr().out.count("deploy: uploaded") == 1
-    aws.client("s3").put_object(Bucket="leaves", Key=uri.removeprefix("s3://leaves/"), Body=b"another")
-    with pytest.raises(UserError, match="has 7 bytes"):
-        bundle_upload.bring(there, archive, sha256)
 
 
 def test_a_price_is_aws_own_or_the_tables_with_its_date_or_none(there, aws):
@@ -267,6 +265,8 @@ def test_the_stand_in_refuses_what_aws_refuses_of_endpoints(aws):
     aws.sagemaker.backend.endpoints["plant-disease-e"].endpoint_status = "InService"
     with refused("serverless endpoint is not supported"):
         client.update_endpoint(**which, EndpointConfigName="plant-disease-c")
+    with refused("'body' failed to satisfy constraint: Member must have length less than or equal to 26214400"):
+        runtime.invoke_endpoint(**which, Body=bytes(25_000_001))
     guard = {
         "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 1}},
         "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "none"}]},

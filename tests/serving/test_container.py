@@ -102,6 +102,24 @@ def ask(port: int, picture: bytes) -> dict:
         return json.load(answered)
 
 
+NO_PACKAGES = {
+    # The image would run `pip install` on it: not every account's containers reach a package index, and no start waits.
+    "a list to install": ("code/requirements.txt", "no package index here"),
+    "nothing": ("README.md", "import of PIL halted"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PACKAGES)
+def test_without_its_packages_it_does_not_start(archive, tmp_path, kind):
+    file, said = NO_PACKAGES[kind]
+    bundle.unpack(archive, tmp_path / "content")
+    shutil.rmtree(tmp_path / "content/code/lib")
+    (tmp_path / "content" / file).write_text("pillow\n")
+    bundle.pack(tmp_path / "content", tmp_path / "model.tar.gz")
+    with pytest.raises(fake_sagemaker.Refused, match=f"(?s)ping health check.*{said}"):
+        fake_sagemaker.start((tmp_path / "model.tar.gz").read_bytes(), {})
+
+
 def test_the_code_sees_nothing_of_this_repository(archive, tmp_path):
     """Otherwise a module that is missing in the bundle would be found here, and not on SageMaker."""
     subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)

@@ -81,6 +81,7 @@ class AWS:
     rules: fake_ec2_rules.Rules = field(init=False)
     sagemaker: fake_sagemaker.SageMaker = field(init=False)
     account: fake_account.Account = field(default_factory=fake_account.Account)
+    conflicts: int = 0  # conditional writes to S3 that are answered as if another one were under way
     # Called with "run" or "terminate" and ids of instances, after each such call.
     watchers: list[Callable[[str, list[str]], None]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -176,7 +177,7 @@ class AWS:
         call = _parse(environ, body)
         self.s3_calls += [call] if call.service == "s3" else []
         if call.service == "s3" or not call.action:
-            return moto(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
+            return self._store(environ | {"wsgi.input": io.BytesIO(body)}, start_response, moto)
         with self._lock:
             self.calls.append(call)
             fault = self._fault_of(call)
@@ -210,6 +211,13 @@ class AWS:
         if fault and fault.left is not None:
             fault.left -= 1
         return fault
+
+    def _store(self, environ: dict, start_response: Callable, moto: Callable):
+        """Answer a request to S3."""
+        if self.conflicts and environ["REQUEST_METHOD"] == "PUT" and "HTTP_IF_NONE_MATCH" in environ:
+            self.conflicts -= 1
+            return _conflict(start_response)
+        return moto(environ, start_response)
 
     def _invoke(self, endpoint: str, environ: dict, body: bytes, start_response: Callable):
         """Answer a request to a SageMaker endpoint; several at a time, as its container can."""
@@ -291,6 +299,14 @@ def _refuse(call: Call, code: str, message: str, start_response: Callable):
         fault = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
         return _send(start_response, status, "text/xml", f"<ErrorResponse>{fault}</ErrorResponse>")
     return _send(start_response, status, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}))
+
+
+def _conflict(start_response: Callable):
+    """S3's answer to a conditional write while another request for the key is under way."""
+    text = "The conditional request cannot succeed due to a conflicting operation against this resource."
+    body = f"<Error><Code>ConditionalRequestConflict</Code><Message>{text}</Message></Error>".encode()
+    start_response("409 Conflict", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def _send(start_response: Callable, status: int, kind: str, text: str):

@@ -21,7 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import container_lib
 from fake_ec2_rules import Refused
+from fake_sagemaker_refusals import Quotas, cold, error, oversize
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -62,11 +64,17 @@ class Change:
 @dataclass
 class SageMaker:
     """One region's endpoints. `unavailable`: how many requests to them are turned away with a 503; `limit`: how many
-    endpoints the account may have; `broken`: configs whose machines do not come up; `frozen`: nothing that is under way
-    gets on."""
+    endpoints the account may have; `quotas`: what else it may have; `broken`: configs whose machines do not come up;
+    `no_capacity`: how many configs that are about to start find no machine; `cold`: answers (keys of COLD) that each
+    config gives, after it was put into service, before its first; `later`: answers that follow these, where "answer"
+    stands for a right one; `frozen`: nothing that is under way gets on."""
 
     region: str
     limit: int = 10
+    quotas: Quotas = field(default_factory=Quotas)
+    no_capacity: int = 0
+    cold: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     unavailable: int = 0
     frozen: bool = False
     before_the_end: Callable[[], None] | None = None  # called once, when the machines of an update are up
@@ -75,6 +83,7 @@ class SageMaker:
     _alarms: dict[str, str] = field(default_factory=dict)
     _under_way: dict[str, Change] = field(default_factory=dict)
     _containers: dict[str, Container] = field(default_factory=dict)
+    _asleep: dict[str, list[str]] = field(default_factory=dict)  # cold answers that are left, by endpoint
 
     @property
     def backend(self):
@@ -89,7 +98,10 @@ class SageMaker:
         """Forget what tests have set; containers run on, for the next that asks for the same."""
         self._under_way.clear()
         self.broken.clear()
+        self._asleep.clear()
         self.limit, self.unavailable, self.frozen = 10, 0, False
+        self.quotas, self.no_capacity, self.cold, self.later = Quotas(), 0, (), ()
+        self.before_the_end = None
 
     def stop(self) -> None:
         """End all containers."""
@@ -218,7 +230,9 @@ class SageMaker:
         self._check_new(name, self.backend.endpoints, "endpoint")
         self._check_known(given["EndpointConfigName"])
         if len(self.backend.endpoints) >= self.limit:
-            raise Refused("ResourceLimitExceeded", f"The account-level service limit for endpoints is {self.limit}")
+            limit = f"'Number of endpoints' is {self.limit} Endpoints"
+            raise Refused("ResourceLimitExceeded", f"The account-level service limit {limit}")
+        self._check_quotas(given["EndpointConfigName"])
         endpoint = self.backend.create_endpoint(name, given["EndpointConfigName"], given.get("Tags", []))
         endpoint.endpoint_status = "Creating"
         self._under_way[name] = Change("Creating", given["EndpointConfigName"], LOOKS)
@@ -229,10 +243,15 @@ class SageMaker:
         self._check_known(given["EndpointConfigName"])
         if endpoint.endpoint_status != "InService":
             raise _invalid(f'Cannot update in-progress endpoint "{endpoint.arn}": {endpoint.endpoint_status}')
-        to_serverless = self._is_serverless(given["EndpointConfigName"])
+        new = given["EndpointConfigName"]
+        to_serverless = self._is_serverless(new)
         was_serverless = self._is_serverless(endpoint.endpoint_config_name)
         if to_serverless and not was_serverless:
             raise _invalid("Updating a real-time endpoint to a serverless endpoint is not supported.")
+        kinds = {self._variant(name).get("InstanceType") for name in (endpoint.endpoint_config_name, new)}
+        if len(kinds) > 1 and self._is_target(endpoint.endpoint_name):
+            raise _invalid(f"The instance type of a variant registered with autoscaling cannot change: {sorted(kinds)}")
+        self._check_quotas(new)
         guard = given.get("DeploymentConfig")
         if guard and (to_serverless or was_serverless):
             raise _invalid("DeploymentConfig is not for serverless endpoints")
@@ -293,6 +312,7 @@ class SageMaker:
             del self.backend.endpoints[name]
             return
         try:
+            self._provision()
             self._start(change.config)
             if hook := self.before_the_end:
                 self.before_the_end = None
@@ -309,6 +329,7 @@ class SageMaker:
                 self.backend.endpoint_configs[change.config].production_variants
             )
             endpoint.endpoint_status = "InService"
+            self._asleep[name] = [*self.cold, *self.later]
 
     def _endpoint(self, name: str) -> FakeEndpoint:
         if name not in self.backend.endpoints:
@@ -323,24 +344,38 @@ class SageMaker:
         change = self._under_way.get(endpoint.endpoint_name)
         return {endpoint.endpoint_config_name, change.config if change else None}
 
-    def _is_serverless(self, config: str) -> bool:
+    def _variant(self, config: str) -> dict:
         (variant,) = self.backend.endpoint_configs[config].production_variants
-        return bool(variant.get("ServerlessConfig"))
+        return variant
+
+    def _is_serverless(self, config: str) -> bool:
+        return bool(self._variant(config).get("ServerlessConfig"))
+
+    def _is_target(self, endpoint: str) -> bool:
+        backend = applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][self.region]
+        targets = (each for of_dimension in backend.targets.values() for each in of_dimension)
+        return any(each.startswith(f"endpoint/{endpoint}/") for each in targets)
+
+    def _check_quotas(self, config: str) -> None:
+        endpoints = self.backend.endpoints.values()
+        self.quotas.check(self._variant(config), [self._variant(each.endpoint_config_name) for each in endpoints])
 
     # Containers and requests.
 
     def invoke(self, name: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         """A request to an endpoint: status, headers and body of the answer, as AWS's."""
         if name not in self.backend.endpoints:
-            return _error(400, "ValidationError", f"Endpoint {name} of account {DEFAULT_ACCOUNT_ID} not found.")
+            return error(400, "ValidationError", f"Endpoint {name} of account {DEFAULT_ACCOUNT_ID} not found.")
         endpoint = self.backend.endpoints[name]
         if endpoint.endpoint_status not in ("InService", "Updating"):
-            return _error(400, "ValidationError", f"Endpoint {name} is {endpoint.endpoint_status}.")
+            return error(400, "ValidationError", f"Endpoint {name} is {endpoint.endpoint_status}.")
         if self.unavailable:
             self.unavailable -= 1
-            return _error(503, "ServiceUnavailable", "The service is unavailable.")
-        if len(body) > LARGEST[self._is_serverless(endpoint.endpoint_config_name)]:
-            return _error(413, "ValidationError", "Request size exceeds the limit.")
+            return error(503, "ServiceUnavailable", "The service is unavailable.")
+        if len(body) > LARGEST[serverless := self._is_serverless(endpoint.endpoint_config_name)]:
+            return oversize(serverless)
+        if (left := self._asleep.get(name)) and (kind := left.pop(0)) != "answer":
+            return cold(kind, name)
         container = self._start(endpoint.endpoint_config_name)
         asked = urllib.request.Request(f"http://127.0.0.1:{container.port}/invocations", body, headers)
         try:
@@ -348,10 +383,15 @@ class SageMaker:
                 kind = {"Content-Type": answered.headers["Content-Type"]}
                 kind["x-Amzn-Invoked-Production-Variant"] = "detector"
                 return 200, kind, answered.read()
-        except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            said = f'Received server error ({error.code}) from primary with message "{text}".'
-            return _error(424, "ModelError", said, {"OriginalStatusCode": error.code, "OriginalMessage": text})
+        except urllib.error.HTTPError as failed:
+            text = failed.read().decode()
+            said = f'Received server error ({failed.code}) from primary with message "{text}".'
+            return error(424, "ModelError", said, {"OriginalStatusCode": failed.code, "OriginalMessage": text})
+
+    def _provision(self) -> None:
+        if self.no_capacity:
+            self.no_capacity -= 1
+            raise Refused("", "Unable to provision requested ML compute capacity. Please retry.")
 
     def _start(self, config: str) -> Container:
         """The container of a config, started from what lies in the bucket, unless it runs."""
@@ -380,6 +420,7 @@ def start(archive: bytes, environment: dict[str, str], python: str = sys.executa
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
             tar.extractall(folder, filter="data")
+        container_lib.adapt(Path(folder, "code/lib"))
     except (tarfile.TarError, OSError, EOFError) as error:
         shutil.rmtree(folder)
         raise Refused("", f"Failed to extract model data archive: {error}") from None
@@ -405,11 +446,6 @@ def start(archive: bytes, environment: dict[str, str], python: str = sys.executa
 
 def _invalid(text: str) -> Refused:
     return Refused("ValidationException", text)
-
-
-def _error(status: int, code: str, message: str, more: dict | None = None) -> tuple[int, dict[str, str], bytes]:
-    body = {"Message": message, "message": message, "ErrorCode": code} | (more or {})
-    return status, {"Content-Type": "application/json", "x-amzn-ErrorType": code}, json.dumps(body).encode()
 
 
 def _json(content: dict) -> tuple[str, str]:

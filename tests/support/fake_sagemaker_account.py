@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import fake_aws
@@ -23,6 +23,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
+from stopped_clock import StoppedClock
 
 from plantdoc.coco import dataset
 from plantdoc.core import params
@@ -83,13 +84,14 @@ class World:
     aws: fake_aws.AWS
     stock: Stock
     folder: Path
+    clock: StoppedClock = field(default_factory=StoppedClock)
 
     @property
     def sagemaker(self):
         return self.aws.client("sagemaker")
 
     def context(self) -> context.Context:
-        return context.find()
+        return replace(context.find(), clock=self.clock.clock)
 
     def settings(self, **changes: object) -> serve_params.Params:
         """params.yaml with other values in its sections serve and deploy; also written, for commands."""
@@ -106,7 +108,7 @@ class World:
         shutil.copyfile(archive, self.folder / "models/bundle/model.tar.gz")
 
     def deploy(
-        self, archive: Path | None = None, force: bool = False, replace: bool = False, **changes: object
+        self, archive: Path | None = None, force: bool = False, *, replace: bool = False, **changes: object
     ) -> dict:
         """Serve what `archive` makes the workspace's bundle, in this process."""
         if archive:

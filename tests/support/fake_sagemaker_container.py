@@ -2,11 +2,12 @@
 
 `python fake_sagemaker_container.py FOLDER` does what the image's serve.py, python_service.py and TensorFlow Serving do
 together (see github.com/aws/deep-learning-containers, scripts/docker/tensorflow/inference/sagemaker): loads FOLDER/1
-with the TensorFlow of this Python, imports FOLDER/code/inference.py with FOLDER/code on the path and nothing of this
-repository, and prints `ready PORT` when it answers GET /ping and POST /invocations. It needs TensorFlow and what the
-bundle's code imports.
+with the TensorFlow of this Python, imports FOLDER/code/inference.py with FOLDER/code and FOLDER/code/lib on the path
+and nothing of this repository, and prints `ready PORT` when it answers GET /ping and POST /invocations. It needs
+TensorFlow.
 
-Not as there: FOLDER/code/requirements.txt is not installed.
+Where there is no FOLDER/code/lib, the image would install FOLDER/code/requirements.txt from a package index: here is
+none, and it does not start. The image has no Pillow: that of this Python is out of reach, but by FOLDER/code/lib.
 """
 
 from __future__ import annotations
@@ -122,7 +123,15 @@ def plain(values) -> list:
 def imported(folder: str):
     """The bundle's inference.py, as the image imports it."""
     code = os.path.join(folder, "code")
-    sys.path.insert(0, code)
+    lib = os.path.join(code, "lib")
+    if os.path.exists(lib):
+        sys.path[:0] = [code, lib]
+    elif os.path.exists(os.path.join(code, "requirements.txt")):
+        sys.exit("installing packages from requirements.txt... there is no package index here")
+    else:
+        sys.path.insert(0, code)
+    if not os.path.exists(os.path.join(lib, "PIL")):
+        sys.modules["PIL"] = None
     spec = importlib.util.spec_from_file_location("inference", os.path.join(code, "inference.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

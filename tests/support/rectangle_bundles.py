@@ -28,6 +28,7 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import tensorflow as tf
+import container_lib
 import rectangle_detector
 from plantdoc.deploy import bundle
 from plantdoc.serving import served_model
@@ -36,7 +37,7 @@ folder, out, about, scores = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sy
 detector = rectangle_detector.RectangleDetector()
 detector.model.variables[0].value.assign(scores)
 bundle.export(served_model.Server(detector), folder / bundle.MODEL)
-bundle.add_code(folder, {root!r} + "/infra/container/requirements.txt")
+bundle.add_code(folder, container_lib.make(out.parent / "lib"))
 config = vars(detector.config) | {{"made_from": {{"seed": about.get("seed", 1)}}}}
 (folder / "labels.json").write_text(json.dumps(detector.config.classes))
 (folder / "config.json").write_text(json.dumps(config))
@@ -64,7 +65,7 @@ def rectangles(folder: Path, scores: tuple[float, float, float] = (0.9, 0.8, 0.7
     def build(new: Path) -> None:
         content = new / "content"
         content.mkdir(parents=True)
-        script = MAKE.format(paths=[str(ROOT / "src"), str(ROOT / "tests/support")], root=str(ROOT))
+        script = MAKE.format(paths=[str(ROOT / "src"), str(ROOT / "tests/support")])
         command = [sys.executable, "-c", script, content, new / "model.tar.gz", *words]
         subprocess.run(command, check=True, capture_output=True)
 

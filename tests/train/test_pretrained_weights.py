@@ -85,3 +85,14 @@ def test_an_s3_object_that_is_not_reachable_is_named(monkeypatch):
         pretrained_weights.located("s3://bucket/w.h5"),
     ):
         pass
+
+
+def test_a_file_that_leads_to_others_is_an_error(tmp_path, keras):
+    import h5py
+
+    model = small(keras, 2)
+    model.save_weights(tmp_path / "e.weights.h5")
+    with h5py.File(tmp_path / "e.weights.h5", "r+") as file:
+        file["stolen"] = h5py.ExternalLink("/etc/secret.h5", "/")
+    with pytest.raises(UserError, match="'/stolen' is not stored in this file"):
+        pretrained_weights.load(tmp_path / "e.weights.h5", model)

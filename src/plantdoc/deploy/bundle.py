@@ -1,22 +1,23 @@
 """The bundle that is shipped, laid out as SageMaker's TensorFlow container expects.
 
-`1/` holds the SavedModel and `code/` what that container runs before and after it; labels.json, config.json, README.md
-(the model card), serving.json (threshold, limits, scores) and `examples/` (some test pictures) lie beside them.
+`1/` holds the SavedModel, `code/` what that container runs before and after it, and `code/lib/` the packages for that;
+labels.json, config.json, README.md (the model card), serving.json (threshold, limits, scores) and `examples/` (some
+test pictures) lie beside them.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
+from plantdoc.archives import packed_folder
+from plantdoc.archives.bounded_unpack import Bounds
 from plantdoc.core.errors import UserError
 
 MODEL = "1"  # TensorFlow Serving wants a number, the version
@@ -24,6 +25,9 @@ SERVING = "serving.json"
 SRC = Path(__file__).resolve().parents[2]
 HANDLER = "plantdoc/serving/handler"  # below src/ here, below code/ there
 DECODER = "plantdoc/decoder"
+# A bundle is some tens of megabytes, which hardly shrink when packed.
+BOUNDS = Bounds(10 * 10**9, 10_000, 50, 10**8, "it is no bundle of this project")
+pack = packed_folder.pack
 
 
 def export(server, folder: Path | str) -> None:
@@ -38,12 +42,12 @@ def export(server, folder: Path | str) -> None:
     shutil.rmtree(folder / "assets")
 
 
-def add_code(folder: Path | str, lock: Path | str) -> None:
-    """Write `code/` into `folder`: the handler and its decoder as packages, and what the container is to install.
+def add_code(folder: Path | str, packages: Path | str) -> None:
+    """Write `code/` into `folder`: the handler and its decoder as packages, and the packages that they import.
 
     Args:
         folder: the bundle's.
-        lock: requirements with hashes for the container's Python.
+        packages: folder of packages for the container's Python, see plantdoc.deploy.container_packages.
     """
     code = Path(folder) / "code"
     for package in (HANDLER, DECODER):
@@ -51,36 +55,20 @@ def add_code(folder: Path | str, lock: Path | str) -> None:
     for package in Path(HANDLER).parents[:-1]:
         (code / package / "__init__.py").touch()
     (code / HANDLER / "inference.py").rename(code / "inference.py")  # where the container looks for it
-    shutil.copyfile(lock, code / "requirements.txt")
-
-
-def pack(folder: Path | str, archive: Path | str) -> None:
-    """Make a .tar.gz of all files below `folder`; names and contents alone determine its bytes."""
-    folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    with (
-        open(archive, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        for path in files:
-            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            member.size, member.mode = path.stat().st_size, 0o644
-            with open(path, "rb") as file:
-                tar.addfile(member, file)
+    shutil.copytree(packages, code / "lib", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def unpack(archive: Path | str, folder: Path | str) -> None:
-    """Unpack a bundle into `folder`; nothing lands outside of it.
+    """Unpack a bundle into `folder`: regular files alone, with bounds.
+
+    What is in it is code of whoever made it: the handler is Python, and a SavedModel can read and write files.
 
     Raises:
-        UserError: the archive is damaged, or holds links or names that lead elsewhere.
+        UserError: the archive is damaged, holds a link, a device or a name that leads elsewhere, or unpacks to more
+            than `BOUNDS` allows.
     """
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-        raise UserError(f"{archive} is no bundle that can be unpacked ({error}): run `dvc repro -f deploy`") from None
+    remedy = "it is no bundle, or a damaged one; `dvc repro -f deploy` makes it again"
+    packed_folder.unpack(Path(archive), Path(folder), BOUNDS, remedy)
 
 
 def ask(model: Path | str, folder: Path | str, ids: list[int], threads: int) -> list[dict]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from plantdoc.core.errors import UserError
-from plantdoc.detector import kerascv, nms
+from plantdoc.detector import kerascv, nms, weights_file
 from plantdoc.detector.model_params import Model
 
 CONFIG, WEIGHTS = "config.json", "detector.weights.h5"
@@ -82,12 +82,13 @@ def load(folder: Path | str) -> Detector:
     """Rebuild the detector that `save` wrote.
 
     Raises:
-        UserError: `folder` holds no detector.
+        UserError: `folder` holds no detector, or its weights lead to other files.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder} holds no detector: run `dvc repro train`, or `dvc pull train` to get a stored one")
     values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     detector = Detector(Config(**{**values, "classes": tuple(values["classes"])}))
+    weights_file.check(folder / WEIGHTS)
     detector.model.load_weights(folder / WEIGHTS)
     return detector

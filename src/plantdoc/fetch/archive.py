@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import lzma
-import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
 
-from plantdoc.core import file_names
+from plantdoc.archives import bounded_unpack
 from plantdoc.core.errors import UserError
 
 MAX_BYTES = 20 * 10**9
 MAX_FILES = 500_000
 MAX_RATIO = 200  # unpacked to packed; pictures hardly shrink, annotation files by a factor of about 20
 _SMALL = 10**9  # bytes; below this no ratio is suspicious
-_BLOCK = 1 << 20
 # What the libraries raise on damaged archives; a RuntimeError of zipfile is an encrypted one.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
@@ -34,34 +32,11 @@ def unpack(path: Path, folder: Path) -> None:
         UserError: it is no archive, damaged, encrypted, holds links or names that lead out of `folder`, or unpacks
             to more than `MAX_BYTES`, `MAX_FILES`, `MAX_RATIO` times its size, or the free disk space.
     """
-    packed = path.stat().st_size
-    bounds = {
-        "the most that is taken": MAX_BYTES,
-        f"{MAX_RATIO} times its size": max(_SMALL, MAX_RATIO * packed),
-        "the free disk space": shutil.disk_usage(folder).free,
-    }
-    why, limit = min(bounds.items(), key=lambda item: item[1])
-    done = 0
+    remedy = "if you trust it, unpack it yourself and set fetch.source to the folder"
+    bounds = bounded_unpack.Bounds(MAX_BYTES, MAX_FILES, MAX_RATIO, _SMALL, remedy)
     try:
         with tqdm(desc=f"unpack {path.name}", unit="B", unit_scale=True, dynamic_ncols=True) as bar:
-            for count, (name, source) in enumerate(_members(path, folder)):
-                if count >= MAX_FILES:
-                    raise UserError(f"{path} holds more than {MAX_FILES} files: unpack it yourself and name the folder")
-                target = folder / _safe(path, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.unlink(missing_ok=True)  # a name that comes twice is no way into another file
-                with open(target, "wb") as file:
-                    while block := source.read(_BLOCK):
-                        done += len(block)
-                        if done > limit:
-                            raise UserError(
-                                f"{path} unpacks to more than {limit / 1e9:.3g} GB ({why}): "
-                                "if you trust it, unpack it yourself and set fetch.source to the folder"
-                            )
-                        file.write(block)
-                        bar.update(len(block))
-    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise UserError(f"{path} holds a file and a folder of the same name, {error.filename}: pack it again") from None
+            bounded_unpack.write(_members(path, folder), path, folder, bounds, bar.update)
     except (OSError, *_DAMAGED) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the disk's trouble; the decompressors' own OSErrors carry no number
@@ -77,7 +52,7 @@ def _members(path: Path, folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if (member.external_attr >> 16) & 0o170000 == 0o120000:
-                    raise UserError(_link(path, member.filename))
+                    raise bounded_unpack.link(path, member.filename)
                 if not member.is_dir():
                     with archive.open(member) as source:
                         yield _zip_name(member), source
@@ -86,17 +61,13 @@ def _members(path: Path, folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
         raise UserError(f"{path} is neither a folder nor a .zip, .tar or .tar.gz archive: check fetch.source")
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
-            if member.islnk() and (first := folder / _safe(path, member.linkname)).is_file():
+            if member.islnk() and (first := folder / bounded_unpack.safe(path, member.linkname)).is_file():
                 with open(first, "rb") as source:
                     yield member.name, source
             elif member.isfile() and not member.islnk() and (source := archive.extractfile(member)):
                 yield member.name, source
             elif not member.isdir():
-                raise UserError(_link(path, member.name))
-
-
-def _link(path: Path, name: str) -> str:
-    return f"{path} holds a link or device, {name!r}, which is not unpacked: pack the files themselves"
+                raise bounded_unpack.link(path, member.name)
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
@@ -110,11 +81,3 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
         return member.filename.encode("cp437").decode("utf-8")
     except ValueError:
         return member.filename
-
-
-def _safe(path: Path, name: str) -> PurePosixPath:
-    parts = PurePosixPath(name).parts
-    windows = PureWindowsPath(name)
-    if not parts or ".." in parts or ".." in windows.parts or name.startswith("/") or windows.anchor or "\0" in name:
-        raise UserError(f"{path} holds {name!r}, a name that leads out of it: do not use it, or pack it again")
-    return PurePosixPath(*map(file_names.shortened, parts))

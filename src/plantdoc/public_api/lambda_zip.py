@@ -7,9 +7,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
-from plantdoc.aws import clients
+from plantdoc.aws import content_objects
 from plantdoc.remote.aws_context import AwsContext
 
 FUNCTION = Path(__file__).with_name("lambda_function.py")
@@ -50,16 +48,13 @@ def key(data: bytes) -> str:
 
 
 def send(aws: AwsContext, data: bytes) -> bool:
-    """Bring the zip to the bucket; returns whether it was not there yet."""
-    s3 = aws.store.client
-    try:
-        s3.head_object(Bucket=aws.bucket, Key=key(data))
-    except ClientError as error:
-        if clients.code(error) not in ("404", "NoSuchKey"):
-            raise
-        s3.put_object(Bucket=aws.bucket, Key=key(data), Body=data)
-        return True
-    return False
+    """Bring the zip to the bucket; returns whether it was not there yet.
+
+    Raises:
+        UserError: what lies there is something else, which AWS would run.
+    """
+    sha256 = hashlib.sha256(data).hexdigest()
+    return content_objects.put(aws.store.client, aws.bucket, key(data), data, sha256)
 
 
 def sent(aws: AwsContext) -> list[str]:

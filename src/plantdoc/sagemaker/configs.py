@@ -16,12 +16,16 @@ from plantdoc.sagemaker.spec import Plan
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """A config of ours as it is on AWS; `order` is None for one that has not passed its smoke test."""
+    """A config of ours as it is on AWS.
+
+    `order` is None for one that has not passed its smoke test, `instance_type` for a serverless one.
+    """
 
     name: str
     arn: str
     model: str
     serverless: bool
+    instance_type: str | None
     tags: dict[str, str]
 
     @property
@@ -129,7 +133,8 @@ def _endpoint_config(context: Context, name: str, arn: str, endpoint: str) -> En
         if missing(error):
             return None
         raise
-    return EndpointConfig(name, arn, variant["ModelName"], "ServerlessConfig" in variant, tags)
+    serverless, instance_type = "ServerlessConfig" in variant, variant.get("InstanceType")
+    return EndpointConfig(name, arn, variant["ModelName"], serverless, instance_type, tags)
 
 
 def _is_ours(tags: dict[str, str], endpoint: str) -> bool:

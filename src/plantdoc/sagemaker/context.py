@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from plantdoc.aws.clock import CLOCK, Clock
 from plantdoc.aws.tags import TAG, stack_name
 from plantdoc.core.errors import UserError
 from plantdoc.remote import aws_context
@@ -14,9 +15,10 @@ _READ_TIMEOUT = 70  # seconds for an answer: SageMaker itself gives up after 60
 
 @dataclass(frozen=True)
 class Context:
-    """AWS context of the endpoint, on top of the one that trainings on EC2 use."""
+    """AWS context of the endpoint, on top of the one that trainings on EC2 use, and the clock that it waits by."""
 
     aws: aws_context.AwsContext
+    clock: Clock = CLOCK
 
     @property
     def region(self) -> str:

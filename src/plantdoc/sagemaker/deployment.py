@@ -17,8 +17,10 @@ from plantdoc.sagemaker import (
     bundle_source,
     bundle_upload,
     configs,
+    deployed_versions,
     endpoint_lifecycle,
     quality_gate,
+    recovery,
     rollout,
     scaling,
     smoke_test,
@@ -67,10 +69,10 @@ def deploy(
     with bundle_source.opened(name) as shipped:
         before = endpoint_lifecycle.settled(context, wanted.endpoint)
         history = configs.all_of(context, wanted.endpoint)
-        served = serving(before, history)
+        served, now = deployed_versions.serving(before, history), deployed_versions.served(before, history)
+        _mend_scaling(context, wanted, now)
         if not force and not (served and served.tags.get("plantdoc:bundle") == shipped.sha256):
             quality_gate.check(shipped.version, shipped.serving, served.score if served else None, wanted.min_map50)
-        now = _version_of(before, history)
         rollout.check(wanted.endpoint, wanted.serverless, now.serverless if now else None, replace)
         with bundle_source.expected(
             shipped, settings.deploy.check_pictures, LARGEST[wanted.serverless], settings.train.threads
@@ -78,14 +80,16 @@ def deploy(
             uri = bundle_upload.bring(context, shipped.archive, shipped.sha256)
             chosen = spec.of(context, wanted, shipped, uri)
             configs.ensure(context, chosen)
-            changed = rollout.bring_up(context, wanted, before, chosen, now, replace)
+            changed = rollout.bring_up(
+                context, wanted, before, chosen, now, deployed_versions.proved(now, history), replace
+            )
             faults, figures = smoke_test.test(context, wanted.endpoint, shipped.version, expected)
         standing = next(each for each in configs.all_of(context, wanted.endpoint) if each.name == chosen.name)
         if faults:
             _fail(context, wanted, standing, history, faults, proved=standing.order is not None and not changed)
         if standing.order is None or standing.withdrawn or changed:
             _mark(context, standing, history)
-        rollout.tidy(context, wanted)
+        recovery.tidy(context, wanted)
         made = _described(context, wanted, shipped, chosen, uri, figures)
     if record:
         with stage.replacing(record, folder=False) as path:
@@ -110,8 +114,9 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     taken_up = now and now.withdrawn and before.pending == state.config
     earlier = next(each for each in history if each.name == state.config) if taken_up else None
     if not taken_up:
-        now = _version_of(state, history)
-        earlier = previous(history, now)
+        now = deployed_versions.served(state, history)
+        earlier = deployed_versions.previous(history, now)
+    _mend_scaling(context, wanted, deployed_versions.served(state, history))
     if not earlier:
         raise UserError(
             f"{now.version if now else state.config} is served, and no earlier version is kept: "
@@ -120,45 +125,29 @@ def rollback(context: Context, settings: Params, *, replace: bool = False) -> En
     rollout.check(wanted.endpoint, earlier.serverless, now.serverless if now else None, replace)
     if now and now.order is not None:
         configs.mark(context, now, withdrawn="yes")
-    if state.config != earlier.name:
-        rollout.to(context, wanted, state, earlier.name, earlier.serverless, now.serverless if now else None, replace)
-    if picture := bundle_source.any_picture(LARGEST[earlier.serverless]):
+    if state.config == earlier.name:
+        recovery.look_after(context, wanted, earlier)
+    else:
         try:
-            answered = smoke_test.ask(context, wanted.endpoint, picture).get("model")
-        except smoke_test.Broken as broken:
-            raise UserError(f"{earlier.version} is back, but gives no answer: {broken}") from None
-        if answered != earlier.version:
-            raise UserError(f"{earlier.version} is back, but {answered} answers: run it again")
+            rollout.to(context, wanted, state, earlier, now, now, replace)
+        except UserError:
+            if now and now.name in {each.name for each in configs.all_of(context, wanted.endpoint)}:
+                configs.mark(context, now, withdrawn="no")
+            raise
+    _check_back(context, wanted, earlier)
     forget(wanted.endpoint)
     return earlier
 
 
-def serving(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
-    """The version that a new one is held against: the one that is served or, while that is untried, the last tried."""
-    now = _version_of(state, history)
-    if now and now.order is not None:
-        return now
-    return next((each for each in history if each.order is not None and not each.withdrawn), None)
-
-
-def previous(history: list[EndpointConfig], now: EndpointConfig | None) -> EndpointConfig | None:
-    """The last version that was tried before `now`, and not withdrawn; None where none is kept."""
-    bound = now.order if now and now.order is not None else None
-    return next(
-        (
-            each
-            for each in history
-            if each.order is not None
-            and not each.withdrawn
-            and (bound is None or each.order < bound)
-            and not (now and each.name == now.name)
-        ),
-        None,
-    )
-
-
-def _version_of(state: endpoint_lifecycle.State | None, history: list[EndpointConfig]) -> EndpointConfig | None:
-    return next((each for each in history if state and each.name == state.config), None)
+def _check_back(context: Context, wanted: Serve, earlier: EndpointConfig) -> None:
+    """See that the version which is back answers, where there is a picture to ask it about."""
+    if picture := bundle_source.any_picture(LARGEST[earlier.serverless]):
+        try:
+            answered = smoke_test.Patience(context, wanted.endpoint).ask(picture)[0].get("model")
+        except smoke_test.Broken as broken:
+            raise UserError(f"{earlier.version} is back, but gives no answer: {broken}") from None
+        if answered != earlier.version:
+            raise UserError(f"{earlier.version} is back, but {answered} answers: run it again")
 
 
 def _fail(
@@ -175,21 +164,24 @@ def _fail(
     said = f"{standing.version} failed its smoke test:\n  " + "\n  ".join(faults[:5]) + more + "\n"
     if proved:
         raise UserError(f"{said}It was served before and still is; `make rollback` serves the version before it")
-    earlier = previous([each for each in history if each.name != standing.name], None)
+    earlier = deployed_versions.previous([each for each in history if each.name != standing.name], None)
     if standing.order is not None:
         configs.mark(context, standing, withdrawn="yes")
     if earlier:
         print(f"deploy: smoke test failed, going back to {earlier.version}", flush=True)
         state = endpoint_lifecycle.settled(context, wanted.endpoint)
         # It does not answer as it should, so a gap does no harm.
-        rollout.to(context, wanted, state, earlier.name, earlier.serverless, standing.serverless, replace=True)
+        try:
+            rollout.to(context, wanted, state, earlier, standing, None, replace=True)
+        except UserError as error:
+            raise UserError(f"{said}Going back to {earlier.version} failed: {error}") from None
         end = f"{earlier.version} serves again"
     else:
         print("deploy: smoke test failed, and nothing was served before", flush=True)
         scaling.remove(context, wanted.endpoint)
         endpoint_lifecycle.delete(context, wanted.endpoint)
         end = "nothing was served before, so the endpoint was deleted"
-    rollout.tidy(context, wanted)
+    recovery.tidy(context, wanted)
     raise UserError(said + end)
 
 
@@ -220,3 +212,9 @@ def forget(endpoint: str) -> None:
     with contextlib.suppress(OSError, ValueError, KeyError):
         if json.loads(RECORD.read_text(encoding="utf-8"))["name"] == endpoint:
             RECORD.unlink()
+
+
+def _mend_scaling(context: Context, wanted: Serve, now: EndpointConfig | None) -> None:
+    """Register instances with autoscaling again where an interrupted update to another type has left them without."""
+    if now and not now.serverless and not scaling.targets(context, wanted.endpoint):
+        recovery.restore(context, wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -85,15 +84,15 @@ def settled(context: Context, endpoint: str) -> State | None:
     Raises:
         UserError: it takes longer than an hour.
     """
-    progress = _Progress()
-    started, pause = time.monotonic(), _POLL[0]
-    while (elapsed := time.monotonic() - started) < _LIMIT:
+    progress, clock = _Progress(), context.clock
+    started, pause = clock.now(), _POLL[0]
+    while (elapsed := clock.now() - started) < _LIMIT:
         state = look(context, endpoint)
         if not state or not state.busy:
             progress.end()
             return state
         progress.tell(f"{endpoint}: {state.status}", elapsed)
-        time.sleep(pause)
+        clock.sleep(pause)
         pause = min(pause * 1.5, _POLL[1])
     progress.end()
     raise UserError(f"{endpoint} is still in progress after {_LIMIT // 60} minutes: run it again to wait")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plantdoc.core.errors import UserError
-from plantdoc.sagemaker import configs, endpoint_lifecycle, resource_names, scaling
+from plantdoc.sagemaker import endpoint_lifecycle, quotas, recovery, resource_names, scaling
 from plantdoc.sagemaker.configs import EndpointConfig
 from plantdoc.sagemaker.context import Context
 from plantdoc.sagemaker.spec import Plan
@@ -32,17 +32,18 @@ def bring_up(
     state: endpoint_lifecycle.State | None,
     plan: Plan,
     now: EndpointConfig | None,
+    back: EndpointConfig | None,
     replace: bool,
 ) -> bool:
-    """Have the endpoint serve the plan's config, with what watches it; returns whether that is new."""
+    """Have the endpoint serve the plan's config, with what watches it; returns whether that is new; see `to`."""
     if state and state.status == endpoint_lifecycle.FAILED:
         print(f"deploy: {wanted.endpoint} had failed ({state.reason}), so it is made again", flush=True)
         endpoint_lifecycle.delete(context, wanted.endpoint)
         state = None
     if state and state.config == plan.name and state.status == endpoint_lifecycle.IN_SERVICE:
-        _look_after(context, wanted, plan.serverless)
+        recovery.look_after(context, wanted, plan)
         return False
-    to(context, wanted, state, plan.name, plan.serverless, now.serverless if now else None, replace)
+    to(context, wanted, state, plan, now, back, replace)
     return True
 
 
@@ -50,38 +51,85 @@ def to(
     context: Context,
     wanted: Serve,
     state: endpoint_lifecycle.State | None,
-    config: str,
-    serverless: bool,
-    was_serverless: bool | None,
+    goal: Plan | EndpointConfig,
+    now: EndpointConfig | None,
+    back: EndpointConfig | None,
     replace: bool,
 ) -> None:
     """Make or update the endpoint, and wait.
 
+    Args:
+        context: where.
+        wanted: bounds of autoscaling, and how many versions are kept.
+        state: the endpoint; None where there is none.
+        goal: the config that it is to serve.
+        now: the config that it serves; None where that is not ours any more.
+        back: the config that serves again where the endpoint has to be made and `goal` cannot be started.
+        replace: whether instances may be taken away for a serverless endpoint.
+
     Raises:
-        UserError: AWS cannot start the model, or has undone the update; or the endpoint would have to be replaced.
+        UserError: AWS refuses the update, has undone it, or cannot start the model; or the endpoint would have to be
+            replaced. What was served before is served.
     """
     endpoint = wanted.endpoint
-    if state and serverless and was_serverless is False:
-        check(endpoint, serverless, was_serverless, replace)
+    if state and goal.serverless and now and not now.serverless:
+        check(endpoint, goal.serverless, now.serverless, replace)
         scaling.remove(context, endpoint)
         endpoint_lifecycle.delete(context, endpoint)
         state = None
-    if not serverless:
+    if not goal.serverless:
         scaling.watch(context, endpoint)
-    if state:
-        if state.config != config:
-            # A scaling target of machines that are to go holds the update up.
-            if serverless:
-                scaling.remove(context, endpoint)
-            update(context, endpoint, config, serverless or was_serverless is True)
-    else:
-        endpoint_lifecycle.create(context, endpoint, config)
+    if not state:
+        _create(context, wanted, goal, back)
+    elif state.config != goal.name:
+        _update(context, wanted, goal, now)
     after = endpoint_lifecycle.settled(context, endpoint)
     if not after:
         raise UserError(f"{endpoint} was deleted in the meantime: run it again")
-    if after.status != endpoint_lifecycle.IN_SERVICE or after.config != config:
-        raise UserError(_why(context, wanted, after, config))
-    _look_after(context, wanted, serverless)
+    if after.status != endpoint_lifecycle.IN_SERVICE or after.config != goal.name:
+        raise UserError(_why(context, wanted, after, goal, back))
+    recovery.look_after(context, wanted, goal)
+
+
+def _create(context: Context, wanted: Serve, goal: Plan | EndpointConfig, back: EndpointConfig | None) -> None:
+    """Have AWS make the endpoint; where a quota forbids it, the one before is made again."""
+    try:
+        with quotas.explained(update=False):
+            endpoint_lifecycle.create(context, wanted.endpoint, goal.name)
+    except quotas.QuotaError as refused:
+        end = recovery.serve_again(context, wanted, goal, back)
+        if not end:
+            scaling.remove(context, wanted.endpoint)  # the alarms
+            end = "nothing was served before"
+        recovery.tidy(context, wanted)
+        raise UserError(f"{refused}\n{end}") from None
+
+
+def _update(context: Context, wanted: Serve, goal: Plan | EndpointConfig, now: EndpointConfig | None) -> None:
+    """Have AWS begin the update; where it does not begin, autoscaling is as it was."""
+    # A scaling target of machines that are to go holds the update up.
+    if goal.serverless:
+        scaling.remove(context, wanted.endpoint)
+    # AWS refuses another instance type for what is registered with Application Auto Scaling; another model it takes.
+    detached = not goal.serverless and not (now and now.instance_type == goal.instance_type)
+    try:
+        if detached:
+            if now and not now.serverless:
+                print(
+                    f"deploy: autoscaling is off while {now.instance_type} gives way to {goal.instance_type}; if this "
+                    "is interrupted, the next `make deploy` or `make rollback` turns it on again",
+                    flush=True,
+                )
+            scaling.detach(context, wanted.endpoint)
+        with quotas.explained(update=True):
+            update(context, wanted.endpoint, goal.name, goal.serverless or bool(now and now.serverless))
+    except BaseException as error:
+        if detached:
+            recovery.restore(context, wanted)
+        if isinstance(error, quotas.QuotaError):
+            recovery.tidy(context, wanted)
+            raise UserError(f"{error}\n{now.version if now else 'What was served'} serves on") from None
+        raise
 
 
 def update(context: Context, endpoint: str, config: str, serverless: bool) -> None:
@@ -117,37 +165,27 @@ def update(context: Context, endpoint: str, config: str, serverless: bool) -> No
     context.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **guarded)
 
 
-def _why(context: Context, wanted: Serve, after: endpoint_lifecycle.State, config: str) -> str:
-    """Reason why an endpoint does not serve `config`; a failed first one goes, as it can do nothing."""
+def _why(
+    context: Context,
+    wanted: Serve,
+    after: endpoint_lifecycle.State,
+    goal: Plan | EndpointConfig,
+    back: EndpointConfig | None,
+) -> str:
+    """Reason why an endpoint does not serve `goal`, after what served before was looked after.
+
+    One that failed as it was made can do nothing, so it goes.
+    """
     reason = after.reason or "AWS does not say why"
     if after.status == endpoint_lifecycle.FAILED:
         scaling.remove(context, wanted.endpoint)
         endpoint_lifecycle.delete(context, wanted.endpoint)
-        tidy(context, wanted)
-        return f"AWS could not start {config}: {reason}. CloudWatch has the container's log; the endpoint was deleted"
-    tidy(context, wanted)
+        end = recovery.serve_again(context, wanted, goal, back) or "the endpoint was deleted"
+        recovery.tidy(context, wanted)
+        return f"AWS could not start {goal.name}: {reason}. CloudWatch has the container's log; {end}"
+    recovery.restore(context, wanted)
+    recovery.tidy(context, wanted)
     return (
-        f"AWS has not put {config} into service, {after.config} serves on ({after.status}): {reason}. CloudWatch has "
-        f"the log, /aws/sagemaker/Endpoints/{wanted.endpoint}"
+        f"AWS has not put {goal.name} into service, {after.config} serves on ({after.status}): {reason}. CloudWatch "
+        f"has the log, /aws/sagemaker/Endpoints/{wanted.endpoint}"
     )
-
-
-def _look_after(context: Context, wanted: Serve, serverless: bool) -> None:
-    if serverless:
-        scaling.remove(context, wanted.endpoint)
-    else:
-        scaling.watch(context, wanted.endpoint)
-        scaling.scale(context, wanted)
-
-
-def tidy(context: Context, wanted: Serve) -> None:
-    """Keep what is served or about to be, and `serve.keep_versions` to go back to; delete the rest of ours."""
-    state = endpoint_lifecycle.look(context, wanted.endpoint)
-    served = {state.config, state.pending} if state else set()
-    ways_back = [
-        each.name
-        for each in configs.all_of(context, wanted.endpoint)
-        if each.order is not None and not each.withdrawn and each.name not in served
-    ]
-    for name in configs.keep_only(context, wanted.endpoint, {*served, *ways_back[: wanted.keep_versions]}):
-        print(f"deploy: deleted {name}, which is no longer needed", flush=True)

@@ -61,13 +61,21 @@ def scale(context: Context, serve: Serve) -> None:
     )
 
 
-def remove(context: Context, endpoint: str) -> None:
-    """Take autoscaling and alarms away; what is not there is no fault."""
+def detach(context: Context, endpoint: str) -> None:
+    """Delete the scaling policies, then deregister the scalable target; what is not there is no fault.
+
+    Alarms stay: they roll back an update, which needs no target.
+    """
     which = _WHICH | {"ResourceId": resource_names.resource(endpoint)}
     for policy in policies(context, endpoint):
         context.scaling.delete_scaling_policy(**which, PolicyName=policy)
     if targets(context, endpoint):
         context.scaling.deregister_scalable_target(**which)
+
+
+def remove(context: Context, endpoint: str) -> None:
+    """Take autoscaling and alarms away; what is not there is no fault."""
+    detach(context, endpoint)
     if found := alarms(context, endpoint):
         context.alarms.delete_alarms(AlarmNames=found)
 

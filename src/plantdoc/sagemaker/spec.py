@@ -34,6 +34,11 @@ class Plan:
     def serverless(self) -> bool:
         return "ServerlessConfig" in self.config["ProductionVariants"][0]
 
+    @property
+    def instance_type(self) -> str | None:
+        """None for a serverless endpoint."""
+        return self.config["ProductionVariants"][0].get("InstanceType")
+
 
 def image(region: str, serve: Serve) -> str:
     """Address of AWS's TensorFlow container in the region, without one for GPUs where the type has none."""

@@ -13,6 +13,7 @@ import h5py
 
 from plantdoc.core import environment, s3_download, workspace
 from plantdoc.core.errors import UserError
+from plantdoc.detector import weights_file
 
 if TYPE_CHECKING:
     import keras
@@ -52,9 +53,10 @@ def load(path: Path, *models: keras.Model) -> None:
     detector, a published backbone's fit the backbone.
 
     Raises:
-        UserError: the file is no Keras weights file, or nothing in it fits.
+        UserError: the file is no Keras weights file or leads to others, or nothing in it fits.
     """
     try:
+        weights_file.check(path)
         stored = _tensors(path)
     except OSError as error:
         raise UserError(f"model.weights = {path}: not a Keras .weights.h5 file ({error})") from None

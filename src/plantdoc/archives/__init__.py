@@ -1,0 +1,1 @@
+"""Archives from strangers, unpacked with bounds."""
