@@ -166,7 +166,7 @@ def stop(aws, arguments: argparse.Namespace) -> None:
         raise UserError("say which run, or --all; `python scripts/ec2.py ls` lists them")
     wanted = None if arguments.all else {run_status.resolve(aws, name) for name in arguments.names}
     for machine in stop.stop(aws, wanted):
-        print(f"ended {machine.id} ({machine.type} in {machine.zone}, run {machine.run})")
+        print(f"ended {machine}")
 
 
 def reap(aws, arguments: argparse.Namespace) -> None:
