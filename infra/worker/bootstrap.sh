@@ -26,17 +26,20 @@ again() { # a command that the network may fail
   return 1
 }
 
-# A command of apt, which fails at once while another holds a lock. A fresh Ubuntu starts with apt-daily.service and
+# apt-get, which fails at once while another holds a lock. A fresh Ubuntu starts with apt-daily.service and
 # unattended-upgrades, which hold them for minutes; of the lists' lock, apt's own DPkg::Lock::Timeout knows nothing.
-unlocked() {
-  local said
+apt() {
+  local said tries=0
   for _ in $(seq 120); do
-    if said=$(LC_ALL=C "$@" 2>&1); then
+    if said=$(LC_ALL=C apt-get "$@" 2>&1); then
       echo "$said"
       return
     fi
     echo "$said"
-    grep -qE 'Could not get lock|Unable to (lock|acquire)' <<<"$said" || return 1
+    if ! grep -qE 'Could not get lock|Unable to (lock|acquire)' <<<"$said"; then
+      tries=$((tries + 1))
+      if [ "$tries" = 5 ]; then return 1; fi
+    fi
     sleep "${PLANTDOC_BEAT:-5}"
   done
   return 1
@@ -64,8 +67,8 @@ if [ -d "$baked" ]; then
 else
   if ! command -v make >/dev/null || ! python3 -c 'import ensurepip'; then
     export DEBIAN_FRONTEND=noninteractive
-    again unlocked apt-get update -q
-    again unlocked apt-get install -qy -o DPkg::Lock::Timeout=300 make python3-venv
+    apt update -q
+    apt install -qy -o DPkg::Lock::Timeout=300 make python3-venv
   fi
   touch "$PLANTDOC_PROGRESS"
   again make train-environment GPU="$gpu"
