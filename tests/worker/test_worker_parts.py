@@ -627,6 +627,7 @@ def test_apts_locks_at_the_first_boot_are_waited_for(bare_machine):
     assert done.stdout.count("/var/lib/dpkg/lock-frontend") == fake_apt.LOCKED
 
 
+@pytest.mark.full
 def test_locks_that_stay_are_given_up_with_apts_words(bare_machine):
     done = bare_machine(locked=10**6)
     assert done.returncode == 1 and "trained" not in done.stdout
