@@ -29,8 +29,8 @@ def test_the_table_is_that_of_the_code(runner):
 def test_the_sentence_on_the_defaults_is_true(runner):
     default = cost_bounds.worst_case(runner.instance_types[0], runner.disk_gb)
     text = (
-        f"With the defaults ({default.instance_type}, one machine at a time) that is ${default.one_machine:.0f} for one "
-        f"forgotten machine and ${default.month:.0f} for a month."
+        f"With the defaults ({default.instance_type}, one machine at a time) that is ${default.one_machine:.0f} for "
+        f"one forgotten machine and ${default.month:.0f} for a month."
     )
     assert text in " ".join(PAGE.split())
     minutes = round(cost_bounds.longest_life() * 60)
@@ -41,7 +41,7 @@ def test_the_sentence_on_the_defaults_is_true(runner):
 def test_a_machine_lives_as_long_as_the_reaper_lets_it():
     template = (ROOT / "infra/base.yaml").read_text(encoding="utf-8")
     (minutes,) = re.findall(r"ScheduleExpression: rate\((\d+) minutes\)", template)
-    assert cost_bounds.REAPER_PERIOD == int(minutes) * 60
+    assert int(minutes) * 60 == cost_bounds.REAPER_PERIOD
     assert cost_bounds.longest_life() * 3600 == reaper.LONGEST + reaper.GRACE + int(minutes) * 60
     (longest,) = (each.le for each in runner_params.Runner.model_fields["max_hours"].metadata if hasattr(each, "le"))
     assert longest * 3600 < reaper.LONGEST, "the reaper ends no machine that may still work"

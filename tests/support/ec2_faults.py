@@ -248,13 +248,21 @@ class FaultyRun:
                 network = self.here if fault == "s3 here" else self.there
                 for _ in range(draw.randint(1, 6)):
                     network.fail(draw.choice(fake_s3_network.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3))
+            case "hang" | "fail" | "deadline":
+                (self.home / ("fail" if fault == "fail" else "hang")).touch()
+        self._arm_what_passes(fault)
+
+    def _arm_what_passes(self, fault: str) -> None:
+        """Set what AWS answers for a while and is to be asked again."""
+        draw = self.draw
+        match fault:
             case "conflict":
                 for network in (self.here, self.there):
                     network.fail(fake_s3_network.CONFLICT, at=draw.randint(1, 3), times=draw.randint(1, 4))
             case "forgets":
-                aws.fail("TerminateInstances", "InvalidInstanceID.NotFound", draw.randint(1, 4), self._ends_ours)
-            case "hang" | "fail" | "deadline":
-                (self.home / ("fail" if fault == "fail" else "hang")).touch()
+                self.world.aws.fail(
+                    "TerminateInstances", "InvalidInstanceID.NotFound", draw.randint(1, 4), self._ends_ours
+                )
 
     def _beside(self, fault: str, moment: float) -> Callable[[], None] | None:
         """What has to go on beside the commands for this fault."""
