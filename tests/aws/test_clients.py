@@ -22,7 +22,7 @@ MAKING = {"client", "resource", "Session", "session"}
 
 
 def makes_clients(path: Path) -> bool:
-    """Whether a module makes clients or sessions by itself: `boto3.client`, `from boto3 import client`, `session.client`."""
+    """Whether a module makes clients or sessions by itself: by `boto3.client`, an import of it, or `session.client`."""
     text = path.read_text(encoding="utf-8")
     if "boto3" not in text and ".client(" not in text:
         return False

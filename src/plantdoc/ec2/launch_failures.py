@@ -7,8 +7,8 @@ from plantdoc.ec2.instances import Instance
 _KEY = (
     "its disk is encrypted, and the key for that cannot be used. Where the account's default key for EBS is a customer "
     "managed one, its policy has to allow kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:ReEncrypt* and "
-    "kms:GenerateDataKeyWithoutPlaintext to whoever starts trainings (the policy Runner), and spot machines need a "
-    "grant for AWSServiceRoleForEC2Spot; or set the default back to aws/ebs (EC2, Settings, Data protection and security)"
+    "kms:GenerateDataKeyWithoutPlaintext to whoever starts trainings, and spot machines need a grant for "
+    "AWSServiceRoleForEC2Spot; or set the default back to aws/ebs (EC2, Settings, Data protection and security)"
 )
 # Codes of an instance's StateReason (docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html), by their
 # beginnings. Those of `Server.` pass; Client.UserInitiatedShutdown and InstanceInitiatedShutdown are no failures.
