@@ -67,7 +67,7 @@ def test_from_nothing_to_outputs_in_place(ec2_cli):
         f"ec2: run {machine.run}",
         "ec2: sending data/tfrecords, as far as the remote lacks it",
         next(line for line in lines if line.startswith("ec2: sent the code, 0.")),
-        "ec2: g5.xlarge in us-east-1a, spot: $0.4700 an hour (spot price in us-east-1a now); at most 6.0 h and $2.82",
+        "ec2: g5.xlarge in us-east-1a, spot: $0.4700 an hour (spot price in us-east-1a now); at most 4.0 h and $5.00",
         f"ec2: machine {id}: g5.xlarge in us-east-1a, spot, $0.4700 an hour; ends by itself by "
         + time.strftime("%H:%M", time.localtime(machine.claim["deadline"])),
         "ec2: setting up the environment",

@@ -59,7 +59,7 @@ class Run:
             UserError: the training failed, was stopped, or may not go on; no machine of it is left, but where the text
                 says so, as that of Unconfirmed does.
             Left: the person left it going on.
-            KeyboardInterrupt: the person ended it; its machine has ended.
+            KeyboardInterrupt: the person ended it; its machine has ended, or a warning says that EC2 does not show it.
         """
         try:
             with local_progress.written(self.run) as self.local:
