@@ -209,7 +209,7 @@ class FaultyRun:
         for fault in ("hang", "fail"):
             given[f"FAKE_{fault.upper()}"] = str(self.home / fault)
         if "late metadata" in self.faults:
-            given[fake_ec2.LATE_CREDENTIALS] = str(self.draw.uniform(1, 4))
+            given[fake_ec2.LATE_CREDENTIALS] = str(self.draw.uniform(0.5, 3))
         if "bootstrap" in self.faults and not self._machines():
             given["PLANTDOC_HOME"] = str(self._broken_home())
         return given
