@@ -89,7 +89,7 @@ def quota(job: str) -> str:
         found.append(f"{name} takes {needs[name]} vCPUs of {allowed}")
     text = f"{region}: {'; '.join(found)}"
     if not possible:
-        codes = " or ".join(markets.values())
+        codes = " or ".join(filter(None, markets.values()))
         raise UserError(f"{text}: ask for more under Service Quotas, Amazon EC2, {codes}")
     return text
 
