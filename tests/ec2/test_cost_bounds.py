@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import ec2_commands
 import pytest
 from import_graph import ROOT
 
 from plantdoc.aws import ec2_prices
 from plantdoc.core import params
+from plantdoc.core.errors import UserError
 from plantdoc.ec2 import cost_bounds, reaper
 from plantdoc.settings import runner_params
 
@@ -51,3 +53,14 @@ def test_an_hour_has_the_machine_and_its_disk():
     found = cost_bounds.worst_case("g5.xlarge", 720)
     assert found.hour == pytest.approx(ec2_prices.TABLE["g5.xlarge"] + 720 * 0.08 / 720)
     assert found.month == pytest.approx(720 * found.hour)
+
+
+def test_the_command_prints_it_for_the_params_without_aws(runner, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    ec2_commands.program().main(["bounds"])
+    assert capsys.readouterr().out == cost_bounds.table(runner.instance_types, runner.disk_gb) + "\n"
+
+
+def test_a_type_without_a_price_is_named():
+    with pytest.raises(UserError, match=r"has no x9\.huge: add it"):
+        cost_bounds.worst_case("x9.huge", 100)

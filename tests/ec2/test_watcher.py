@@ -325,7 +325,7 @@ def test_reap_ends_what_is_past_its_deadline(ec2_cli):
     assert ec2_cli.instances() == []
 
 
-@pytest.mark.parametrize("command", ["run", "ls", "logs", "attach", "stop", "reap", "cost"])
+@pytest.mark.parametrize("command", ["run", "ls", "logs", "attach", "stop", "reap", "cost", "bounds"])
 def test_help_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as ended:
         ec2_commands.program().main([command, "--help"])

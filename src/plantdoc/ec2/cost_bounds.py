@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plantdoc.aws import ec2_prices
+from plantdoc.core.errors import UserError
 from plantdoc.ec2 import reaper
 
 MONTH = 30 * 24  # hours
@@ -32,8 +33,12 @@ def worst_case(instance_type: str, disk_gb: int) -> WorstCase:
     """What one machine of this type costs at most, by the table of prices.
 
     Raises:
-        KeyError: the table does not have the type.
+        UserError: the table does not have the type.
     """
+    if instance_type not in ec2_prices.TABLE:
+        raise UserError(
+            f"the table in src/plantdoc/aws/ec2_prices.py has no {instance_type}: add it, in dollars an hour"
+        )
     hour = ec2_prices.TABLE[instance_type] + disk_gb * GP3_GB_MONTH / MONTH
     return WorstCase(instance_type, hour, hour * longest_life(), hour * MONTH)
 
