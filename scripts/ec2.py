@@ -5,6 +5,7 @@
     python scripts/ec2.py logs 3f2a           all that a run printed; a run is named by the first digits of its id
     python scripts/ec2.py stop 3f2a           end its machine; the next `dvc repro` continues from the last epoch
     python scripts/ec2.py cost                every run there was, with minutes and dollars
+    python scripts/ec2.py bounds              what a machine costs at most where all but the reaper fails to end it
 
 `dvc exp run -S runner.kind=ec2` starts a training, not this: its train stage calls `run`. Where things are is read from
 the DVC remote and `runner` in params.yaml; whose account, as the AWS tools find it (AWS_PROFILE and so on).
@@ -32,6 +33,8 @@ log = logging.getLogger("plantdoc")
 
 def main(words: Sequence[str] | None = None) -> None:
     arguments = parse(words)
+    if arguments.run is bounds:
+        return bounds()
     # Not for --help.
     from plantdoc.aws import clients
     from plantdoc.remote import aws_context
@@ -69,6 +72,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("reap", reap, "end our machines that are past their deadline", "reap")
     command = add("cost", cost, "list all runs with attempts, minutes and dollars", "cost --json")
     command.add_argument("--json", action="store_true", help="for programs")
+    add("bounds", bounds, "show what runner's machines cost at most, by the table of prices", "bounds")
     return parser.parse_args(words)
 
 
@@ -166,7 +170,7 @@ def stop(aws, arguments: argparse.Namespace) -> None:
         raise UserError("say which run, or --all; `python scripts/ec2.py ls` lists them")
     wanted = None if arguments.all else {run_status.resolve(aws, name) for name in arguments.names}
     for machine in stop.stop(aws, wanted):
-        print(f"ended {machine.id} ({machine.type} in {machine.zone}, run {machine.run})")
+        print(f"ended {machine}")
 
 
 def reap(aws, arguments: argparse.Namespace) -> None:
@@ -194,6 +198,16 @@ def cost(aws, arguments: argparse.Namespace) -> None:
         print(f"{len(rows)} runs, ${total:.2f}; disks and traffic are not in it")
     else:
         print(f"no training on EC2 yet in s3://{aws.bucket}")
+
+
+def bounds() -> None:
+    """The table of docs/cost_bounds.md, for runner's types and disk."""
+    from plantdoc.core import params
+    from plantdoc.ec2 import cost_bounds
+    from plantdoc.settings import runner_params
+
+    runner = params.load(runner_params.Params).runner
+    print(cost_bounds.table(runner.instance_types, runner.disk_gb))
 
 
 def machine_cells(row: dict) -> dict[str, str]:

@@ -24,6 +24,7 @@ LARGE = 100  # by how much --large multiplies counts
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--large", action="store_true", help=f"multiply counts of tests marked `large` by {LARGE}")
+    parser.addoption("--times", type=int, default=1, help="multiply counts of tests marked `large` by this")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,8 +64,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
 
 @pytest.fixture(scope="session")
 def times(request: pytest.FixtureRequest) -> int:
-    """The factor for counts in tests marked `large`: 1, or 100 with --large."""
-    return LARGE if request.config.getoption("large") else 1
+    """The factor for counts in tests marked `large`: 1, that of --times, or 100 with --large."""
+    return LARGE if request.config.getoption("large") else request.config.getoption("times")
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,25 @@ again() { # a command that the network may fail
   return 1
 }
 
+# apt-get, which fails at once while another holds a lock. A fresh Ubuntu starts with apt-daily.service and
+# unattended-upgrades, which hold them for minutes; of the lists' lock, apt's own DPkg::Lock::Timeout knows nothing.
+apt() {
+  local said tries=0
+  for _ in $(seq 120); do
+    if said=$(LC_ALL=C apt-get "$@" 2>&1); then
+      echo "$said"
+      return
+    fi
+    echo "$said"
+    if ! grep -qE 'Could not get lock|Unable to (lock|acquire)' <<<"$said"; then
+      tries=$((tries + 1))
+      if [ "$tries" = 5 ]; then return 1; fi
+    fi
+    sleep "${PLANTDOC_BEAT:-5}"
+  done
+  return 1
+}
+
 python3 infra/worker/objects.py phase environment
 # The run's id says on which kind of machine it is trained, and with it which locks are installed.
 if nvidia-smi --query-gpu=name --format=csv,noheader >/dev/null 2>&1; then gpu=1; else gpu=''; fi
@@ -48,8 +67,8 @@ if [ -d "$baked" ]; then
 else
   if ! command -v make >/dev/null || ! python3 -c 'import ensurepip'; then
     export DEBIAN_FRONTEND=noninteractive
-    again apt-get update -q
-    again apt-get install -qy -o DPkg::Lock::Timeout=300 make python3-venv
+    apt update -q
+    apt install -qy -o DPkg::Lock::Timeout=300 make python3-venv
   fi
   touch "$PLANTDOC_PROGRESS"
   again make train-environment GPU="$gpu"

@@ -25,7 +25,9 @@ import urllib.parse
 import urllib.request
 
 TRIES = int(os.environ.get("AWS_MAX_ATTEMPTS", "10"))  # with back-off in between: about a minute and a half
-FINAL = (400, 404, 405, 412)  # answers that stay the same; a role that is minutes old may be refused (403) at first
+# S3's answers that stay the same. A role that is minutes old may be refused (403) at first, and a conditional write
+# that meets another one (409) is to be repeated.
+FINAL = (400, 404, 405, 412)
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/") + "/latest/"
 TOKEN = "X-aws-ec2-metadata-token"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -97,7 +99,8 @@ def insist(what: str, action) -> None:
         if attempt == TRIES or getattr(fault, "code", None) in FINAL:
             break
         time.sleep(min(0.5 * 2**attempt, 20) * random.uniform(0.5, 1))
-    sys.exit(f"{what}: S3 said: {fault} ({type(fault).__name__})")
+    who = "" if isinstance(fault, NoCredentials) else "S3 said: "
+    sys.exit(f"{what}: {who}{fault} ({type(fault).__name__})")
 
 
 def s3(method: str, key: str, body: bytes | None = None, headers: dict | None = None):
@@ -107,13 +110,14 @@ def s3(method: str, key: str, body: bytes | None = None, headers: dict | None = 
     if endpoint:
         url = f"{endpoint.rstrip('/')}/{bucket}/runs/{key}"
     else:
-        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        domains = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}
+        domain = domains.get(region.split("-")[0], "amazonaws.com")
         url = f"https://{bucket}.s3.{region}.{domain}/runs/{key}"
     parts = urllib.parse.urlsplit(url)
     stamp, content = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), hashlib.sha256(body or b"").hexdigest()
     headers = dict(headers or {}, host=parts.netloc)
     headers.update({"x-amz-date": stamp, "x-amz-content-sha256": content})
-    if keys.get("Token"):
+    if keys["Token"]:
         headers["x-amz-security-token"] = keys["Token"]
     names = sorted(headers)
     lines = [method, urllib.parse.quote(parts.path), "", *(f"{name}:{headers[name]}" for name in names)]
@@ -130,8 +134,20 @@ def s3(method: str, key: str, body: bytes | None = None, headers: dict | None = 
     return OPENER.open(urllib.request.Request(url, body, headers, method=method), timeout=30)
 
 
+class NoCredentials(LookupError):
+    """The metadata service has no credentials of the role: right after the start it answers 404 for a while."""
+
+
 def credentials() -> dict:
     """Key, secret and token of the machine's role."""
+    try:
+        return ask_credentials()
+    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+        # Without the answer's code: what is final from S3 is not from this service.
+        raise NoCredentials(f"the instance's role has no credentials yet: {error}") from error
+
+
+def ask_credentials() -> dict:
     ask = urllib.request.Request(METADATA + "api/token", headers={TOKEN + "-ttl-seconds": "60"}, method="PUT")
     with OPENER.open(ask, timeout=5) as answer:
         headers = {TOKEN: answer.read().decode()}
@@ -139,7 +155,8 @@ def credentials() -> dict:
     with OPENER.open(urllib.request.Request(place, headers=headers), timeout=5) as answer:
         role = answer.read().decode().split()[0]
     with OPENER.open(urllib.request.Request(place + role, headers=headers), timeout=5) as answer:
-        return json.load(answer)
+        found = json.load(answer)
+    return {name: found[name] for name in ("AccessKeyId", "SecretAccessKey", "Token")}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Session(boto3.Session):
         self.answers: dict[str, object] = {}
         self.asked: list[tuple[str, str, dict]] = []
 
-    def client(self, service, region_name=None, config=None):
+    def client(self, service, region_name=None, config=None, **_):
         made = super().client(service, region_name=region_name, endpoint_url="http://127.0.0.1:1", config=config)
         made.meta.events.register(
             "before-parameter-build.*.*",
@@ -116,3 +116,28 @@ def test_the_table_has_the_types_that_the_params_name(root):
     from plantdoc.settings import runner_params
 
     assert set(params.load(runner_params.Params, root / "params.yaml").runner.instance_types) <= set(ec2_prices.TABLE)
+
+
+def test_an_hour_of_spot_costs_at_most_the_price_on_demand(session):
+    session.answers |= {"ec2": history(("a", 0, "0.3")), "pricing": listed("1.258")}
+    spot = ec2_prices.of(session, "eu-central-1", "g5.xlarge", "a", spot=True)
+    assert ec2_prices.most(session, "eu-central-1", "g5.xlarge", spot) == 1.258
+    assert ec2_prices.most(session, "eu-central-1", "g5.xlarge", ec2_prices.Price(2.0, "")) == 2.0
+
+
+@pytest.mark.parametrize(("region", "most"), [("us-east-1", 1.006), ("sa-east-1", 2.012)])
+def test_the_table_is_a_bound_elsewhere_too(session, region, most):
+    session.answers["pricing"] = {"PriceList": []}
+    price = ec2_prices.Price(0.3, "spot")
+    assert ec2_prices.most(session, region, "g5.xlarge", price) == most
+
+
+@pytest.mark.parametrize("region", ["us-gov-west-1", "cn-north-1", "eusc-de-east-1"])
+def test_other_partitions_say_how_a_price_is_set_by_hand(session, region, monkeypatch):
+    session.answers["pricing"] = {"PriceList": []}
+    with pytest.raises(UserError, match=rf'price of g5.xlarge in {region} is not known.*"{region}/g5.xlarge": DOLLARS'):
+        ec2_prices.of(session, region, "g5.xlarge", None, spot=False)
+    assert not [asked for asked in session.asked if asked[0] == "us-east-1"], "credentials of another partition"
+    monkeypatch.setitem(ec2_prices.TABLE, f"{region}/g5.xlarge", 1.27)
+    price = ec2_prices.of(session, region, "g5.xlarge", None, spot=False)
+    assert price.dollars == 1.27 and ec2_prices.most(session, region, "g5.xlarge", price) == 1.27

@@ -1,7 +1,7 @@
 """Trainings on EC2 to which things happen, one at a time and then drawn: each ends with the bits of a quiet one.
 
     make test TESTS="-s tests/ec2/test_ec2_faults.py"  prints the table
-    make test TESTS="-s --large tests/ec2/test_ec2_faults.py -k drawn"  100 draws, half an hour on two cores
+    make test TESTS="-s --times 50 tests/ec2/test_ec2_faults.py -k drawn"  50 draws, a quarter of an hour on two cores
 
 After each: no machine is left and none outlived its deadline, there is one result, written once, and the outputs are
 those of a training here; a command that failed on the way said why. A run that fails does so with its number and its

@@ -67,7 +67,7 @@ def test_from_nothing_to_outputs_in_place(ec2_cli):
         f"ec2: run {machine.run}",
         "ec2: sending data/tfrecords, as far as the remote lacks it",
         next(line for line in lines if line.startswith("ec2: sent the code, 0.")),
-        "ec2: g5.xlarge in us-east-1a, spot: $0.4700 an hour (spot price in us-east-1a now); at most 6.0 h and $2.82",
+        "ec2: g5.xlarge in us-east-1a, spot: $0.4700 an hour (spot price in us-east-1a now); at most 4.0 h and $5.00",
         f"ec2: machine {id}: g5.xlarge in us-east-1a, spot, $0.4700 an hour; ends by itself by "
         + time.strftime("%H:%M", time.localtime(machine.claim["deadline"])),
         "ec2: setting up the environment",
@@ -359,6 +359,36 @@ def test_outputs_stay_in_their_folders(ec2_cli):
     ec2_cli.puppet().finishes(OUTPUTS | {"models/detector/../../params.yaml": b"lr: 9"})
     assert "names models/detector/../../params.yaml: nothing was changed" in command.ends(1)
     assert b"lr: 9" not in (ec2_cli.folder / "params.yaml").read_bytes() and ec2_cli.instances() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"attempt": 2}, "nobody has claimed its attempt 2"),
+        ({"made_from": {"lr": 9}}, "its made_from is that of run "),
+        ({"attempt": "1"}, "it is no result of a training"),
+        ({"made_from": None}, "it is no result of a training"),
+        ({"outputs": ["x"]}, "it is no result of a training"),
+    ],
+)
+def test_a_result_that_no_machine_of_the_run_wrote_is_not_taken(ec2_cli, changes, fault):
+    """The role of machines may write the results of all runs, but no claims."""
+    run = run_id(ec2_cli)
+    put_claim(ec2_cli, run, instance="i-0123456789abcdef0", launched=time.time() - 7200, ended=time.time())
+    honest = {"attempt": 1, "time": 0.0, "made_from": ec2_cli.made_from(), "outputs": {}, "cost": {}}
+    ec2_cli.store.put(f"{run}/result.json", honest | changes)
+    text = ec2_cli.ec2("run", code=1)
+    assert f"runs/{run}/result.json was not written by a machine of this run ({fault}" in text
+    assert "nothing was taken from it" in text and "delete it" in text
+    assert launches(ec2_cli) == 0
+
+
+def test_a_result_of_an_attempt_without_a_machine_is_not_taken(ec2_cli):
+    run = run_id(ec2_cli)
+    put_claim(ec2_cli, run)
+    result = {"attempt": 1, "time": 0.0, "made_from": ec2_cli.made_from(), "outputs": {}, "cost": {}}
+    ec2_cli.store.put(f"{run}/result.json", result)
+    assert "(no machine was ever started for its attempt 1)" in ec2_cli.ec2("run", code=1)
 
 
 def test_nothing_starts_where_the_data_cannot_be_sent(ec2_cli, real_dvc):

@@ -94,6 +94,17 @@ def test_types_images_zones_and_disks_that_there_are_not(aws):
     assert refused(aws, BlockDeviceMappings=[disk]) == "InvalidBlockDeviceMapping"
 
 
+def test_a_new_instance_is_neither_described_nor_terminated_at_first(aws):
+    id, ec2 = launch(aws)["InstanceId"], aws.client("ec2")
+    aws.rules.lag = 600.0
+    for ask in (ec2.describe_instances, ec2.terminate_instances):
+        with pytest.raises(ClientError, match=r"InvalidInstanceID\.NotFound"):
+            ask(InstanceIds=[id])
+    assert not [each for found in ec2.describe_instances()["Reservations"] for each in found["Instances"]]
+    aws.rules.lag = 0.0
+    assert state(aws, id) == "running"
+
+
 def test_user_data_has_room_for_16384_bytes(aws):
     launch(aws, "x" * 16384)
     assert refused(aws, "x" * 16385) == "InvalidParameterValue"

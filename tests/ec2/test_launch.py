@@ -23,12 +23,16 @@ from plantdoc.ec2 import (
     interrupts,
     launch,
     launch_config,
+    launch_failures,
     launch_request,
     orchestrator,
+    quotas,
     uploads,
 )
+from plantdoc.ec2.local_progress import LocalProgress
 from plantdoc.remote import aws_context, dvc_remote
 from plantdoc.settings.runner_params import Params, Runner
+from plantdoc.train import progress
 
 pytest_plugins = ["ec2_fixtures"]
 REGION = "us-east-1"
@@ -94,7 +98,7 @@ def request(aws) -> dict:
 
 def test_the_machine_is_safe_and_ends_by_itself(aws, here):
     before = time.time()
-    machine, price = start(here, runner(tags={"team": "leaves", "project": "other"}))
+    machine, price = start(here, runner(tags={"team": "leaves", "project": "other", "deadline": "1"}, max_dollars=10))
     assert (machine.type, machine.zone, machine.spot, price) == ("g5.xlarge", f"{REGION}a", True, 0.47)
     given = request(aws)
     assert given["InstanceInitiatedShutdownBehavior"] == "terminate"
@@ -139,7 +143,7 @@ def test_types_zones_and_markets_are_tried_in_order_with_a_line_each(aws, here, 
     lines = [record.message for record in caplog.records if record.message.startswith("ec2: ")]
     assert len([line for line in lines if "no capacity (InsufficientInstanceCapacity)" in line]) == 5
     assert lines[0] == (
-        f"ec2: g5.xlarge in {REGION}a, spot: $0.4700 an hour (spot price in {REGION}a now); at most 6.0 h and $2.82"
+        f"ec2: g5.xlarge in {REGION}a, spot: $0.4700 an hour (spot price in {REGION}a now); at most 4.0 h and $5.00"
     )
     assert "on demand: $1.2580 an hour (AWS's price list" in lines[-1] and "at most 4.0 h and $5.00" in lines[-1]
 
@@ -173,6 +177,107 @@ def test_quota_zero_is_said_with_name_code_and_remedy(aws, here, spot, code, nam
     assert len(asked(aws)) == 1, "a quota holds for the whole region: one try tells"
 
 
+@pytest.mark.parametrize(
+    ("kind", "spot", "code", "name"),
+    [
+        ("gr6.4xlarge", False, "L-DB2E81BA", "Running On-Demand G and VT instances"),
+        ("p4d.24xlarge", True, "L-7212CCBC", "All P4, P3 and P2 Spot Instance Requests"),
+        ("p5.48xlarge", True, "L-C4BD4855", "All P5 Spot Instance Requests"),
+        ("p5en.48xlarge", False, "L-417A185B", "Running On-Demand P instances"),
+        ("p6-b200.48xlarge", True, None, None),
+        ("inf2.xlarge", True, "L-B5D1601B", "All Inf Spot Instance Requests"),
+        ("trn1.2xlarge", False, "L-2C3B7624", "Running On-Demand Trn instances"),
+        ("dl1.24xlarge", False, "L-6E869C2A", "Running On-Demand DL instances"),
+        ("d3.xlarge", False, "L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"),
+        ("f2.6xlarge", True, "L-88CF9481", "All F Spot Instance Requests"),
+        ("u7i-6tb.112xlarge", False, "L-43DA4232", "Running On-Demand High Memory instances"),
+        ("u-6tb1.metal", True, None, None),
+        ("x2idn.16xlarge", True, "L-E3A00192", "All X Spot Instance Requests"),
+        ("hpc7a.96xlarge", False, "L-F7808C92", "Running On-Demand HPC instances"),
+        ("im4gn.large", True, "L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"),
+        ("mac2.metal", False, None, None),
+    ],
+)
+def test_each_family_has_its_quota_and_none_is_guessed(kind, spot, code, name):
+    assert quotas.find(kind, spot) == (quotas.Quota(code, name) if code else None)
+
+
+def test_a_quota_that_is_not_known_is_named_by_ec2s_own_code(aws, here, monkeypatch):
+    monkeypatch.setattr(quotas, "find", lambda kind, spot: None)
+    aws.fail("RunInstances", "VcpuLimitExceeded", times=None)
+    text = r"no capacity after 2 tries.*g5\.xlarge on demand in us-east-1 is used up \(VcpuLimitExceeded\)"
+    with pytest.raises(UserError, match=text) as refused:
+        start(here, runner(spot=False))
+    assert "L-" not in str(refused.value)
+    assert [kind for kind, *_ in asked(aws)] == TYPES, "one try for each family"
+
+
+def test_an_instance_limit_leaves_other_families_and_says_that_ended_machines_count(aws, here):
+    aws.fail("RunInstances", "InstanceLimitExceeded", times=None)
+    with pytest.raises(UserError, match=r"L-DB2E81BA.*machines that ended minutes ago still count, so try again"):
+        start(here, runner(spot=False))
+    assert len(asked(aws)) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("PendingVerification", "up to four hours.*run the same command again"),
+        ("Blocked", "AWS Support"),
+        ("OptInRequired", "enable the region"),
+        ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", r"create-service-linked-role.*runner\.spot=false"),
+    ],
+)
+def test_what_stands_in_the_way_of_the_whole_account_is_said_with_its_remedy_after_one_try(aws, here, code, text):
+    aws.fail("RunInstances", code, times=None)
+    with pytest.raises(UserError, match=rf"^EC2 starts no machine \({code}\): .*{text}"):
+        start(here, runner())
+    assert len(asked(aws)) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "text"),
+    [
+        ("Client.InternalError", "Client.InternalError: Client error on launch", "AWSServiceRoleForEC2Spot"),
+        (
+            "Client.InvalidKMSKey.InvalidState",
+            "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state",
+            r"kms:CreateGrant.*AWSServiceRoleForEC2Spot.*aws/ebs",
+        ),
+        ("Client.VolumeLimitExceeded", "the limit was exceeded", r"Client\.VolumeLimitExceeded: .*runner\.disk_gb"),
+        ("Client.InvalidSnapshot.NotFound", "", r"runner\.image"),
+    ],
+)
+def test_a_machine_that_could_not_start_is_followed_by_none(aws, here, run, code, message, text):
+    run._begin(1)
+    instance = aws.backend.get_instance(run.ours.instance)
+    instance.terminate()
+    instance.state_reason.code, instance.state_reason.message = code, message
+    run.local = LocalProgress(progress.Writer(progress.TrainingProgress()))
+    with pytest.raises(UserError, match=rf"EC2 ended the machine while it started.*{text}"):
+        run._go_on()
+    assert here.store.read(f"{RUN}/attempts/1.json")["ended"] and len(asked(aws)) == 1
+
+
+@pytest.mark.parametrize("reason", ["Server.InternalError", "Server.SpotInstanceTermination"])
+def test_what_passes_is_no_failure_of_the_start(reason):
+    gone = instances.Instance("i", "terminated", "g5.xlarge", "a", True, 0.0, RUN, 1, None, None, f"{reason}: text")
+    assert launch_failures.remedy(gone) is None
+
+
+@pytest.mark.parametrize("kind", ["p3.2xlarge", "p2.xlarge", "g3s.xlarge"])
+def test_gpus_that_the_images_driver_does_not_drive_are_refused(aws, here, kind):
+    with pytest.raises(UserError, match=rf"open kernel modules\) does not drive the GPU of {kind}.*proprietary driver"):
+        launch_config.find(here, runner(instance_types=[kind]))
+    with pytest.raises(UserError, match=f"us-east-1 knows no {kind}"):  # the stand-in has none of these any more
+        launch_config.find(here, runner(instance_types=[kind], image=aws.rules.image))
+
+
+def test_newer_gpus_are_driven():
+    newer = ("g4dn.xlarge", "g5.xlarge", "g5g.xlarge", "g6.xlarge", "gr6.4xlarge", "p4d.24xlarge", "p5.48xlarge")
+    assert not [kind for kind in newer if instance_types.is_before_turing(kind)]
+
+
 def test_spot_quota_zero_leaves_the_market_on_demand(aws, here):
     aws.quota("L-3819A6DF", 0)
     machine, _ = start(here, runner())
@@ -190,14 +295,24 @@ def test_a_type_whose_name_misleads_about_its_gpu_is_refused(here, monkeypatch):
         launch_config.find(here, runner(instance_types=["g5.xlarge"]))
 
 
-def test_dollars_bound_the_hours(aws, here):
+@pytest.mark.parametrize("spot", [True, False])
+def test_dollars_bound_the_hours_at_the_price_on_demand(aws, here, spot):
+    """Spot is charged at the price of each hour, up to on demand: the price of this minute is no bound."""
     before = time.time()
-    machine, _ = start(here, runner(max_dollars=2.0), spent=1.53)
+    machine, _ = start(here, runner(max_dollars=2.0, spot=spot), spent=2.0 - 1.258)
     assert abs(machine.deadline - before - 3600) < 20
 
 
+def test_earlier_attempts_count_at_the_price_on_demand(aws, here, run):
+    claim = {"token": "t", "time": 0.0, "code": "c", "instance": "i-1", "launched": 1000.0, "ended": 4600.0}
+    here.store.put(f"{RUN}/attempts/1.json", claim | {"price": 0.47, "most": 1.258})
+    run._begin(2)
+    assert abs(run.ours.claim.deadline - time.time() - (5 - 1.258) / 1.258 * 3600) < 20
+    assert (run.ours.claim.price, run.ours.claim.most) == (0.47, 1.258)
+
+
 def test_no_machine_for_money_that_is_spent(aws, here):
-    with pytest.raises(UserError, match=r"runner\.max_dollars = 2 leaves 1 minutes of g5\.xlarge.*\$1\.99 went"):
+    with pytest.raises(UserError, match=r"runner\.max_dollars = 2 leaves 0 minutes of g5\.xlarge.*\$1\.99 went"):
         start(here, runner(max_dollars=2.0), spent=1.99)
     assert not asked(aws)
 

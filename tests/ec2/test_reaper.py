@@ -16,7 +16,7 @@ from botocore.stub import Stubber
 from import_graph import ROOT
 
 from plantdoc.aws.tags import TAG
-from plantdoc.ec2 import reaper
+from plantdoc.ec2 import instances, reaper
 
 NOW = time.time()
 IMAGE = "ami-12c6146b"  # one of those that moto has from the first
@@ -92,6 +92,22 @@ def test_without_a_deadline_to_read_it_is_the_longest_that_a_training_may_take(e
     assert [each["instance"] for each in reaper.reap(ec2, NOW + 122 * 3600)] == [machine]
 
 
+@pytest.mark.parametrize("deadline", [str(int(NOW) * 1000), str(10**30), "9" * 400, str(int(NOW) + 300 * 3600)])
+def test_no_deadline_is_believed_past_the_longest_life(ec2, deadline):
+    """A tag in milliseconds is enough to be one."""
+    machine = ours(ec2, deadline)
+    assert reaper.reap(ec2, NOW + 121 * 3600) == []
+    (ended,) = reaper.reap(ec2, NOW + 122 * 3600)
+    assert ended["instance"] == machine and abs(ended["deadline"] - NOW - reaper.LONGEST) < 3600
+    assert state(ec2, machine) == "terminated"
+
+
+def test_commands_and_reaper_heed_the_same_deadline(ec2):
+    soon, late = ours(ec2, SOON), ours(ec2, str(int(NOW) * 1000))
+    found = {each.id: each.deadline - each.launched for each in instances.find(ec2)}
+    assert found[soon] < 3700 and found[late] == reaper.LONGEST
+
+
 def test_one_that_aws_keeps_is_told_and_the_others_are_ended(ec2):
     kept, late = ours(ec2, LATE), ours(ec2, LATE)
     ec2.modify_instance_attribute(InstanceId=kept, DisableApiTermination={"Value": True})
@@ -103,7 +119,8 @@ def test_one_that_aws_keeps_is_told_and_the_others_are_ended(ec2):
 
 def test_it_sees_more_machines_than_aws_lists_at_once():
     client = boto3.client("ec2", "us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
-    listed = {"InstanceType": "t3.micro", "Placement": {"AvailabilityZone": "us-east-1a"}}
+    launched = datetime.datetime.fromtimestamp(NOW - 7200, datetime.UTC)
+    listed = {"InstanceType": "t3.micro", "Placement": {"AvailabilityZone": "us-east-1a"}, "LaunchTime": launched}
     tags = [{"Key": "deadline", "Value": LATE}]
     pages = [{"Reservations": [{"Instances": [listed | {"InstanceId": f"i-{page}", "Tags": tags}]}]} for page in "12"]
     with Stubber(client) as stub:

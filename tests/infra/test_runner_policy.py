@@ -66,7 +66,7 @@ def test_who_trains_may_do_all_that_is_done_and_nothing_else(ec2_cli, stack, net
         check("ec2")
     requests = iam_requests.of([call for call in ec2_cli.aws.calls if call.by != "test"], ec2_cli.aws)
     for each in network.requests:
-        requests += iam_requests.of_s3(each.method, each.key, each.query, each.only_new)
+        requests += iam_requests.of_s3(each.method, each.key, each.query, each.conditional)
     # An upload in parts that breaks off is ended by S3's own client.
     objects = f"arn:aws:s3:::{ec2_cli.bucket}"
     requests.append(Request.of("s3:AbortMultipartUpload", f"{objects}/dvc/files/md5/ab/cd"))
@@ -107,7 +107,7 @@ def test_pushing_and_pulling_data_is_within_the_policy(ec2_cli, stack, network, 
     shutil.rmtree(ec2_cli.folder / ".dvc/cache")
     shutil.rmtree(ec2_cli.folder / "data/tfrecords")
     small_repo.run(ec2_cli.folder, "python", "scripts/remote.py", "pull", "augment", **extra)
-    asked = [iam_requests.of_s3(each.method, each.key, each.query, each.only_new) for each in network.requests]
+    asked = [iam_requests.of_s3(each.method, each.key, each.query, each.conditional) for each in network.requests]
     requests = list(dict.fromkeys(request for found in asked for request in found))
     assert {each.action for each in requests} >= {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
     story = iam_story.Story(stack.policy("Runner"), requests, stack.resource("StoragePolicy")["PolicyDocument"])

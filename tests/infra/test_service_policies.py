@@ -30,7 +30,7 @@ def test_machine_may_do_what_a_training_does_and_no_more(run, network):
     end = run.ended(run.launch())
     assert end["state"] == "done", run.log()
     stack = Stack(TEMPLATE, "x", REGION, ACCOUNT, GIVEN | {"Bucket": run.bucket})
-    asked = [iam_requests.of_s3(each.method, each.key, each.query, each.only_new) for each in network.requests]
+    asked = [iam_requests.of_s3(each.method, each.key, each.query, each.conditional) for each in network.requests]
     requests = list(dict.fromkeys(request for found in asked for request in found))
     # An upload in parts that breaks off is ended by S3's own client.
     place = f"arn:aws:s3:::{run.bucket}"

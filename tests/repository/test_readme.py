@@ -29,7 +29,7 @@ from plantdoc.core import params
 from plantdoc.fetch import source_place
 from plantdoc.settings import all_params
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/own_pictures.md", "docs/first-hour-on-aws.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/own_pictures.md", "docs/first-hour-on-aws.md", "docs/cost_bounds.md"]
 # Run here; what they print has this in it.
 CHEAP = {
     "python scripts/recipe.py": "plantdoc-laptop",

@@ -30,6 +30,9 @@ FAULTS = {
     "notice": "a machine is taken away two minutes after the notice",
     "s3 here": "S3 errs at drawn requests of the person's computer",
     "s3 there": "S3 errs at drawn requests of the machine",
+    "conflict": "S3 answers 409 to conditional writes, here and on the machine",
+    "forgets": "TerminateInstances does not know an instance, some times, without ending it",
+    "late metadata": "the metadata service has no credentials in the machine's first seconds",
     "s3 out": "S3 cannot be reached from anywhere for some seconds",
     "laptop": "the person's computer dies and starts anew",
     "dvc": "DVC alone is killed, and started anew",
@@ -205,6 +208,8 @@ class FaultyRun:
         given = {"AWS_ENDPOINT_URL_S3": self.there.url, "FAKE_STEP": "0.2"}
         for fault in ("hang", "fail"):
             given[f"FAKE_{fault.upper()}"] = str(self.home / fault)
+        if "late metadata" in self.faults:
+            given[fake_ec2.LATE_CREDENTIALS] = str(self.draw.uniform(0.5, 3))
         if "bootstrap" in self.faults and not self._machines():
             given["PLANTDOC_HOME"] = str(self._broken_home())
         return given
@@ -245,6 +250,19 @@ class FaultyRun:
                     network.fail(draw.choice(fake_s3_network.KINDS), at=draw.randint(1, 40), times=draw.randint(1, 3))
             case "hang" | "fail" | "deadline":
                 (self.home / ("fail" if fault == "fail" else "hang")).touch()
+        self._arm_what_passes(fault)
+
+    def _arm_what_passes(self, fault: str) -> None:
+        """Set what AWS answers for a while and is to be asked again."""
+        draw = self.draw
+        match fault:
+            case "conflict":
+                for network in (self.here, self.there):
+                    network.fail(fake_s3_network.CONFLICT, at=draw.randint(1, 3), times=draw.randint(1, 4))
+            case "forgets":
+                self.world.aws.fail(
+                    "TerminateInstances", "InvalidInstanceID.NotFound", draw.randint(1, 4), self._ends_ours
+                )
 
     def _beside(self, fault: str, moment: float) -> Callable[[], None] | None:
         """What has to go on beside the commands for this fault."""
@@ -266,6 +284,9 @@ class FaultyRun:
 
     def _is_ours_on_spot(self, call) -> bool:
         return self._is_ours(call) and "InstanceMarketOptions.MarketType" in call.given
+
+    def _ends_ours(self, call) -> bool:
+        return any(machine.id in call.given.values() for machine in self._machines())
 
     def _nothing_to_be_had(self) -> None:
         fault = self.world.aws.fail("RunInstances", "InsufficientInstanceCapacity", None, self._is_ours)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import fake_apt
 import small_repo
 from fake_aws import AWS
 from fake_metadata_service import Metadata
@@ -28,9 +29,11 @@ from fake_metadata_service import Metadata
 from plantdoc.core import locks
 from plantdoc.ec2 import instance_types
 
+# Seconds for which the metadata service has no credentials.
+LATE_CREDENTIALS = "FAKE_LATE_CREDENTIALS"
 INIT = Path(__file__).with_name("fake_instance_init.py")
 # What would reach beyond the machine's processes, or need the network: said, and refused.
-FORBIDDEN = ("apt-get", "apt", "sudo", "systemctl", "poweroff", "reboot", "halt", "init", "telinit", "growpart")
+FORBIDDEN = ("apt", "sudo", "systemctl", "poweroff", "reboot", "halt", "init", "telinit", "growpart")
 
 
 @dataclass
@@ -79,7 +82,7 @@ class FakeEc2:
     beat: float = 0.2
     grace: float = 1.0  # seconds from "please end" to the end, at a shutdown
     boot: float = 0.0  # minutes from RunInstances to user-data
-    # Environment of all machines, or what makes one machine's from its tags.
+    # Environment of all machines, or what makes one machine's from its tags; LATE_CREDENTIALS stays outside.
     extra: dict[str, str] | Callable[[dict[str, str]], dict[str, str]] = field(default_factory=dict)
     machines: dict[str, FakeInstance] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
@@ -166,6 +169,7 @@ class FakeEc2:
         (folder / "console.log").touch()
         os.mkfifo(folder / "shutdown")
         _program(folder / "bin/shutdown", f'printf "%s\\n" "$*" > {folder}/shutdown')
+        fake_apt.install(folder)
         for name in FORBIDDEN:
             _program(folder / "bin" / name, f'echo "{name} $*: not on this machine" >&2; exit 100')
         (folder / "user-data").chmod(0o755)
@@ -188,7 +192,8 @@ class FakeEc2:
             "meta-data/instance-life-cycle": "spot" if spot else "on-demand",
         }
         profile = instance.iam_instance_profile or self.aws.backend.iam_instance_profile_associations.get(instance.id)
-        metadata = Metadata(facts, key if profile else None, user_data)
+        extra = dict(self.extra(tags) if callable(self.extra) else self.extra)
+        metadata = Metadata(facts, key if profile else None, user_data, float(extra.pop(LATE_CREDENTIALS, 0)))
         environment = {
             "PATH": f"{folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
@@ -202,7 +207,7 @@ class FakeEc2:
         }
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", INIT, folder, str(self.minute), str(self.grace)],
-            env=environment | (self.extra(tags) if callable(self.extra) else self.extra),
+            env=environment | extra,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -20,6 +20,8 @@ import small_repo
 from ec2_commands import AtTerminal, ByThread, Command, Thread, until
 
 from plantdoc.aws import run_store
+from plantdoc.core import params
+from plantdoc.train import lineage, train_params
 
 REGION = "us-east-1"
 OUTPUTS = {
@@ -88,6 +90,11 @@ class Ec2Cli:
         states = states or ("pending", "running", "stopping", "stopped")
         return [each for r in found for each in r["Instances"] if each["State"]["Name"] in states]
 
+    def made_from(self) -> dict:
+        """What the run of this clone follows from, as the command and a machine work it out."""
+        with contextlib.chdir(self.folder):
+            return lineage.made_from("train", params.load(train_params.Params), None, gpu=True)
+
     def puppet(self, n: int = 1, seconds: float = 180) -> Puppet:
         """The machine of attempt n, once it is started and written down."""
 
@@ -127,7 +134,13 @@ class Puppet:
             self.store.put(f"{self.run}/outputs/{sha256}", content)
             about[name] = {"sha256": sha256, "size": len(content)}
         cost = {"minutes": 0.1, "pictures_per_second": 12.5, "machine": "AMD, 4 cores, NVIDIA A10G", "output": "0" * 64}
-        result = {"attempt": self.n, "time": time.time(), "made_from": {}, "outputs": about, "cost": cost}
+        result = {
+            "attempt": self.n,
+            "time": time.time(),
+            "made_from": self.cli.made_from(),
+            "outputs": about,
+            "cost": cost,
+        }
         self.store.put_new(f"{self.run}/result.json", result)
         self.ends("done")
 

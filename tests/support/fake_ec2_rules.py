@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
-from plantdoc.ec2.quotas import QUOTAS, STANDARD, codes
+from plantdoc.ec2 import quotas
 
 IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 IMAGE_GB = 75
@@ -35,14 +35,14 @@ class Refused(Exception):
 
 @dataclass
 class Rules:
-    """What one region allows: capacity, quotas in vCPUs, prices, and how late DescribeInstances sees a new machine."""
+    """What one region allows: capacity, quotas in vCPUs, prices, and how late EC2's API knows a new instance."""
 
     region: str
     full: list[tuple[str | None, str | None, str | None]] = field(default_factory=list)
-    quotas: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_codes(), 64.0))
+    quotas: dict[str, float] = field(default_factory=lambda: dict.fromkeys(quotas.every_code(), 64.0))
     prices: dict[str, tuple[float, float]] = field(default_factory=lambda: dict(PRICES))
     image: str = ""
-    lag: float = 0.0  # seconds for which a new instance is not described
+    lag: float = 0.0  # seconds for which a new instance is neither described nor terminated
     begins: str = "running"  # the state a new instance is described in; a hypervisor says "pending"
     _tokens: dict[str, tuple[dict, str, list[str]]] = field(default_factory=dict)
     _born: dict[str, float] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Rules:
         match call.service, call.action:
             case "ec2", "RunInstances":
                 return self._repeated(given, backend) or self._check_launch(given, backend)
-            case "ec2", "DescribeInstances":
+            case "ec2", "DescribeInstances" | "TerminateInstances":  # which ends none of them then
                 young = [id for id in _listed(given, "InstanceId") if self._unseen(id)]
                 if young:
                     text = f"The instance ID '{young[0]}' does not exist"
@@ -149,15 +149,17 @@ class Rules:
             raise Refused("InsufficientInstanceCapacity", f"{text} ({zone or 'any'}).")
 
     def _check_quota(self, kind: str, market: str, backend) -> None:
-        code = _codes(kind)[market == "spot"]
+        code = quotas.shared_by(kind, market == "spot")
         alive = [each for each in backend.all_instances() if each._state.name in ALIVE]
         used = sum(
-            _vcpus(each.instance_type) for each in alive if code == _codes(each.instance_type)[each.lifecycle == "spot"]
+            _vcpus(each.instance_type)
+            for each in alive
+            if code == quotas.shared_by(each.instance_type, each.lifecycle == "spot")
         )
-        if used + _vcpus(kind) > self.quotas[code]:
+        if used + _vcpus(kind) > (limit := self.quotas.get(code, 64.0)):
             if market == "spot":
                 raise Refused("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
-            text = f"You have requested more vCPU capacity than your current vCPU limit of {self.quotas[code]:g} allows"
+            text = f"You have requested more vCPU capacity than your current vCPU limit of {limit:g} allows"
             raise Refused("VcpuLimitExceeded", f"{text} for the instance bucket that {kind} belongs to.")
 
     def _zones(self, kind: str) -> list[str]:
@@ -218,13 +220,6 @@ class Rules:
 
     def _price(self, kind: str) -> tuple[float, float]:
         return self.prices.get(kind, (1.0, 0.4))
-
-
-def _codes(kind: str | None = None) -> tuple[str, ...]:
-    """Quota codes of a type (on demand, spot); without one, of all types."""
-    if kind is None:
-        return tuple({code for pair in (*QUOTAS.values(), STANDARD) for code in pair})
-    return codes(kind)
 
 
 def _vcpus(kind: str) -> int:

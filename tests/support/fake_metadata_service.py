@@ -13,13 +13,17 @@ ROLE = "plant-disease-machine"
 
 
 class Metadata(http.server.ThreadingHTTPServer):
-    """Serves on a loopback port of its own. Without a token it answers nothing, as where HttpTokens is `required`."""
+    """Serves on a loopback port of its own. Without a token it answers nothing, as where HttpTokens is `required`.
+
+    For the first `late` seconds it has no credentials of the role, as after the start of an instance on EC2.
+    """
 
     daemon_threads = True
 
-    def __init__(self, facts: dict[str, str], credentials: tuple[str, str] | None, user_data: bytes):
+    def __init__(self, facts: dict[str, str], credentials: tuple[str, str] | None, user_data: bytes, late: float = 0.0):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.facts, self.credentials, self.user_data = facts, credentials, user_data
+        self.credentials_from = time.monotonic() + late
         self.notice: datetime | None = None
         self.refused = 0
         self.tokens: dict[str, float] = {}
@@ -35,6 +39,8 @@ class Metadata(http.server.ThreadingHTTPServer):
         if path in self.facts:
             return self.facts[path]
         credentials = "meta-data/iam/security-credentials/"
+        if path.startswith(credentials.rstrip("/")) and time.monotonic() < self.credentials_from:
+            return None
         if path.rstrip("/") == credentials.rstrip("/"):
             return ROLE if self.credentials else None
         if path == credentials + ROLE and self.credentials:

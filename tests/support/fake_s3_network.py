@@ -6,7 +6,8 @@
         network.down(), network.up()                      out for good, and back
 
 What can go wrong: "500", "503" (S3 says so), "cut" (the connection ends before S3 hears of the request), "lost" (S3 did
-it, its answer is lost on the way), "short" (half of the answer's body, then the connection ends).
+it, its answer is lost on the way), "short" (half of the answer's body, then the connection ends). And "409" for writes
+with a condition alone: S3 has another request for the same key under way, and wants this one again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from dataclasses import dataclass, field
 # AWS lets one of several writers of a new object in; Swift, asked at the same moment, more: here they come in turn.
 CONDITIONAL = threading.Lock()
 KINDS = ("500", "503", "cut", "lost", "short")
-CODES = {"500": "InternalError", "503": "SlowDown"}
+CONFLICT = "409"
+CODES = {"500": "InternalError", "503": "SlowDown", CONFLICT: "ConditionalRequestConflict"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Request:
     key: str
     query: str
     size: int
-    only_new: bool = False
+    conditional: bool = False
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Fault:
     seen: int = 0
 
     def hits(self, request: Request) -> bool:
-        if self.left == 0 or not self.where(request):
+        if self.left == 0 or not self.where(request) or (self.kind == CONFLICT and not request.conditional):
             return False
         self.seen += 1
         if self.seen < self.at:
@@ -82,7 +84,7 @@ class Network:
         where: Callable[[Request], bool] = lambda request: True,
     ) -> Fault:
         """Let requests go wrong: `times` of those of `where`, from the `at`th from now on."""
-        assert kind in KINDS, kind
+        assert kind in (*KINDS, CONFLICT), kind
         self.faults.append(Fault(kind, where, at, times))
         return self.faults[-1]
 
@@ -151,14 +153,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Take a request, decide what becomes of it, and answer, or do not."""
         body = self._body()
         path, _, query = self.path.partition("?")
-        key, only_new = urllib.parse.unquote(path).lstrip("/"), "If-None-Match" in self.headers
-        kind = self.network.fate(Request(self.command, key, query, len(body), only_new))
-        if kind in ("500", "503"):
+        key, conditional = urllib.parse.unquote(path).lstrip("/"), "If-None-Match" in self.headers
+        kind = self.network.fate(Request(self.command, key, query, len(body), conditional))
+        if kind in CODES:
             text = f"<Error><Code>{CODES[kind]}</Code><Message>as the test says</Message></Error>"
             return self._respond(int(kind), [("Content-Type", "application/xml")], text.encode())
         if kind == "cut":
             return self._hang_up()
-        with CONDITIONAL if "If-None-Match" in self.headers else contextlib.nullcontext():
+        with CONDITIONAL if conditional else contextlib.nullcontext():
             # The client's Host stays: it is part of what was signed.
             self.onward.request(self.command, self.path, body, dict(self.headers.items()))
             found = self.onward.getresponse()

@@ -113,7 +113,7 @@ class Run:
     def launch(self, deadline: float = 3600, **changes: object) -> fake_ec2.Machine:
         """The next attempt's machine, as soon as it runs; `deadline` in seconds from now, `changes` of user-data."""
         self.attempts += 1
-        claim = {"time": time.time(), "deadline": time.time() + deadline}
+        claim = {"token": "t", "time": time.time(), "code": self.code.sha256, "deadline": time.time() + deadline}
         assert self.store.put_new(f"{self.id}/attempts/{self.attempts}.json", claim)
         found = self.aws.client("ec2").run_instances(
             ImageId=self.aws.rules.image,

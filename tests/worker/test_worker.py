@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 
+import fake_ec2
 import fake_learner
 import fake_s3_network
 import pytest
@@ -237,6 +238,30 @@ def test_a_machine_gives_way_to_a_later_attempt(make_run, tmp_path):
     end = run.ended(machine)
     assert (end["state"], end["reason"]) == ("interrupted", "attempt 2 has taken over")
     assert not run.store.has(f"{run.id}/result.json")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_machine_that_nobody_could_end_stops_where_its_claim_says_so(make_run, epoch):
+    """At its start, or after an epoch: TerminateInstances may not know it."""
+    run = make_run(FAKE_STEP="0.5")
+    machine = run.launch()
+    if epoch:
+        run.until("training", epoch)
+    key = f"{run.id}/attempts/1.json"
+    run.store.put(key, run.store.read(key) | {"ended": 1.0, "stopped": "ann on laptop"})
+    end = run.ended(machine)
+    assert (end["state"], end["reason"]) == ("interrupted", "the run was stopped by ann on laptop")
+    assert machine.why == "shutdown" and not run.store.has(f"{run.id}/result.json")
+
+
+@pytest.mark.full
+def test_late_credentials_and_conflicts_change_nothing(make_run, network, expected):
+    run = make_run(**{fake_ec2.LATE_CREDENTIALS: "1"})
+    network.fail(fake_s3_network.CONFLICT, times=3)
+    end = run.ended(run.launch())
+    assert (end["state"], [kind for kind, _ in network.harmed[-3:]]) == ("done", [fake_s3_network.CONFLICT] * 3)
+    assert run.outputs()["models/detector/detector.weights.h5"] == expected
 
 
 @pytest.mark.full

@@ -8,23 +8,28 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+import urllib.error
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import fake_apt
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from fake_metadata_service import Metadata
 
 from plantdoc.core.errors import UserError
 from plantdoc.ec2 import user_data
 from plantdoc.train import checkpoint, progress
-from plantdoc.worker import pty_process, retry
+from plantdoc.worker import agent, instance_metadata, own_claim, pty_process, retry
 from plantdoc.worker.checkpoint_sync import Epochs
 from plantdoc.worker.heartbeat import Heartbeat
 from plantdoc.worker.job import Interrupted, Job
@@ -39,7 +44,7 @@ class Memory:
 
     def __init__(self, check=lambda key: None):
         self.objects: dict[str, bytes | dict] = {}
-        self.bucket, self.check = "memory", check
+        self.bucket, self.prefix, self.check = "memory", "runs/", check
         self.log: list[str] = []
 
     def put(self, key: str, body) -> None:
@@ -57,6 +62,9 @@ class Memory:
 
     def has(self, key: str) -> bool:
         return key in self.objects
+
+    def read(self, key: str) -> dict | None:
+        return self.objects.get(key)
 
 
 @pytest.fixture
@@ -247,6 +255,50 @@ def test_no_checkpoint_is_sent_over_that_of_a_later_attempt(job, tmp_path):
     assert store.log == []
 
 
+CLAIM = {"token": "t", "time": 1.0, "code": "c", "instance": "i-ours", "deadline": 9e9}
+
+
+@pytest.fixture
+def ours(monkeypatch) -> None:
+    """This machine is i-ours."""
+    monkeypatch.setattr(instance_metadata, "instance_id", lambda: "i-ours")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ended": 2.0}, "attempt 1 was written off by its launcher"),
+        ({"ended": 2.0, "stopped": "ann on laptop"}, "the run was stopped by ann on laptop"),
+        ({"instance": "i-other"}, "attempt 1 belongs to the instance i-other, and this is i-ours"),
+    ],
+)
+def test_a_machine_whose_claim_is_over_stops_at_its_next_checkpoint(job, ours, tmp_path, changes, why):
+    saved, store = checkpoint.Checkpoint(tmp_path / job.run_id), Memory()
+    store.objects[job.attempt_key(1)] = CLAIM
+    assert own_claim.read(store, job).deadline == 9e9
+    epochs = Epochs(store, job, saved.folder)
+    save(saved, 1, best=True)
+    epochs.send()
+    sent = list(store.log)
+    store.objects[job.attempt_key(1)] = CLAIM | changes
+    save(saved, 2, best=True)
+    for check in (epochs.send, lambda: own_claim.read(store, job)):
+        with pytest.raises(Interrupted, match=why):
+            check()
+    assert store.log == sent, "it is written off: another may go on from the checkpoint"
+
+
+def test_a_machine_goes_on_where_its_claim_does_not_name_it_yet_or_it_cannot_ask_who_it_is(job, monkeypatch):
+    store = Memory()
+    assert own_claim.read(store, job) is None
+    store.objects[job.attempt_key(1)] = CLAIM | {"instance": None}
+    monkeypatch.setattr(instance_metadata, "instance_id", lambda: "i-ours")
+    assert own_claim.read(store, job).token == "t"
+    store.objects[job.attempt_key(1)] = CLAIM
+    monkeypatch.setattr(instance_metadata, "instance_id", lambda: None)
+    assert own_claim.read(store, job).instance == "i-ours"
+
+
 def run_on_terminal(program: str) -> tuple[Terminal, bytearray]:
     heard = bytearray()
     return Terminal([sys.executable, "-c", program], dict(os.environ), heard.extend), heard
@@ -400,7 +452,9 @@ def test_only_the_bucket_is_addressed_as_aws_has_it(monkeypatch):
     monkeypatch.setattr(module, "credentials", lambda: {"AccessKeyId": "k", "SecretAccessKey": "s", "Token": "t"})
     monkeypatch.setattr(module.OPENER, "open", lambda request, timeout: request)
     monkeypatch.setenv("PLANTDOC_BUCKET", "b")
-    for region, domain in (("eu-central-1", "amazonaws.com"), ("cn-north-1", "amazonaws.com.cn")):
+    domains = {"eu-central-1": "com", "us-gov-west-1": "com", "cn-north-1": "com.cn", "eusc-de-east-1": "eu"}
+    for region, ending in domains.items():
+        domain = f"amazonaws.{ending}"
         monkeypatch.setenv("PLANTDOC_REGION", region)
         request = module.s3("GET", "code/0.tar.gz")
         assert request.full_url == f"https://b.s3.{region}.{domain}/runs/code/0.tar.gz"
@@ -427,3 +481,154 @@ def test_the_signature_is_that_of_botocore(monkeypatch):
     S3SigV4Auth(Credentials("k", "s", "t"), "s3", "eu-central-1").add_auth(theirs)
     ours = sent.get_header("Authorization")
     assert ours.split("Signature=")[1] == theirs.headers["Authorization"].split("Signature=")[1]
+
+
+@pytest.fixture
+def metadata(monkeypatch):
+    """The metadata service of this machine, without credentials at first, and pauses that make them come."""
+    service = Metadata({}, ("key", "secret"), b"", late=1e9)
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def module(monkeypatch, metadata):
+    """infra/worker/objects.py on a machine; its pauses are counted in `module.pauses`, not waited for."""
+    module = objects()
+    module.pauses, module.late = [], 4
+
+    def pause(seconds: float) -> None:
+        module.pauses.append(seconds)
+        if len(module.pauses) == module.late:
+            metadata.credentials_from = 0.0
+
+    monkeypatch.setattr(module.time, "sleep", pause)
+    monkeypatch.setenv("PLANTDOC_BUCKET", "b")
+    monkeypatch.setenv("PLANTDOC_REGION", "eu-central-1")
+    monkeypatch.setenv("PLANTDOC_RUN_ID", "0123456789abcdef")
+    monkeypatch.setenv("PLANTDOC_ATTEMPT", "1")
+    return module
+
+
+def test_credentials_that_come_late_are_waited_for(module, monkeypatch):
+    sent = []
+    opened = module.OPENER.open
+
+    def through(request, timeout):
+        return (
+            opened(request, timeout=timeout)
+            if "127.0.0.1" in request.full_url
+            else sent.append(request) or io.BytesIO()
+        )
+
+    monkeypatch.setattr(module.OPENER, "open", through)
+    module.phase("environment")
+    assert [request.full_url.rpartition("/")[2] for request in sent] == ["status.json"] and len(module.pauses) == 4
+
+
+def test_credentials_that_never_come_are_said_to_be_what_is_missing(module):
+    module.late = 0
+    with pytest.raises(SystemExit, match=r"^status\.json: the instance's role has no credentials yet: .*404"):
+        module.phase("environment")
+    assert len(module.pauses) == module.TRIES - 1 and 60 < sum(module.pauses) < 180
+
+
+@pytest.mark.parametrize(("status", "asked"), [(404, 1), (412, 1), (409, 3), (503, 3)])
+def test_what_s3_says_for_good_is_asked_once_and_a_conflict_again(module, metadata, monkeypatch, status, asked):
+    metadata.credentials_from = 0.0
+    opened, sent = module.OPENER.open, []
+
+    def through(request, timeout):
+        if "127.0.0.1" in request.full_url:
+            return opened(request, timeout=timeout)
+        sent.append(request)
+        if len(sent) < 3:
+            raise urllib.error.HTTPError(request.full_url, status, "as the test says", {}, io.BytesIO())
+        return io.BytesIO()
+
+    monkeypatch.setattr(module.OPENER, "open", through)
+    if status == 404:
+        with pytest.raises(SystemExit, match=r"end\.json: S3 said: HTTP Error 404"):
+            module.failed("1", "why")
+    else:
+        module.failed("1", "why")
+    assert len(sent) == asked and all(request.get_header("If-none-match") == "*" for request in sent)
+
+
+def test_the_agents_own_client_waits_for_credentials_too(job, metadata, monkeypatch):
+    """boto3 asks for them once, when a client is made."""
+    tries = []
+
+    def ask(job: Job):
+        tries.append(job)
+        if len(tries) == 3:
+            metadata.credentials_from = 0.0
+        return agent._store(job)
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    store = retry.insist(job, ask, job)
+    assert len(tries) == 3
+    assert store.client._request_signer._credentials.access_key == "key"
+
+
+@pytest.fixture
+def bare_machine(tmp_path) -> Callable[[int], subprocess.CompletedProcess]:
+    """A function that runs bootstrap.sh where neither make nor venv is installed, and apt's locks are held at first."""
+    home = tmp_path / "home"
+    worker = home / "repository/infra/worker"
+    worker.mkdir(parents=True)
+    (home / "bin").mkdir()
+    (worker / "bootstrap.sh").write_bytes((user_data.FOLDER / "bootstrap.sh").read_bytes())
+    (home / "repository/requirements-train.txt").write_text("nothing\n")
+
+    def program(name: str, text: str) -> None:
+        (home / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (home / "bin" / name).chmod(0o755)
+
+    programs = "bash cat chmod cut dirname find grep ln mkdir seq sha256sum sleep touch"
+    for name in programs.split():
+        (home / "bin" / name).symlink_to(shutil.which(name))
+    program("python3", '[ "$1" != -c ]')  # no ensurepip; objects.py tells nobody
+    program("nvidia-smi", "exit 9")
+    program("shutdown", "exit 0")
+    program("trained", "echo trained")
+    program("made", "mkdir -p .venv/bin; ln -s ../../../bin/trained .venv/bin/python")
+
+    def run(locked: int) -> subprocess.CompletedProcess:
+        fake_apt.install(home, locked, f"ln -s made {home}/bin/make")
+        given = {"PATH": f"{home}/bin", "PLANTDOC_STALL_MINUTES": "1000", "PLANTDOC_GPU": "", "PLANTDOC_BEAT": "0.01"}
+        process = subprocess.Popen(
+            ["bash", str(worker / "bootstrap.sh")],
+            env=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            printed, _ = process.communicate(timeout=60)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # its watch goes on
+        return subprocess.CompletedProcess(process.args, process.returncode, printed)
+
+    return run
+
+
+def test_apts_locks_at_the_first_boot_are_waited_for(bare_machine):
+    done = bare_machine(locked=fake_apt.LOCKED)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "trained"
+    assert done.stdout.count("/var/lib/apt/lists/lock") == fake_apt.LOCKED > 5
+    assert done.stdout.count("/var/lib/dpkg/lock-frontend") == fake_apt.LOCKED
+
+
+@pytest.mark.full
+def test_locks_that_stay_are_given_up_with_apts_words(bare_machine):
+    done = bare_machine(locked=10**6)
+    assert done.returncode == 1 and "trained" not in done.stdout
+    assert "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 611" in done.stdout

@@ -1,21 +1,29 @@
-"""Clients of AWS, as the AWS environment says (profile, region, endpoint), and what AWS refuses in plain words."""
+"""Clients of AWS with their time-outs, as the AWS environment says (profile, region, endpoint), and what AWS refuses in
+plain words.
+
+Every client of boto3 in this project is made here. What runs alone does without: ec2/reaper.py and
+public_api/lambda_function.py as Lambda functions, core/s3_download.py and augment/beam/files.py, since what a stage
+depends on does not change with this file.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import boto3
 import botocore.exceptions as refused
+import botocore.session
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from plantdoc.core.errors import UserError
 
 logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it found what, in several lines
-_SETTINGS = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _UNKNOWN_KEY = {"AuthFailure", "InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"}
 _WRONG_SECRET = {"SignatureDoesNotMatch", "InvalidSignatureException"}
@@ -27,9 +35,61 @@ class Denied(UserError):
     """These credentials may not do, or may not ask for, something."""
 
 
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds until a connection stands and until an answer comes, and requests in all, with back-off between them."""
+
+    connect: float
+    read: float
+    tries: int
+    patient: bool = False  # whether AWS_MAX_ATTEMPTS takes the place of `tries`
+
+
+CONTROL = Timeouts(connect=5, read=30, tries=3)  # gives up on a silent endpoint
+LONG_RUN = Timeouts(connect=5, read=30, tries=5, patient=True)  # of a command that follows something for hours
+STORAGE = Timeouts(connect=10, read=60, tries=10, patient=True)  # S3 may be out for about a minute
+PROBE = Timeouts(connect=3, read=20, tries=2)  # whether there is an answer at all
+# SageMaker gives a model 60 seconds for an answer, and one that slept needs many of them.
+INFERENCE = Timeouts(connect=5, read=65, tries=3)
+DEPLOYED = Timeouts(connect=60, read=70, tries=5)  # the first question to an endpoint that was just made
+
+
+def make(
+    service: str,
+    region: str | None = None,
+    *,
+    session: boto3.Session | None = None,
+    timeouts: Timeouts = CONTROL,
+    tries: int | None = None,
+    **options,
+):
+    """A client of boto3.
+
+    Args:
+        service: as boto3 names it, like "ec2".
+        region: None for that of the session.
+        session: of dvc_remote.session; None for the AWS environment's.
+        tries: requests in all, in the place of those of `timeouts`.
+        options: of boto3's Session.client, like endpoint_url.
+    """
+    if tries is None:
+        tries = int(os.environ.get("AWS_MAX_ATTEMPTS", timeouts.tries)) if timeouts.patient else timeouts.tries
+    config = Config(
+        connect_timeout=timeouts.connect,
+        read_timeout=timeouts.read,
+        retries={"mode": "standard", "total_max_attempts": tries},
+    )
+    return (session or new_session()).client(service, region_name=region, config=config, **options)
+
+
+def new_session(**options) -> boto3.Session:
+    """A session of boto3: whose credentials, and which region by default."""
+    return boto3.Session(**options)
+
+
 def client(service: str, region: str):
-    """A boto3 client that gives up on a silent endpoint after three tries."""
-    return boto3.client(service, region_name=region, config=_SETTINGS)
+    """A client that gives up on a silent endpoint after three tries."""
+    return make(service, region)
 
 
 def region(wanted: str | None = None) -> str:
@@ -38,12 +98,20 @@ def region(wanted: str | None = None) -> str:
     Raises:
         UserError: there is none, or it does not look like one.
     """
-    found = wanted or boto3.Session().region_name
+    found = wanted or new_session().region_name
     if not found:
         raise UserError("no region: give one (REGION=eu-central-1), or set AWS_DEFAULT_REGION or the profile's region")
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", found):
+    if not re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", found):
         raise UserError(f"{found} is not a region of AWS: write it like eu-central-1")
     return found
+
+
+def partition(region: str) -> str:
+    """The part of AWS that a region belongs to: aws, or aws-cn, aws-us-gov, aws-eusc, … with accounts of their own."""
+    try:
+        return botocore.session.get_session().get_partition_for_region(region)
+    except refused.UnknownRegionError:
+        return "aws"
 
 
 def code(error: refused.ClientError) -> str:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from plantdoc.aws import price_list, timeouts
+from plantdoc.aws import clients, price_list
 from plantdoc.core.errors import UserError
 
 log = logging.getLogger("plantdoc")
 
 # Linux on demand in us-east-1, dollars an hour, entered by hand for this month and not held against AWS's list since;
-# most other regions are dearer.
+# most other regions are dearer. Where AWS publishes no price list in dollars (GovCloud, China, the European Sovereign
+# Cloud) add entries of your own by region, like "us-gov-west-1/g5.xlarge": 1.27.
 TABLE_DATE = "2025-06"
+_TABLE_REGION = "us-east-1"
+_DEAREST = 2.0  # no region lists these types at more than so many times the price of us-east-1 (sa-east-1: about 1.8)
 TABLE = {
     "c5.large": 0.085,
     "c5.xlarge": 0.17,
@@ -54,9 +57,6 @@ TABLE = {
     "m6i.large": 0.096,
     "m6i.xlarge": 0.192,
     "m6i.2xlarge": 0.384,
-    "p3.2xlarge": 3.06,
-    "p3.8xlarge": 12.24,
-    "p3.16xlarge": 24.48,
     "p4d.24xlarge": 21.9576,
     "t3.micro": 0.0104,
     "t3.small": 0.0208,
@@ -94,15 +94,31 @@ def of(session, region: str, instance_type: str, zone: str | None, spot: bool) -
     """
     if spot and (price := _spot(session, region, instance_type, zone)):
         return price
-    price = _on_demand(session, region, instance_type) or _table(instance_type)
+    price = _on_demand(session, region, instance_type) or _table(region, instance_type)
     return Price(price.dollars, f"{price.source}, the most that spot costs") if spot else price
+
+
+def most(session, region: str, instance_type: str, price: Price) -> float:
+    """The most dollars that an hour of a machine at `price` may cost.
+
+    Spot is charged at the price of each hour, which changes while a machine runs, but never above the price on demand,
+    as no other limit is set (docs.aws.amazon.com/AWSEC2/latest/UserGuide/how-spot-instances-work.html).
+
+    Raises:
+        UserError: nothing tells the price on demand, so that no limit in dollars could be kept.
+    """
+    if listed := _on_demand(session, region, instance_type):
+        return max(price.dollars, listed.dollars)
+    table = _table(region, instance_type).dollars
+    is_of_region = region == _TABLE_REGION or f"{region}/{instance_type}" in TABLE
+    return max(price.dollars, table if is_of_region else table * _DEAREST)
 
 
 def _spot(session, region: str, instance_type: str, zone: str | None) -> Price | None:
     now = datetime.datetime.now(datetime.UTC)
     asked = {"AvailabilityZone": zone} if zone else {}
     try:
-        client = session.client("ec2", region_name=region, config=timeouts.patience())
+        client = clients.make("ec2", region, session=session, timeouts=clients.PROBE)
         answer = client.describe_spot_price_history(
             InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=now, MaxResults=100, **asked
         )
@@ -130,7 +146,16 @@ def _on_demand(session, region: str, instance_type: str) -> Price | None:
     return Price(dollars, f"AWS's price list for {region}") if dollars else None
 
 
-def _table(instance_type: str) -> Price:
+def _table(region: str, instance_type: str) -> Price:
+    own = f"{region}/{instance_type}"
+    if own in TABLE:
+        return Price(TABLE[own], f"the table in src/plantdoc/aws/ec2_prices.py for {region}")
+    if (partition := clients.partition(region)) != "aws":
+        raise UserError(
+            f"the price of {instance_type} in {region} is not known: AWS's price list answers in dollars for the "
+            f'partition aws alone, and this is {partition}. Look it up and add "{own}": DOLLARS to TABLE in '
+            "src/plantdoc/aws/ec2_prices.py"
+        )
     if instance_type not in TABLE:
         raise UserError(
             f"the price of {instance_type} is not known: AWS did not say (are pricing:GetProducts and "

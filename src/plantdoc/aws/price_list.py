@@ -7,10 +7,12 @@ import logging
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from plantdoc.aws import timeouts
+from plantdoc.aws import clients
 
 log = logging.getLogger("plantdoc")
-_LISTED_IN = "us-east-1"  # one of the few regions that answer for all
+# A region that answers for all of its partition; GovCloud has none, and the prices of the other two are in another
+# currency than dollars or missing.
+_LISTED_IN = {"aws": "us-east-1", "aws-cn": "cn-northwest-1", "aws-eusc": "eusc-de-east-1"}
 
 
 def on_demand(session, service: str, wanted: dict[str, str]) -> float | None:
@@ -19,10 +21,13 @@ def on_demand(session, service: str, wanted: dict[str, str]) -> float | None:
     Args:
         session: of boto3.
         service: as the list names it, like AmazonEC2.
-        wanted: attributes of the product; where several have them, the dearest counts.
+        wanted: attributes of the product, regionCode among them; where several have them, the dearest counts.
     """
     try:
-        client = session.client("pricing", region_name=_LISTED_IN, config=timeouts.patience())
+        listed_in = _LISTED_IN.get(clients.partition(wanted["regionCode"]))
+        if listed_in is None:
+            return None
+        client = clients.make("pricing", listed_in, session=session, timeouts=clients.PROBE)
         filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()]
         prices = [
             float(dimension["pricePerUnit"]["USD"])

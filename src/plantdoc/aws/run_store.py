@@ -18,14 +18,12 @@ Nothing is ever deleted by a machine. Imports no TensorFlow: the commands start 
 from __future__ import annotations
 
 import json
-import os
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from plantdoc.core import hashing, stage
 from plantdoc.core.errors import UserError
 
-_TRIES = 10  # of a request, with back-off in between: S3 may be out for about a minute
 _READS = 5  # of an answer that breaks off in its body: botocore repeats requests, but not those
 _MISSING = ("NoSuchKey", "404", "NotFound")
 
@@ -37,13 +35,10 @@ class Store:
     """
 
     def __init__(self, bucket: str, session=None, **options):
-        import boto3
-        from botocore.config import Config
+        from plantdoc.aws import clients  # takes long to import, and the module's names are needed without it
 
-        tries = int(os.environ.get("AWS_MAX_ATTEMPTS", _TRIES))
-        config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": tries})
         self.bucket, self.prefix = bucket, "runs/"
-        self.client = (session or boto3.Session()).client("s3", config=config, **options)
+        self.client = clients.make("s3", session=session, timeouts=clients.STORAGE, **options)
 
     def put(self, key: str, body: bytes | dict) -> None:
         """Write an object; a dict as JSON."""
@@ -55,16 +50,11 @@ class Store:
         Of several writers one succeeds: S3 decides (`If-None-Match: *`). A body that tells its writer from others is
         recognised when an answer was lost on the way and the retry finds it written.
         """
-        from botocore.exceptions import ClientError
+        from plantdoc.aws import conditional_put
 
-        try:
-            self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=_bytes(body), IfNoneMatch="*")
-        except ClientError as error:
-            # 409: another writer is just at it.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                raise
-            return self.get(key) == _bytes(body)
-        return True
+        content = _bytes(body)
+        written = conditional_put.put_new(self.client, Bucket=self.bucket, Key=self.prefix + key, Body=content)
+        return written or self.get(key) == content
 
     def get(self, key: str) -> bytes | None:
         """An object's bytes; None where there is none."""

@@ -24,7 +24,7 @@ def storage(job: str) -> str:
 
 def credentials(job: str) -> str:
     """Check the AWS credentials; says whose they are, never what they are."""
-    from plantdoc.aws import clients, timeouts
+    from plantdoc.aws import clients
     from plantdoc.remote import dvc_remote
 
     there = _default()
@@ -35,7 +35,7 @@ def credentials(job: str) -> str:
         found = session.get_credentials()
         if not found:
             raise UserError("no AWS credentials were found: `aws configure` or `aws sso login`, or set AWS_PROFILE")
-        sts = session.client("sts", config=timeouts.patience())
+        sts = clients.make("sts", session=session, timeouts=clients.PROBE)
         if job == "push" and _is_aws(sts) and not _is_aws(server := dvc_remote.Bucket(there).client):
             return f"found ({found.method}); only AWS could say whose, and {server.meta.endpoint_url} is not AWS"
         who = sts.get_caller_identity()
@@ -60,7 +60,7 @@ def instance_types(job: str) -> str:
 
 def quota(job: str) -> str:
     """The account may start one of the wanted instance types on one of the wanted markets."""
-    from plantdoc.aws import clients, timeouts
+    from plantdoc.aws import clients
     from plantdoc.core import params
     from plantdoc.ec2 import instance_types
     from plantdoc.ec2.quotas import codes as quota_codes
@@ -71,31 +71,32 @@ def quota(job: str) -> str:
     instance_types.have_gpu(runner.instance_types)
     with clients.explained():
         session = dvc_remote.session(there if there.on_s3 else None)
-        where = {"region_name": runner.region or session.region_name, "config": timeouts.patience()}
-        ec2 = session.client("ec2", **where)
-        quotas = session.client("service-quotas", **where)
+        region = runner.region or session.region_name
+        ec2 = clients.make("ec2", region, session=session, timeouts=clients.PROBE)
+        quotas = clients.make("service-quotas", region, session=session, timeouts=clients.PROBE)
         about = ec2.describe_instance_types(InstanceTypes=runner.instance_types)["InstanceTypes"]
         needs = {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for each in about}
-        limits = {code: _limit(quotas, code) for code in sorted({c for kind in needs for c in quota_codes(kind)})}
+        limits = {code: _limit(quotas, code) for code in sorted({c for k in needs for c in quota_codes(k) if c})}
     found, possible = [], False
     for name in runner.instance_types:
         on_demand, spot = quota_codes(name)
         markets = {"spot": spot} if runner.spot else {}
         if not runner.spot or runner.on_demand_fallback:
             markets["on demand"] = on_demand
-        possible |= any(limits[code] >= needs[name] for code in markets.values())
-        allowed = ", ".join(f"{limits[code]:g} {market}" for market, code in markets.items())
+        # No code is known for the quota of some families: AWS will say.
+        possible |= any(code is None or limits[code] >= needs[name] for code in markets.values())
+        allowed = ", ".join(f"{limits[code]:g} {m}" if code else f"? {m}" for m, code in markets.items())
         found.append(f"{name} takes {needs[name]} vCPUs of {allowed}")
-    text = f"{where['region_name']}: {'; '.join(found)}"
+    text = f"{region}: {'; '.join(found)}"
     if not possible:
-        codes = " or ".join(markets.values())
+        codes = " or ".join(filter(None, markets.values()))
         raise UserError(f"{text}: ask for more under Service Quotas, Amazon EC2, {codes}")
     return text
 
 
 def sagemaker(job: str) -> str:
     """SageMaker answers, these credentials may ask it, and what `make aws` has made for it is there."""
-    from plantdoc.aws import clients, timeouts
+    from plantdoc.aws import clients
     from plantdoc.core import params
     from plantdoc.remote import dvc_remote
     from plantdoc.sagemaker import context, endpoint_lifecycle
@@ -104,7 +105,7 @@ def sagemaker(job: str) -> str:
     name = params.load(serve_params.Params).serve.endpoint
     with clients.explained():
         if not _default().on_s3:
-            client = dvc_remote.session().client("sagemaker", config=timeouts.patience())
+            client = clients.make("sagemaker", session=dvc_remote.session(), timeouts=clients.PROBE)
             client.list_endpoints(MaxResults=1)
             return f"answers in {client.meta.region_name}"
         os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")  # it is only to be known whether there is an answer
@@ -123,7 +124,7 @@ def _default():
 
 
 def _is_aws(client) -> bool:
-    return ".amazonaws.com" in client.meta.endpoint_url
+    return ".amazonaws." in client.meta.endpoint_url
 
 
 def _limit(quotas, code: str) -> float:

@@ -70,9 +70,13 @@ class Attempt:
     def dollars(self, now: float | None = None) -> float:
         return self.seconds(now) / 3600 * (self.claim.price or 0.0)
 
-    def started(self, machine: Instance, region: str, price: float) -> Attempt:
-        """The attempt after its machine was started, at `price` dollars an hour."""
-        return replace(self, claim=self.claim.with_machine(machine, region, price))
+    def most_dollars(self) -> float:
+        """The most that its machine may have cost: spot is charged at the price of each hour, up to on demand."""
+        return self.seconds() / 3600 * (self.claim.most or self.claim.price or 0.0)
+
+    def started(self, machine: Instance, region: str, price: float, most: float) -> Attempt:
+        """The attempt after its machine was started, at `price` dollars an hour and `most` on demand."""
+        return replace(self, claim=self.claim.with_machine(machine, region, price, most))
 
 
 class Attempts:

@@ -12,11 +12,20 @@ from collections.abc import Sequence
 from plantdoc.core.errors import UserError
 
 _FAMILY = re.compile(r"(g|gr|p)\d+(?!ad)[a-z0-9-]*\.")
+_BEFORE_TURING = re.compile(r"(g[23]s?|p[23](dn)?)\.")
 
 
 def has_gpu(name: str) -> bool:
     """Whether machines of this type have an NVIDIA GPU."""
     return bool(_FAMILY.match(name))
+
+
+def is_before_turing(name: str) -> bool:
+    """Whether the type's NVIDIA GPU is older than Turing (V100, M60, K80, …).
+
+    NVIDIA's open kernel modules drive Turing and later (github.com/NVIDIA/open-gpu-kernel-modules).
+    """
+    return bool(_BEFORE_TURING.match(name))
 
 
 def have_gpu(names: Sequence[str]) -> bool:

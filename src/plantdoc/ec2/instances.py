@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plantdoc.aws.tags import PROJECT
+from plantdoc.ec2 import reaper
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Instance:
     launched: float
     run: str
     attempt: int
-    deadline: float | None
+    deadline: float | None  # as the reaper heeds it
     ended: float | None  # None where EC2 does not say when
     reason: str  # why it is not running, as EC2 says; else ''
 
@@ -51,21 +52,28 @@ def find(ec2, run: str | None = None) -> list[Instance]:
     return sorted(found, key=lambda machine: (machine.launched, machine.id))
 
 
+def _reason(about: dict) -> str:
+    """EC2's code for a change of state and its text, which mostly begins with the code."""
+    code, message = about.get("Code", ""), about.get("Message", "")
+    return message if message.startswith(code) else f"{code}: {message}"
+
+
 def of(about: dict) -> Instance:
     """A machine from what EC2 says of an instance."""
     tags = {tag["Key"]: tag["Value"] for tag in about.get("Tags", ())}
     number, deadline = tags.get("attempt", ""), tags.get("deadline", "")
     when = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", about.get("StateTransitionReason") or "")
+    launched = about["LaunchTime"].timestamp()
     return Instance(
         id=about["InstanceId"],
         state=about["State"]["Name"],
         type=about["InstanceType"],
         zone=about.get("Placement", {}).get("AvailabilityZone", ""),
         spot=about.get("InstanceLifecycle") == "spot",
-        launched=about["LaunchTime"].timestamp(),
+        launched=launched,
         run=tags.get("run", ""),
         attempt=int(number) if number.isdecimal() else 0,
-        deadline=float(deadline) if deadline.isdecimal() else None,
+        deadline=min(float(deadline), launched + reaper.LONGEST) if deadline.isdecimal() else None,
         ended=datetime.strptime(when[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() if when else None,
-        reason=(about.get("StateReason") or {}).get("Message", ""),
+        reason=_reason(about.get("StateReason") or {}),
     )

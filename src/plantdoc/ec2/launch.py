@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from plantdoc.aws import ec2_prices
 from plantdoc.core.errors import UserError
-from plantdoc.ec2 import instances, launch_request, quotas
+from plantdoc.ec2 import instances, launch_failures, launch_request, quotas
 from plantdoc.ec2.launch_config import LaunchConfig
 from plantdoc.ec2.launch_request import Offer, Order
 from plantdoc.remote.aws_context import AwsContext
@@ -29,6 +29,7 @@ class Launch:
     def __init__(self, aws: AwsContext, runner: Runner, base: LaunchConfig, order: Order):
         self.aws, self.runner, self.base, self.order = aws, runner, base, order
         self._refused: list[tuple[str, Offer]] = []  # with EC2's name for the reason
+        self._on_demand: dict[str, float] = {}  # dollars an hour by instance type
 
     def offers(self) -> Iterator[Offer]:
         """Ways to get a machine, the preferred ones first, without those for which a quota is used up.
@@ -37,7 +38,7 @@ class Launch:
             UserError: there are no more, or no money is left for the next one.
         """
         for offer in self._all_offers():
-            if quotas.code(offer.type, offer.spot) not in self._used_up():  # a quota holds for the whole region
+            if quotas.shared_by(offer.type, offer.spot) not in self._used_up():  # a quota holds for the whole region
                 yield offer
         raise UserError(self._nothing())
 
@@ -50,6 +51,8 @@ class Launch:
             return launch_request.send(self.aws, self.runner, self.base, self.order, offer)
         except ClientError as error:
             reason = error.response["Error"]["Code"]
+            if text := launch_failures.refusal(reason):
+                raise UserError(f"EC2 starts no machine ({reason}): {text}") from None
             if reason not in _ELSEWHERE:
                 raise
         log.info("ec2: %s in %s: %s", offer.type, offer.zone, _why(reason))
@@ -63,21 +66,30 @@ class Launch:
             for kind in runner.instance_types:
                 for zone in self.base.subnets:
                     price = ec2_prices.of(self.aws.session, self.aws.region, kind, zone, spot)
-                    hours = min(runner.max_hours, (runner.max_dollars - spent) / price.dollars)
+                    most = self._most(kind, price)
+                    hours = min(runner.max_hours, (runner.max_dollars - spent) / most)
                     if hours < min(_LEAST, runner.max_hours):
                         raise UserError(
                             f"runner.max_dollars = {runner.max_dollars:g} leaves {max(hours, 0) * 60:.0f} minutes of "
-                            f"{kind} at ${price.dollars:.4f} an hour (${spent:.2f} went into earlier attempts): raise "
-                            "it, and the same command continues from the last epoch"
+                            f"{kind} at ${most:.4f} an hour (up to ${spent:.2f} went into earlier attempts): raise it, "
+                            "and the same command continues from the last epoch"
                         )
-                    yield Offer(kind, zone, spot, price, hours)
+                    yield Offer(kind, zone, spot, price, most, hours)
 
-    def _used_up(self) -> dict[str, str]:
-        """Codes of the quotas that are used up, each with an instance type that met it."""
-        return {quotas.code(o.type, o.spot): o.type for reason, o in self._refused if reason in quotas.REFUSALS}
+    def _most(self, kind: str, price: ec2_prices.Price) -> float:
+        """The most dollars that an hour of this type costs; AWS is asked once for each type."""
+        if kind not in self._on_demand:
+            self._on_demand[kind] = ec2_prices.most(self.aws.session, self.aws.region, kind, price)
+        return max(self._on_demand[kind], price.dollars)
+
+    def _used_up(self) -> dict[str, tuple[str, Offer]]:
+        """Quotas that are used up, each with EC2's reason and an offer that met it."""
+        met = [(reason, offer) for reason, offer in self._refused if reason in quotas.REFUSALS]
+        return {quotas.shared_by(offer.type, offer.spot): (reason, offer) for reason, offer in met}
 
     def _nothing(self) -> str:
-        text = [quotas.remedy(self.aws, quota, kind) for quota, kind in self._used_up().items()]
+        used_up = self._used_up().values()
+        text = [quotas.remedy(self.aws, offer.type, offer.spot, reason) for reason, offer in used_up]
         if any(reason not in quotas.REFUSALS for reason, _ in self._refused):
             more = ", or allow runner.on_demand_fallback"
             if self.runner.on_demand_fallback or not self.runner.spot:

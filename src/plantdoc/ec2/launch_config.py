@@ -13,6 +13,7 @@ from plantdoc.settings.runner_params import Runner
 _NO_IMAGE = ("ParameterNotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Malformed")
 # AWS's own parameters that name the newest of its Deep Learning AMIs.
 _AMI = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
+_OPEN_MODULES = "oss-nvidia-driver"  # in the names of AWS's images
 _DEFAULT_DISK = "/dev/sda1"
 
 
@@ -33,16 +34,22 @@ def find(aws: AwsContext, runner: Runner) -> LaunchConfig:
     Raises:
         UserError: the stack, the image, a type or a zone is not there, or the disk is too small for the image.
     """
-    _check_types(aws, runner.instance_types)
+    _check_types(aws, runner)
     profile, group = _stack(aws)
     image, disk = _image(aws, runner)
     return LaunchConfig(image, disk, profile, group, _subnets(aws, group, runner.zones))
 
 
-def _check_types(aws: AwsContext, types: list[str]) -> None:
+def _check_types(aws: AwsContext, runner: Runner) -> None:
     from botocore.exceptions import ClientError
 
-    for name in types:
+    for name in runner.instance_types:
+        if instance_types.is_before_turing(name) and _OPEN_MODULES in runner.image:
+            raise UserError(
+                f"runner.instance_types: the driver of the image {runner.image} (NVIDIA's open kernel modules) does "
+                f"not drive the GPU of {name}: choose a type with a newer one (g4dn, g5, g6, p4d, …), or set "
+                "runner.image to an image of your own with NVIDIA's proprietary driver"
+            )
         try:
             about = aws.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
         except ClientError as error:
@@ -93,13 +100,26 @@ def _image(aws: AwsContext, runner: Runner) -> tuple[str, str]:
     if not found:
         raise UserError(
             f"runner.image = {runner.image}: {aws.region} has no such image; give the name of an AWS Deep Learning "
-            "AMI, an SSM parameter that names an AMI there, or ami-…"
+            f"AMI, an SSM parameter that names an AMI there, or ami-…{_how_to_find_one(aws.region)}"
         )
     disks = {each["DeviceName"]: each.get("Ebs", {}) for each in found[0].get("BlockDeviceMappings", ())}
     root = found[0].get("RootDeviceName") or _DEFAULT_DISK
     if runner.disk_gb < (least := disks.get(root, {}).get("VolumeSize", 0)):
         raise UserError(f"runner.disk_gb = {runner.disk_gb}: the image {image} needs {least} or more")
     return image, root
+
+
+def _how_to_find_one(region: str) -> str:
+    from plantdoc.aws import clients
+
+    if (partition := clients.partition(region)) == "aws":
+        return ""
+    return (
+        f". AWS does not publish the parameters of its Deep Learning AMIs everywhere, and {region} is in the partition "
+        f"{partition}: `aws ec2 describe-images --region {region} --owners amazon --filters 'Name=name,Values=Deep "
+        "Learning Base OSS Nvidia Driver GPU AMI (Ubuntu*' --query 'Images[].[CreationDate,ImageId,Name]'` lists what "
+        "is there"
+    )
 
 
 def _subnets(aws: AwsContext, group: str, zones: list[str]) -> dict[str, str]:

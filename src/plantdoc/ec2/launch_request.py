@@ -22,7 +22,7 @@ _TRIES = 5  # of one request that AWS was too busy for
 
 @dataclass(frozen=True)
 class Order:
-    """What the machine is to do and what it may cost: `spent` are dollars of earlier attempts at the same run."""
+    """What the machine is to do and what it may cost: `spent` is the most that earlier attempts may have cost."""
 
     attempt: Attempt
     code: str  # SHA-256 of the archive
@@ -38,13 +38,14 @@ class Offer:
     zone: str
     spot: bool
     price: ec2_prices.Price
+    most: float  # dollars an hour, on demand: spot costs up to that
     hours: float
 
     def __str__(self) -> str:
         market = "spot" if self.spot else "on demand"
         return (
             f"{self.type} in {self.zone}, {market}: ${self.price.dollars:.4f} an hour ({self.price.source}); "
-            f"at most {self.hours:.1f} h and ${self.hours * self.price.dollars:.2f}"
+            f"at most {self.hours:.1f} h and ${self.hours * self.most:.2f}"
         )
 
 

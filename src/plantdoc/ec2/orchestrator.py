@@ -10,12 +10,23 @@ import time
 from pathlib import Path
 
 from plantdoc.core.errors import UserError
-from plantdoc.ec2 import download_outputs, instances, launch, launch_config, local_progress, reconcile, stop, uploads
+from plantdoc.ec2 import (
+    download_outputs,
+    instances,
+    launch,
+    launch_config,
+    launch_failures,
+    local_progress,
+    reconcile,
+    result_origin,
+    stop,
+    uploads,
+)
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.console import Console
 from plantdoc.ec2.interrupts import Interrupts
 from plantdoc.ec2.outages import Unreachable
-from plantdoc.ec2.terminate import terminate
+from plantdoc.ec2.terminate import Unconfirmed, terminate
 from plantdoc.ec2.watcher import AT_DEADLINE, LAG, Follower
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.settings.runner_params import Runner
@@ -46,9 +57,9 @@ class Run:
 
         Raises:
             UserError: the training failed, was stopped, or may not go on; no machine of it is left, but where the text
-                says so.
+                says so, as that of Unconfirmed does.
             Left: the person left it going on.
-            KeyboardInterrupt: the person ended it; its machine has ended.
+            KeyboardInterrupt: the person ended it; its machine has ended, or a warning says that EC2 does not show it.
         """
         try:
             with local_progress.written(self.run) as self.local:
@@ -60,6 +71,8 @@ class Run:
             raise
         except Unreachable as error:
             raise UserError(f"{error}. {reconcile.how_to_attach(self.ours)}") from None
+        except Unconfirmed:
+            raise  # everything was tried, and the claim says that the attempt is over
         except Exception:
             self._end()
             raise
@@ -114,7 +127,7 @@ class Run:
             )
         self.base = self.base or launch_config.find(self.aws, self.runner)
         code, weights = self.uploads.send()
-        spent = sum(each.dollars() for each in self.attempts.all())
+        spent = sum(each.most_dollars() for each in self.attempts.all())
         if not (attempt := self.attempts.claim(n, code)):
             return
         self.ours = attempt
@@ -127,15 +140,15 @@ class Run:
                 if machine := search.request(offer):
                     self.launches += 1
                     # Known here before S3 is told, which may refuse: then this process ends it.
-                    self.ours = attempt.started(machine, self.aws.region, offer.price.dollars)
+                    self.ours = attempt.started(machine, self.aws.region, offer.price.dollars, offer.most)
                     self._record(self.ours, machine)
                     return
 
     def _record(self, attempt: Attempt, machine: instances.Instance) -> None:
         """Write down an attempt whose machine was just started; where another took over meanwhile, end the machine."""
         if self.attempts.lost(attempt):
-            terminate(self.aws.ec2, [machine.id])
             self.ours = None
+            terminate(self.aws.ec2, {machine.id: machine.launched})
         else:
             self.attempts.write(attempt)
 
@@ -162,9 +175,9 @@ class Run:
 
     def _close(self, attempt: Attempt, machine: instances.Instance | None, end: dict) -> None:
         """The machine said how it ended: see to it that it does."""
-        if machine and machine.costs:
-            terminate(self.aws.ec2, [machine.id])
         self.local.ended(self.attempts.settle(attempt, machine))
+        if machine and machine.costs:
+            terminate(self.aws.ec2, {machine.id: machine.launched})
         self.ours = None
         if end["state"] == "failed":
             raise UserError(
@@ -177,13 +190,17 @@ class Run:
 
     def _lost(self, attempt: Attempt, machine: instances.Instance | None) -> None:
         """The machine has gone without a last word."""
-        if machine and machine.costs:
-            terminate(self.aws.ec2, [machine.id])
         attempt = self.attempts.settle(attempt, machine)
         self.local.ended(attempt)
+        if machine and machine.costs:
+            terminate(self.aws.ec2, {machine.id: machine.launched})
+        elif not machine and attempt.instance:  # EC2 does not show it, which is no proof of its end
+            terminate(self.aws.ec2, {attempt.instance: attempt.launched})
         self.ours = None
         self._refuse_at_deadline(attempt, attempt.claim.ended or time.time())
         why = f" ({machine.reason})" if machine and machine.reason else ""
+        if machine and (remedy := launch_failures.remedy(machine)):
+            raise UserError(f"EC2 ended the machine while it started{why}: {remedy}")
         log.info("ec2: the machine of attempt %d stopped without reporting a reason%s", attempt.n, why)
 
     def _refuse_at_deadline(self, attempt: Attempt, ended: float) -> None:
@@ -194,8 +211,9 @@ class Run:
 
     def _take(self, result: dict) -> None:
         """Bring the outputs; then see to it that no machine is left and that the bill is complete."""
+        result_origin.check(self.aws, self.attempts, result)
         size = download_outputs.outputs(self.aws.store, self.run, result)
-        attempts = reconcile.closed(self.aws, self.attempts)
+        attempts, unconfirmed = reconcile.closed(self.aws, self.attempts)
         for attempt in attempts:
             self.local.ended(attempt)
         entry = download_outputs.cost(result, attempts)
@@ -203,6 +221,8 @@ class Run:
             "ec2: outputs in place, %.1f MB; %s; machines: %d, %.1f min, $%.2f",
             size / 1e6, entry["machine"], entry["attempts"], entry["minutes"], entry["dollars"],
         )  # fmt: skip
+        if unconfirmed:
+            raise unconfirmed
 
     def _end(self, stopped: str | None = None) -> None:
         """End the machine that this process answers for; a claim without one is given up."""

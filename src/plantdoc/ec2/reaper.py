@@ -7,13 +7,13 @@ Lambda function: so it stands alone, with nothing but boto3 and the standard lib
 import time
 
 GRACE = 600  # seconds past the deadline that a machine has to end by itself
-LONGEST = 121 * 3600  # seconds; runner.max_hours is 120 at most: for a machine whose deadline cannot be read
+LONGEST = 121 * 3600  # seconds after its launch in which any machine has to end; runner.max_hours is 120 at most
 OURS = {"Name": "tag:project", "Values": ["plant-disease-detector"]}
 PAID = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
 
 
 def reap(ec2, now):
-    """Terminate our machines whose tag `deadline` (seconds since 1970) is more than GRACE before `now`.
+    """Terminate our machines whose deadline (seconds since 1970) is more than GRACE before `now`.
 
     Returns one dict for each: instance, type, zone, run, deadline, and error: why AWS kept it, or None.
     """
@@ -36,11 +36,12 @@ def reap(ec2, now):
 
 
 def deadline(machine, tags):
-    """Deadline of an instance; a tag that is missing or no number does not let it run for ever."""
+    """Deadline of an instance: its tag's, but never later than LONGEST after the launch, whatever the tag says."""
+    latest = machine["LaunchTime"].timestamp() + LONGEST
     try:
-        return float(int(tags["deadline"]))
-    except (KeyError, ValueError):
-        return machine["LaunchTime"].timestamp() + LONGEST
+        return min(float(int(tags["deadline"])), latest)
+    except (KeyError, ValueError, OverflowError):
+        return latest
 
 
 def terminate(ec2, instance):

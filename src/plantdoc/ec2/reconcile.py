@@ -9,7 +9,7 @@ from plantdoc.aws import ec2_prices
 from plantdoc.ec2 import instances
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.interrupts import Interrupts
-from plantdoc.ec2.terminate import terminate
+from plantdoc.ec2.terminate import Unconfirmed, terminate
 from plantdoc.remote.aws_context import AwsContext
 
 log = logging.getLogger("plantdoc")
@@ -22,7 +22,8 @@ def adopted(aws: AwsContext, attempts: Attempts, attempt: Attempt, machine: inst
         return attempt
     log.info("ec2: attempt %d has a machine that nobody wrote down: %s", attempt.n, machine.id)
     price = ec2_prices.of(aws.session, aws.region, machine.type, machine.zone, machine.spot)
-    return attempts.write(attempt.started(machine, aws.region, price.dollars))
+    most = ec2_prices.most(aws.session, aws.region, machine.type, price)
+    return attempts.write(attempt.started(machine, aws.region, price.dollars, most))
 
 
 def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Instance | None) -> Attempt:
@@ -35,22 +36,30 @@ def final_state(attempts: Attempts, attempt: Attempt, machine: instances.Instanc
     return now
 
 
-def closed(aws: AwsContext, attempts: Attempts) -> list[Attempt]:
-    """All attempts at a run that is done, each over and with its bill; machines that are left are ended."""
+def closed(aws: AwsContext, attempts: Attempts) -> tuple[list[Attempt], Unconfirmed | None]:
+    """All attempts at a run that is done, each over and with its bill; machines that are left are ended.
+
+    Also returns the error where EC2 does not show the end of one of them.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    found = []
+    found, every, unconfirmed = [], attempts.all(), None
     try:
         found = instances.find(aws.ec2, attempts.run)
-        terminate(aws.ec2, [each.id for each in found if each.costs])
+        open_claims = {each.instance: each.launched for each in every if each.instance and not each.over}
+        ended = {each.id for each in found if not each.costs}
+        left = open_claims | {each.id: each.launched for each in found if each.costs}
+        terminate(aws.ec2, {id: launched for id, launched in left.items() if id not in ended})
+    except Unconfirmed as error:
+        unconfirmed = error
     except (ClientError, BotoCoreError) as error:
         log.warning("ec2: EC2 does not answer (%s); a machine that is left ends by itself", error)
     settled = []
-    for attempt in attempts.all():
+    for attempt in every:
         machine = next((each for each in found if each.attempt == attempt.n), None)
         attempt = adopted(aws, attempts, attempt, machine)
         settled.append(attempt if attempt.over else attempts.settle(attempt, machine))
-    return settled
+    return settled, unconfirmed
 
 
 def give_up(aws: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: Interrupts, stopped: str | None) -> None:
@@ -61,12 +70,16 @@ def give_up(aws: AwsContext, attempts: Attempts, attempt: Attempt, interrupts: I
     try:
         with interrupts.held():
             found = [each for each in instances.find(aws.ec2, attempt.run) if each.attempt == attempt.n]
-            ids = {each.id for each in found if each.costs} | ({attempt.instance} if attempt.instance else set())
-            terminate(aws.ec2, ids)
-            for id in sorted(ids):
+            left = {each.id: each.launched for each in found if each.costs}
+            if attempt.instance:
+                left.setdefault(attempt.instance, attempt.launched)
+            terminate(aws.ec2, left)
+            for id in sorted(left):
                 log.info("ec2: ended the machine %s", id)
     except KeyboardInterrupt:
         pass  # it is ended
+    except Unconfirmed as error:
+        log.warning("ec2: %s", error)
     except (ClientError, BotoCoreError) as error:
         log.warning("ec2: the machine could not be ended (%s). %s", error, how_to_attach(attempt))
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from plantdoc.ec2 import instances
+from plantdoc.core.errors import UserError
+from plantdoc.ec2 import instances, terminate
 from plantdoc.ec2.attempts import Attempts, beat
-from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 
 _LIMIT = 300  # seconds in which a terminated machine is gone
@@ -37,9 +37,15 @@ def remove(aws: AwsContext, run: str | None, prefix: str) -> list[str]:
 
 
 def _end(aws: AwsContext, run: str) -> list[str]:
+    # A machine that was just started may be in its claim alone: EC2 does not list it at once.
+    claimed = {each.instance: each.launched for each in Attempts(aws.store, run).all() if each.instance}
+    try:
+        terminate.terminate(aws.ec2, claimed)
+    except UserError as error:
+        return [str(error)]
     until = time.monotonic() + _LIMIT
     while alive := [each for each in instances.find(aws.ec2, run) if each.state != "terminated"]:
-        terminate(aws.ec2, [each.id for each in alive if each.costs])
+        terminate.request(aws.ec2, [each.id for each in alive if each.costs])
         if time.monotonic() > until:
             return [f"machine {each.id} is still {each.state} in {aws.region}" for each in alive]
         time.sleep(beat())

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from plantdoc.core.errors import UserError
-from plantdoc.ec2 import instances
+from plantdoc.ec2 import instances, terminate
 from plantdoc.ec2.attempts import Attempt, Attempts, beat
 from plantdoc.ec2.console import Console, Log, progress_bar
 from plantdoc.ec2.outages import Outages
-from plantdoc.ec2.terminate import terminate
 from plantdoc.remote.aws_context import AwsContext
 from plantdoc.train import progress
 
@@ -116,7 +115,7 @@ class Follower:
 
         try:
             found = instances.find(self.aws.ec2, self.attempt.run)
-            terminate(self.aws.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
+            terminate.request(self.aws.ec2, [each.id for each in found if each.costs and each.attempt < self.attempt.n])
         except (ClientError, BotoCoreError):
             return False  # S3 still tells how it is
         ours = next((each for each in found if each.id == self.attempt.instance), None)

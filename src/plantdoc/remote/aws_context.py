@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,8 +13,6 @@ from plantdoc.remote import dvc_remote, remote_config
 
 if TYPE_CHECKING:
     import boto3
-
-_TRIES = 5  # of a request to EC2, with back-off in between
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,9 @@ class AwsContext:
 
     def client(self, service: str, tries: int | None = None):
         """A boto3 client; `tries` of a request, by default a few."""
-        from botocore.config import Config
+        from plantdoc.aws import clients
 
-        tries = tries or int(os.environ.get("AWS_MAX_ATTEMPTS", _TRIES))
-        settings = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": tries})
-        return self.session.client(service, region_name=self.region, config=settings)
+        return clients.make(service, self.region, session=self.session, timeouts=clients.LONG_RUN, tries=tries)
 
 
 def find(region: str = "") -> AwsContext:

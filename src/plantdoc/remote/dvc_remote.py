@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from plantdoc.aws import timeouts
 from plantdoc.core import stage
 from plantdoc.core.dvc_config import Remote
 from plantdoc.core.errors import UserError
@@ -20,13 +19,13 @@ _PROBE = "probe"  # beside the folders that DVC makes there
 
 def session(remote: Remote | None = None):
     """A boto3 session with the credentials that DVC takes for `remote`; without one, those of the environment."""
-    import boto3  # a folder does without
+    from plantdoc.aws import clients  # a folder does without
 
     settings = remote.settings if remote else {}
     for key, variable in {"credentialpath": "AWS_SHARED_CREDENTIALS_FILE", "configpath": "AWS_CONFIG_FILE"}.items():
         if key in settings:
             os.environ.setdefault(variable, settings[key])
-    return boto3.Session(
+    return clients.new_session(
         aws_access_key_id=settings.get("access_key_id"),
         aws_secret_access_key=settings.get("secret_access_key"),
         aws_session_token=settings.get("session_token"),
@@ -40,11 +39,14 @@ class Bucket:
 
     def __init__(self, remote: Remote):
         self.name, _, self.prefix = remote.url.removeprefix("s3://").rstrip("/").partition("/")
-        self.client = session(remote).client(
+        from plantdoc.aws import clients
+
+        self.client = clients.make(
             "s3",
+            session=session(remote),
+            timeouts=clients.PROBE,
             endpoint_url=remote.settings.get("endpointurl"),
             verify=remote.settings.get("ssl_verify"),
-            config=timeouts.patience(),
         )
 
     def reach(self) -> None:

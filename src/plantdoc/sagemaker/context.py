@@ -10,8 +10,6 @@ from plantdoc.aws.tags import TAG, stack_name
 from plantdoc.core.errors import UserError
 from plantdoc.remote import aws_context
 
-_READ_TIMEOUT = 70  # seconds for an answer: SageMaker itself gives up after 60
-
 
 @dataclass(frozen=True)
 class Context:
@@ -35,10 +33,9 @@ class Context:
     @cached_property
     def runtime(self):
         """For questions to an endpoint; a cold one takes its time."""
-        from botocore.config import Config
+        from plantdoc.aws import clients
 
-        patience = Config(read_timeout=_READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 5})
-        return self.aws.session.client("sagemaker-runtime", region_name=self.region, config=patience)
+        return clients.make("sagemaker-runtime", self.region, session=self.aws.session, timeouts=clients.DEPLOYED)
 
     @cached_property
     def scaling(self):

@@ -6,9 +6,6 @@ import base64
 import json
 import logging
 
-import boto3
-from botocore.config import Config
-
 from plantdoc.aws import clients
 from plantdoc.server import remote_backend
 from plantdoc.serving.handler import request
@@ -16,8 +13,6 @@ from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.request import Options
 
 log = logging.getLogger("plantdoc")
-# SageMaker gives a model 60 seconds, and one that slept needs many of them.
-_PATIENCE = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standard", "total_max_attempts": 3})
 _BUSY = ("ThrottlingException", "TooManyRequestsException", "ServiceUnavailable", "ModelNotReadyException")
 
 
@@ -38,9 +33,12 @@ class Endpoint(remote_backend.RemoteBackend):
         super().__init__(f"the endpoint {name}")
         self._endpoint = name
         with clients.explained():
-            if boto3.Session().get_credentials() is None:
+            session = clients.new_session()
+            if session.get_credentials() is None:
                 raise clients.refused.NoCredentialsError
-            self._client = boto3.client("sagemaker-runtime", region_name=clients.region(region), config=_PATIENCE)
+            self._client = clients.make(
+                "sagemaker-runtime", clients.region(region), session=session, timeouts=clients.INFERENCE
+            )
 
     def one(self, picture: bytes, options: Options) -> dict:
         return self._invoke(picture, remote_backend.kind(picture), options)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plantdoc.aws import clients
 from plantdoc.aws.run_store import Store
 from plantdoc.core import workspace
 from plantdoc.core.errors import UserError
-from plantdoc.worker import inputs, outputs, spot_notice
+from plantdoc.worker import inputs, outputs, own_claim, spot_notice
 from plantdoc.worker.checkpoint_sync import Epochs
 from plantdoc.worker.heartbeat import Heartbeat
 from plantdoc.worker.job import Interrupted, Job
@@ -41,7 +42,11 @@ def main(training: Sequence[str]) -> int:
     Returns the exit code: 0 done, 1 failed, 75 to be tried again on another machine.
     """
     job = Job.from_environment()
-    heart = Heartbeat(Store(job.bucket), job)
+    try:
+        heart = Heartbeat(insist(job, _store, job), job)
+    except Gone as error:
+        print(f"machine: {error}", file=sys.stderr)
+        return TRY_AGAIN
     beats = Repeated(job, heart.send)
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -62,13 +67,25 @@ def main(training: Sequence[str]) -> int:
     return _tell(job, heart, beats, end)
 
 
+def _store(job: Job) -> Store:
+    """The run's objects, with the credentials of the instance's role; a client that is made before these never has any.
+
+    Raises:
+        NoCredentialsError: the metadata service has none, as right after the start.
+    """
+    session = clients.new_session()
+    if session.get_credentials() is None:
+        raise clients.refused.NoCredentialsError
+    return Store(job.bucket, session)
+
+
 def _attempt(job: Job, heart: Heartbeat, beats: Repeated, training: Sequence[str]) -> End:
     store = heart.store
     if insist(job, store.has, f"{job.run_id}/result.json"):
         return End("done", "the result was there already")
     if insist(job, store.has, job.attempt_key(job.attempt + 1)):
         raise Interrupted(f"attempt {job.attempt + 1} has taken over")
-    claim = insist(job, store.read, job.attempt_key(job.attempt)) or {}
+    claim = insist(job, own_claim.read, store, job)
 
     heart.enter("inputs")
     weights = inputs.bring(store, job)
@@ -80,7 +97,7 @@ def _attempt(job: Job, heart: Heartbeat, beats: Repeated, training: Sequence[str
         heart.say(f"machine: starting from the beginning: {error}")
 
     heart.enter("training")
-    deadline = claim.get("deadline") or float("inf")
+    deadline = (claim.deadline if claim else None) or float("inf")
     code = _train(job, Terminal(training, _environment(weights), heart.hear), heart, epochs, [beats], deadline)
     if code in (-signal.SIGTERM, -signal.SIGINT, 130):
         raise Interrupted("the training was told to end")

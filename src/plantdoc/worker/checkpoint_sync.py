@@ -12,6 +12,7 @@ import numpy as np
 from plantdoc.aws.run_store import Store
 from plantdoc.core import stage, workspace
 from plantdoc.core.errors import UserError
+from plantdoc.worker import own_claim
 from plantdoc.worker.job import Interrupted, Job
 from plantdoc.worker.retry import insist
 
@@ -69,6 +70,7 @@ class Epochs:
                 return  # the training is just about to replace them: at the next beat
             if self.store.has(self.job.attempt_key(self.job.attempt + 1)):
                 raise Interrupted(f"attempt {self.job.attempt + 1} has taken over")
+            own_claim.read(self.store, self.job)
             for name in filter(None, (best, LAST)):
                 if name not in self._sent:
                     self.store.upload(folder / name, self._place + name)
