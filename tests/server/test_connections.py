@@ -17,7 +17,7 @@ from plantdoc.server.limits import ConnectionLimits, Limits
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: "
 QUICK = replace(CONNECTIONS, head_seconds=0.1)
-PHOTO = b"x" * 50_000
+UPLOAD = b"x" * 50_000
 
 
 async def drips(front: Front, first: bytes, drop: bytes = b"a") -> bytes:
@@ -116,7 +116,7 @@ def test_a_client_that_does_not_read_its_answer_is_dropped():
 def test_the_connection_that_has_waited_longest_makes_room_and_no_answer_is_lost():
     async def main() -> None:
         async with Front(Limits(), replace(CONNECTIONS, most=4, of_one=4)) as front:
-            asked = [await front.connect(PHOTO) for _ in range(2)]
+            asked = [await front.connect(UPLOAD) for _ in range(2)]
             await until(lambda: front.backend.asked == 2)
             idle = await asyncio.open_connection(*front.address)
             await until(lambda: front.open() == 3)
@@ -124,7 +124,7 @@ def test_the_connection_that_has_waited_longest_makes_room_and_no_answer_is_lost
             await until(lambda: front.open() == 4)
             new = []
             for gone in (idle, sending):
-                new.append(await front.connect(PHOTO))
+                new.append(await front.connect(UPLOAD))
                 with contextlib.suppress(ConnectionError):
                     assert await gone[0].read() == b""
             await until(lambda: front.backend.asked == 4)
@@ -189,7 +189,7 @@ async def beside(count: int, front: Front, first: bytes) -> tuple[int, dict]:
         async with asyncio.timeout(PATIENCE):
             if first:
                 await until(lambda: front.inside() > 100)  # and the others wait
-            reader, writer = await front.connect(PHOTO)
+            reader, writer = await front.connect(UPLOAD)
             answer = await answered(reader)
     finally:
         dripping.cancel()
@@ -220,7 +220,7 @@ def test_a_photo_is_answered_beside_rude_connections(count, first):
     async def main() -> None:
         async with Front(LIMITS, ConnectionLimits()) as front:
             front.backend.go.set()
-            assert await beside(count, front, first) == (200, {"detections": [], "width": len(PHOTO)})
+            assert await beside(count, front, first) == (200, {"detections": [], "width": len(UPLOAD)})
 
     asyncio.run(main())
 
@@ -232,7 +232,7 @@ def test_a_slow_body_gives_its_place_to_one_that_waits():
             front.backend.go.set()
             slow = [await front.connect(bytes(20_000), length=100_000) for _ in range(2)]
             await until(lambda: front.inside() == 2)
-            reader, _ = await front.connect(PHOTO)
+            reader, _ = await front.connect(UPLOAD)
             assert (await answered(reader))[0] == 200
             for each, _ in slow[:1]:
                 assert (await answered(each))[0] == 408
@@ -251,7 +251,7 @@ def test_a_server_that_stops_waits_for_no_rest_of_a_body_and_says_nothing_of_it(
                 head[1].write(b"GET / HT")
                 refused = await front.connect(b"x", length=10**9)
                 assert (await answered(refused[0]))[0] == 413
-                whole = await front.connect(PHOTO)
+                whole = await front.connect(UPLOAD)
                 await until(lambda: front.backend.asked == 1 and front.inside() == 2)
                 front.backend.go.set()
             assert (await answered(whole[0]))[0] == 200, "what came whole is answered"
@@ -269,7 +269,7 @@ def test_a_request_that_the_model_does_not_answer_in_time_is_told_that_the_serve
     async def main() -> None:
         front = Front(Limits(), CONNECTIONS, grace=0.1)
         async with front:
-            reader, _ = await front.connect(PHOTO)
+            reader, _ = await front.connect(UPLOAD)
             await until(lambda: front.backend.asked == 1)
         status, content = await answered(reader)
         assert (status, content["error"]["code"]) == (503, "stopping")

@@ -84,7 +84,7 @@ def visit(chromium, server) -> Iterator[Visit]:
     assert [line for line in visit.problems if "status of 503" not in line] == []
 
 
-def photo(folder: Path, name: str, size: tuple[int, int] = (640, 480)) -> Path:
+def noise(folder: Path, name: str, size: tuple[int, int] = (640, 480)) -> Path:
     Image.effect_noise(size, 60).convert("RGB").save(folder / name, quality=95)
     return folder / name
 
@@ -92,14 +92,14 @@ def photo(folder: Path, name: str, size: tuple[int, int] = (640, 480)) -> Path:
 def test_a_photo_is_answered_through_every_mode_from_the_first_moment_on(visit, server, stand, tmp_path):
     info = server.client.get("/info").json()
     assert (info["threshold"], info["model"], info["max_bytes"]) == (None, None, 4_000_000)
-    visit.show(photo(tmp_path, "early.jpg"))
+    visit.show(noise(tmp_path, "early.jpg"))
     expect(visit.page.get_by_role("alert")).to_contain_text("The endpoint is starting: try again in a minute")
     assert visit.page.locator("#canvas").get_attribute("aria-label") == "early.jpg: no answer"
 
     stand.refuses = None
     held, let_go = [], []
     visit.page.route("**/info", lambda route: route.continue_() if let_go else held.append(route))
-    visit.show(photo(tmp_path, "leaf.jpg"))
+    visit.show(noise(tmp_path, "leaf.jpg"))
     assert visit.text("#verdict") == "1 possible leaf", "what scores 90 % is shown at 50 %"
     assert (visit.text("#percent"), visit.page.locator("#threshold").input_value()) == ("50 %", "0.5")
     assert visit.text("#assumed") == "The model has not told its own threshold yet: 50 % is assumed."
@@ -116,7 +116,7 @@ def test_a_photo_is_answered_through_every_mode_from_the_first_moment_on(visit, 
 
 def test_a_photo_over_the_limits_is_made_smaller_and_answered(visit, server, stand, tmp_path):
     stand.refuses = None
-    large = photo(tmp_path, "large.jpg", (4200, 3000))
+    large = noise(tmp_path, "large.jpg", (4200, 3000))
     assert large.stat().st_size > 4_000_000
     visit.show(large)
     assert visit.text("#verdict") == "1 possible leaf"
