@@ -244,6 +244,8 @@ def test_a_server_that_fails_is_explained(visit, three):
     for answer, words in (
         (lambda route: route.abort(), "The server cannot be reached"),
         (lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), "could not reach the model"),
+        (lambda route: route.fulfill(status=429, json={"message": "Too Many Requests"}), "There are too many requests"),
+        (lambda route: route.fulfill(status=503, json={"message": "Service Unavailable"}), "it may be starting"),
         (lambda route: route.fulfill(status=418, body="{}"), "The server answered with error 418."),
         (lambda route: route.fulfill(status=200, body="<h1>Log in</h1>"), "answer cannot be read"),
     ):
