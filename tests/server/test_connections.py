@@ -225,17 +225,32 @@ def test_a_photo_is_answered_beside_rude_connections(count, first):
     asyncio.run(main())
 
 
+LONG = 10 * PATIENCE
+
+
 def test_a_slow_body_gives_its_place_to_one_that_waits():
     async def main() -> None:
-        hurried = Limits(bodies=2, hurry_seconds=0.1, idle_seconds=PATIENCE, linger_seconds=0.1)
+        hurried = Limits(bodies=2, body_seconds=LONG, idle_seconds=LONG, hurry_seconds=0.1, linger_seconds=0.1)
         async with Front(hurried) as front:
             front.backend.go.set()
             slow = [await front.connect(bytes(20_000), length=100_000) for _ in range(2)]
             await until(lambda: front.inside() == 2)
             reader, _ = await front.connect(UPLOAD)
             assert (await answered(reader))[0] == 200
-            for each, _ in slow[:1]:
-                assert (await answered(each))[0] == 408
+            assert (await answered(slow[0][0]))[0] == 408
+
+    asyncio.run(main())
+
+
+def test_a_body_that_has_hardly_begun_takes_no_place():
+    async def main() -> None:
+        patient = Limits(bodies=1, body_seconds=LONG, idle_seconds=LONG, hurry_seconds=LONG)
+        async with Front(patient) as front:
+            front.backend.go.set()
+            await front.connect(bytes(10_000), length=100_000)
+            await until(lambda: front.open() == 1)
+            reader, _ = await front.connect(UPLOAD)
+            assert (await answered(reader))[0] == 200
 
     asyncio.run(main())
 

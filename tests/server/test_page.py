@@ -291,6 +291,7 @@ def test_of_several_files_the_first_picture_is_looked_at_and_the_others_are_said
     (tmp_path / "notes.txt").write_text("Leaves: brown.")
     drop(visit, tmp_path / "notes.txt", three, tmp_path / "late.png")
     expect(visit.page.locator("#verdict")).to_have_text("3 possible leaves", timeout=PATIENCE)
+    expect(visit.page.locator("#others")).to_be_visible()
     assert visit.text("#others") == "One photo at a time: of 3 files, three.png is looked at."
     visit.show(tmp_path / "late.png")
     expect(visit.page.locator("#others")).to_be_hidden()
@@ -474,6 +475,17 @@ def test_the_page_says_what_answers(visit, server):
     visit.page.locator("summary").click()
     assert "red · green · blue" in visit.text("#about")
     assert "no diagnosis" in visit.text("footer") and "plant doctor" in visit.text("footer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_server_that_tells_no_limit_gets_the_photo_as_it_is(chromium, server, three, limit):
+    visit = Visit(chromium.new_page())
+    visit.page.route("**/info", lambda route: route.fulfill(json={"max_pixels": limit, "max_bytes": limit}))
+    visit.open(server)
+    visit.show(three)
+    assert len(names(visit)) == 3 and visit.sent() == three.read_bytes()
+    visit.page.close()
 
 
 @pytest.mark.full
