@@ -9,13 +9,16 @@
 One CloudFormation stack (infra/api.yaml): an HTTP API, a function, its role and its log. The function may ask the one
 endpoint and nothing else. Expect one to two minutes, and nothing to pay while nobody asks: a million requests cost
 about a dollar for the API and, each waiting a second, nine for the function.
-The key is shown once, when it is made; what is kept is its hash. Who makes the stack makes a role, and so needs rights
-like those of `make aws`. Whose account: as the AWS tools find it (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN).
+The key is shown once, when it is made; what is kept is its hash. Who asks without a key is refused, and still uses up
+requests of serve.api_rate: docs/serving.md says what to put in front where that matters.
+Who makes the stack makes a role, and so needs rights like those of `make aws`. Whose account: as the AWS tools find it
+(AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -134,12 +137,13 @@ def delete(arguments: argparse.Namespace) -> None:
 
 
 def signed_in():
-    """The place, after a line that says whose account is worked on."""
+    """The place, after a line that says whose account is worked on; not in a log of CI, which others may read."""
     from plantdoc.remote import aws_context
 
     aws = aws_context.find()
     who = aws.client("sts").get_caller_identity()
-    print(f"account {who['Account']}, region {aws.region}, as {who['Arn']}")
+    whose = "" if os.environ.get("CI") else f"account {who['Account']}, as {who['Arn']}, "
+    print(f"{whose}region {aws.region}")
     return aws
 
 
@@ -160,11 +164,14 @@ def describe(aws, there: dict, key: str | None = None) -> None:
     print(f"web pages that may ask it: {given.get('Origins') or 'none'}; at most {given['Rate']} requests per second")
     show_key(key)
     token = bool(access == "iam" and getattr(aws.session.get_credentials(), "token", None))
-    print(f"try it:\n  {curl.line(url, access, aws.region, key, token)}")
+    print(f"try it:\n  {curl.line(url, access, aws.region, token)}")
     if access == "iam":
         print('the credentials are to be in the environment: eval "$(aws configure export-credentials --format env)"')
-    if access == "key" and not key:
-        print(f"{curl.KEY} is to hold the key; if it is lost, `python scripts/api.py create --new-key` makes another")
+    if access == "key":
+        print(
+            f"{curl.KEY} is to hold the key: `read -rs {curl.KEY}; export {curl.KEY}` takes it without a trace in the "
+            "shell's history; if it is lost, `python scripts/api.py create --new-key` makes another"
+        )
 
 
 def show_key(key: str | None, condition: str = "") -> None:

@@ -26,7 +26,7 @@ from plantdoc.core.errors import UserError
 from plantdoc.registry import selection, version_tags
 from plantdoc.registry.selection import Candidate
 from plantdoc.remote import cached_outputs
-from plantdoc.repo import git_remotes, revisions
+from plantdoc.repo import git_remotes, names, revisions
 from plantdoc.repo.commands import dvc
 
 log = logging.getLogger("plantdoc")
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--allow-worse", action="store_true", help="also where the last version has a better score")
     arguments = parser.parse_args()
 
-    selection.refuse_metric(arguments.metric)
+    selection.refuse_metric(names.checked(arguments.metric, "a metric"))
     head = revisions.find("HEAD")
     branch = current_branch()
     ranked = selection.ranked(selection.candidates(head), arguments.metric, arguments.min)

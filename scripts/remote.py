@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from plantdoc.core import dvc_config, entry, stage
 from plantdoc.core.errors import UserError
 from plantdoc.remote import cached_outputs, dvc_remote, remote_config, verify
-from plantdoc.repo import commands
+from plantdoc.repo import commands, names
 
 
 def main() -> None:
@@ -30,8 +30,11 @@ def main() -> None:
     parser.add_argument("action", choices=["push", "pull", "repair"])
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="targets and options", help="as DVC takes them")
     arguments = parser.parse_args()
-    commands.repository()
     rest = [entry.given_or_name(word) for word in arguments.rest]
+    for word in rest:
+        if not word.startswith("-") and "--glob" not in rest:
+            names.checked_or_path(word, "a stage or an output")
+    commands.repository()
     if arguments.action == "repair":
         repair(rest)
     elif dvc(arguments.action, *rest):

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from plantdoc.core import stage
 from plantdoc.core.errors import UserError
 from plantdoc.core.workspace import scratch
-from plantdoc.repo import revisions
+from plantdoc.repo import names, revisions
 from plantdoc.repo.revisions import Revision
 from plantdoc.report import behaviour_table, changes, costs, figures, publishing
 from plantdoc.report.markdown import MARKER, code, picture
@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("after", nargs="?", default=revisions.WORKSPACE, help="the same, or `workspace`, the default")
     parser.add_argument("--publish", action="store_true", help="push the pictures and link them on GitHub")
     arguments = parser.parse_args()
+    for name in (arguments.before, arguments.after):
+        names.checked(name, "a branch, tag, commit or experiment")
     before, after = revisions.find(arguments.before), revisions.find(arguments.after)
     for revision in (before, after):
         _ = revision.params, revision.lock, revision.metrics  # a broken file stops here, before anything is written

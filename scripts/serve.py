@@ -7,6 +7,11 @@
     python scripts/serve.py --api URL                the same, through the public API; its key in PLANTDOC_API_KEY
 
 A bundle is code of whoever made it, model included: trust it like a program.
+
+It listens on this machine alone, and is asked as localhost. Behind a proxy that passes the Host of the outside on, name
+that: --allow-host leaves.example.org. Pages of other origins may ask it where --allow-origin https://example.org says
+so. docs/serving.md has more of this, and the limits on connections.
+
 Ctrl-C ends it. What is asked is written to the standard output, a line of JSON per request, without the photos.
 """
 
@@ -16,7 +21,7 @@ import argparse
 import ipaddress
 import logging
 import os
-import resource
+import re
 import socket
 import sys
 from pathlib import Path
@@ -25,10 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.core import entry, environment, processes, stage
 from plantdoc.core.errors import UserError
+from plantdoc.repo import names
 
 log = logging.getLogger("plantdoc")
-OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
-FILES = 8192  # open at once: a connection is one
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
         service, examples = remote(arguments)
     else:
         service, examples = local(arguments, limits, metrics)
-    run(service, examples, metrics, limits, listening)
+    run(service, examples, metrics, limits, listening, arguments)
 
 
 def parse() -> argparse.Namespace:
@@ -58,6 +62,29 @@ def parse() -> argparse.Namespace:
     where.add_argument("--endpoint", metavar="NAME", help="a SageMaker endpoint that answers instead")
     where.add_argument("--api", metavar="URL", help="a public API that answers instead")
     parser.add_argument("--region", help="of the endpoint; default: that of the AWS environment")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        type=of_form(names.HOST, "a host name without a port, like leaves.example.org"),
+        metavar="NAME",
+        help="another name that it may be asked by; may be given several times",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        type=of_form(names.ORIGIN, "an origin, like https://example.org, without a path"),
+        metavar="ORIGIN",
+        help="of pages elsewhere that may ask; may be given several times",
+    )
+    parser.add_argument(
+        "--keep-alive",
+        type=whole(1, 3600),
+        default=75,
+        metavar="SECONDS",
+        help="that a connection stays open after an answer (default 75): longer than a proxy in front keeps it",
+    )
     parser.add_argument("--max-batch", type=whole(1, 256), default=8, help="photos in a call of the model (default 8)")
     parser.add_argument(
         "--max-wait-ms",
@@ -72,6 +99,10 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.model and (arguments.endpoint or arguments.api):
         parser.error("MODEL is what this machine serves: leave it out with --endpoint and --api")
+    if arguments.model:
+        names.checked_or_path(entry.given_or_name(arguments.model), "a bundle or a version")
+    if arguments.endpoint:
+        names.checked(arguments.endpoint, "an endpoint")
     return arguments
 
 
@@ -86,8 +117,21 @@ def whole(least: int, most: int):
     return number
 
 
+def of_form(form: re.Pattern[str], what: str):
+    """Build an argparse type for text of a form; the result is in lower case."""
+
+    def text(given: str) -> str:
+        if not form.fullmatch(given):
+            raise argparse.ArgumentTypeError(f"{given} is not {what}")
+        return given.lower()
+
+    return text
+
+
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at this address, which does not listen yet.
+    """A socket that listens at this address: who connects waits until the model is loaded.
+
+    It listens from the start, since two servers can be bound to one port as long as none of them does.
 
     Raises:
         UserError: the address is taken, or is none of this machine.
@@ -99,6 +143,7 @@ def bound(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UserError(
@@ -139,43 +184,43 @@ def remote(arguments: argparse.Namespace):
         return service, None  # there is no bundle here, and none is needed
 
 
-def run(service, examples, metrics, limits, listening: socket.socket) -> None:
+def run(service, examples, metrics, limits, listening: socket.socket, arguments: argparse.Namespace) -> None:
     """Answer until Ctrl-C or SIGTERM."""
-    import uvicorn
-
     from plantdoc.server import app
     from plantdoc.server.access_log import Lines
+    from plantdoc.server.http_server import HttpServer
+    from plantdoc.server.limits import of_system
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))
     lines = Lines(sys.stdout)
     lines.start()
-    # Each answer costs its owner money: on loopback, only the names of this machine lead here honestly.
-    guarded = service.source != "local" and ipaddress.ip_address(listening.getsockname()[0]).is_loopback
-    application = app.create(service, examples, metrics, lines.write, limits, OWN_NAMES if guarded else ())
-    config = uvicorn.Config(
-        application,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
-    )
+
+    def opened() -> None:
+        log.info("serve: open %s (Ctrl-C ends it)", url(listening))
+
+    def last() -> None:
+        log.info("serve: stopped; what was still being answered is cut off")
+        lines.stop()
+
+    application = app.create(service, examples, metrics, lines.write, limits, callers(listening, arguments))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets=None) -> None:
-            await super().startup(sockets)
-            log.info("serve: open %s (Ctrl-C ends it)", url(listening))
-
     try:
-        Server(config).run(sockets=[listening])
+        HttpServer(application, of_system(arguments.keep_alive), opened, last).run(sockets=[listening])
     except KeyboardInterrupt:  # the ordinary end
         log.info("serve: stopped")
     finally:
         lines.stop()
+
+
+def callers(listening: socket.socket, arguments: argparse.Namespace):
+    """Who may ask: on loopback by the names of this machine alone, elsewhere by any name where none was given."""
+    from plantdoc.server.callers import LOOPBACK, Callers
+
+    address = str(listening.getsockname()[0])
+    if not (ipaddress.ip_address(address).is_loopback or arguments.allow_host):
+        return Callers((), tuple(arguments.allow_origin))
+    own = f"[{address}]" if ":" in address else address
+    hosts = dict.fromkeys((*LOOPBACK, own, arguments.host.lower(), *arguments.allow_host))
+    return Callers(tuple(hosts), tuple(arguments.allow_origin))
 
 
 def url(listening: socket.socket) -> str:

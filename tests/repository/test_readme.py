@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and the pages below docs/ tell to type works, and what they point at is there.
+"""What README.md, CONTRIBUTING.md and pages of docs/ tell to type works, and what they point at is there.
 
 Every command in a ```bash block and in the table of everyday commands is taken apart at `&&`, and each part is either
 in CHEAP and run here on a copy, or checked by its kind: a make target, a script with its options, a command line that
@@ -29,7 +29,8 @@ from plantdoc.core import params
 from plantdoc.fetch import source_place
 from plantdoc.settings import all_params
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/own_pictures.md", "docs/first-hour-on-aws.md", "docs/cost_bounds.md"]
+DOCS = ["own_pictures", "first-hour-on-aws", "cost_bounds", "serving"]
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in DOCS)]
 # Run here; what they print has this in it.
 CHEAP = {
     "python scripts/recipe.py": "plantdoc-laptop",

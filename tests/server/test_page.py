@@ -134,10 +134,10 @@ def choose(visit: Visit, file: Path) -> None:
     chooser.value.set_files(file)
 
 
-def drop(visit: Visit, file: Path) -> None:
+def drop(visit: Visit, *files: Path) -> None:
     visit.page.evaluate("() => addEventListener('drop', (event) => { window.prevented = event.defaultPrevented; })")
     session = visit.page.context.new_cdp_session(visit.page)
-    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    data = {"items": [], "files": [*map(str, files)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 700, "data": data})
     expect(visit.page.locator("body.dropping")).to_be_attached(timeout=PATIENCE)
@@ -244,6 +244,8 @@ def test_a_server_that_fails_is_explained(visit, three):
     for answer, words in (
         (lambda route: route.abort(), "The server cannot be reached"),
         (lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"), "could not reach the model"),
+        (lambda route: route.fulfill(status=429, json={"message": "Too Many Requests"}), "There are too many requests"),
+        (lambda route: route.fulfill(status=503, json={"message": "Service Unavailable"}), "it may be starting"),
         (lambda route: route.fulfill(status=418, body="{}"), "The server answered with error 418."),
         (lambda route: route.fulfill(status=200, body="<h1>Log in</h1>"), "answer cannot be read"),
     ):
@@ -255,6 +257,54 @@ def test_a_server_that_fails_is_explained(visit, three):
     visit.problems.clear()
     visit.show(three)  # and the page lives on
     assert len(names(visit)) == 3
+
+
+def label(visit: Visit) -> str | None:
+    """The accessible name of the picture that is shown."""
+    return visit.page.locator("#canvas").get_attribute("aria-label")
+
+
+@pytest.mark.slow
+def test_the_accessible_name_is_that_of_the_picture_that_is_shown(visit, three, tmp_path):
+    Image.new("RGB", (9, 40)).save(tmp_path / "tiny.png")
+    visit.show(tmp_path / "tiny.png")  # refused, and shown
+    assert label(visit) == "tiny.png: no answer"
+    visit.show(three)
+    assert label(visit) == "three.png: red 90 %, green 80 %, blue 70 %"
+    visit.move_slider(0.95)
+    assert label(visit) == "three.png: no box"
+    held = []
+    visit.page.route("**/invocations*", lambda route: held.append(route))
+    picture(boxes={"blue": BOXES["blue"]}).save(tmp_path / "late.png")
+    visit.page.set_input_files("#file", tmp_path / "late.png")
+    expect(visit.page.locator("#status")).to_have_text("Looking for leaves in late.png …", timeout=PATIENCE)
+    assert label(visit) == "late.png: not looked at yet"
+    held[0].abort()
+    visit.done()
+    assert label(visit) == "late.png: no answer"
+    visit.problems.clear()  # the browser notes both
+
+
+@pytest.mark.slow
+def test_of_several_files_the_first_picture_is_looked_at_and_the_others_are_said(visit, three, tmp_path):
+    picture(boxes={"blue": BOXES["blue"]}).save(tmp_path / "late.png")
+    (tmp_path / "notes.txt").write_text("Leaves: brown.")
+    drop(visit, tmp_path / "notes.txt", three, tmp_path / "late.png")
+    expect(visit.page.locator("#verdict")).to_have_text("3 possible leaves", timeout=PATIENCE)
+    expect(visit.page.locator("#others")).to_be_visible()
+    assert visit.text("#others") == "One photo at a time: of 3 files, three.png is looked at."
+    visit.show(tmp_path / "late.png")
+    expect(visit.page.locator("#others")).to_be_hidden()
+    assert len(visit.asked) == 2
+
+
+@pytest.mark.slow
+def test_labels_lie_in_their_tags_on_a_page_from_right_to_left(visit, three):
+    visit.show(three)
+    expected = canvas(visit)
+    visit.page.evaluate("() => { document.documentElement.dir = 'rtl'; }")
+    visit.show(three)
+    assert np.array_equal(canvas(visit), expected)
 
 
 @pytest.mark.full
@@ -425,6 +475,17 @@ def test_the_page_says_what_answers(visit, server):
     visit.page.locator("summary").click()
     assert "red · green · blue" in visit.text("#about")
     assert "no diagnosis" in visit.text("footer") and "plant doctor" in visit.text("footer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [None, 0])
+def test_a_server_that_tells_no_limit_gets_the_photo_as_it_is(chromium, server, three, limit):
+    visit = Visit(chromium.new_page())
+    visit.page.route("**/info", lambda route: route.fulfill(json={"max_pixels": limit, "max_bytes": limit}))
+    visit.open(server)
+    visit.show(three)
+    assert len(names(visit)) == 3 and visit.sent() == three.read_bytes()
+    visit.page.close()
 
 
 @pytest.mark.full

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import http.server
 import json
 import threading
@@ -172,6 +173,17 @@ def test_a_refusal_in_an_answer_becomes_the_status(endpoint, elsewhere):
     [
         (400, "ValidationError", "Endpoint x of account 123456789012 not found.", (502, "no_endpoint")),
         (413, "ValidationError", "Request entity too large", (413, "too_long")),
+        (400, "ValidationError", "Request 6ba7b810-9dad-11d1 has oversize body.", (413, "too_long")),
+        (429, "ModelNotReadyException", "resources are being provisioned", (503, "endpoint_starting")),
+        (503, "ServiceUnavailable", "no", (503, "endpoint_starting")),
+        (
+            424,
+            "ModelError",
+            'Received server error (0) from primary with message "Your invocation timed out while waiting for a '
+            'response from container primary."',
+            (503, "endpoint_starting"),
+        ),
+        (424, "ModelError", "Received server error (500) from primary with message", (502, "no_answer")),
         (400, "ThrottlingException", "Rate exceeded", (429, "busy")),
         (424, "ModelError", "see arn:aws:logs:123456789012", (502, "no_answer")),
         (403, "AccessDeniedException", "user arn:aws:iam::123456789012:user/me", (502, "no_answer")),
@@ -196,7 +208,10 @@ def test_what_aws_says_is_logged_and_not_answered(endpoint, elsewhere, caplog, s
         (422, {"error": {"status": 200, "code": "odd", "message": "m"}}, (502, "no_answer")),
         (422, {"error": {"status": 99999, "code": "odd", "message": "m"}}, (502, "no_answer")),
         (200, b"[" * 100_000, (502, "no_answer")),
-        (429, b'{"message": "Too Many Requests"}', (429, "busy")),
+        (429, b'{"message": "Too Many Requests"}', (429, "throttled")),
+        (503, b'{"message": "Service Unavailable"}', (503, "api_unavailable")),
+        (504, b'{"message": "Endpoint request timed out"}', (503, "api_unavailable")),
+        (500, b'{"message": "Internal Server Error"}', (502, "no_answer")),
         (503, {"error": {"status": 503, "code": "endpoint_starting", "message": "m"}}, (503, "endpoint_starting")),
         (500, b"<html>", (502, "no_answer")),
         (200, b"<html>", (502, "no_answer")),
@@ -209,6 +224,60 @@ def test_what_the_api_says_instead(api, elsewhere, status, content, expected):
     elsewhere.will(content, status)
     error = refused(api)
     assert (error.status, error.code) == expected
+
+
+def test_what_is_too_large_is_refused_before_anybody_is_asked(service, elsewhere):
+    error = refused(service, PNG + bytes(4_000_000), "image/png")
+    assert (error.status, error.code) == (413, "too_long") and "4 MB" in error.message
+    assert not elsewhere.asked
+    elsewhere.will(ONE | {"predictions": [ONE]})
+    rows = running_server.instances(PNG + bytes(4_000_000), PNG)
+    answer = ask(service, rows, "application/json")
+    assert [each.get("error", {}).get("code") for each in answer["predictions"]] == ["too_long", None]
+
+
+def test_pictures_that_are_too_large_together_are_refused_before_the_endpoint_is_asked(endpoint, elsewhere):
+    error = refused(endpoint, running_server.instances(*[PNG + bytes(2_000_000)] * 2), "application/json")
+    assert (error.status, error.code) == (413, "too_long") and not elsewhere.asked
+
+
+def test_the_models_own_threshold_is_asked_for_again_when_it_answers(service, elsewhere):
+    """At the start it does not; the page then asks with a threshold of its own."""
+
+    async def main() -> None:
+        elsewhere.will({"error": {"status": 503, "code": "endpoint_starting", "message": "m"}})
+        await service.start()
+        await service._first
+        assert service.about()["threshold"] is None
+        elsewhere.will(ONE | {"threshold": 0.05})
+        elsewhere.will(ONE)
+        assert (await service.predict("image/png", PNG, Options(threshold=0.05)))["threshold"] == 0.05
+        await service._first
+        assert service.about()["threshold"] == 0.4
+        elsewhere.will(ONE | {"threshold": 0.05})
+        await service.predict("image/png", PNG, Options(threshold=0.05))
+        assert len(elsewhere.asked) == 4, "it is known"
+        await service.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "taken"),
+    [
+        ("http://localhost:8080", KEY, True),
+        ("http://127.0.0.2", KEY, True),
+        ("http://[::1]:8080/predict", KEY, True),
+        ("https://api.example.org", KEY, True),
+        ("http://api.example.org", None, True),
+        ("http://api.example.org", KEY, False),
+        ("HTTP://192.0.2.1:8080", KEY, False),
+        ("http://localhost.example.org", KEY, False),
+    ],
+)
+def test_the_key_is_not_sent_unencrypted_to_another_machine(url, key, taken):
+    with contextlib.nullcontext() if taken else pytest.raises(UserError, match="unencrypted: write https"):
+        PublicApi(url, key)
 
 
 def test_bodies_of_those_who_hung_up_are_not_kept(service):

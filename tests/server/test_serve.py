@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import shutil
 import signal
@@ -10,14 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import container_handler
 import pytest
 import running_server
+import script_runner
 import small_repo
 
 from plantdoc.core.errors import UserError
 from plantdoc.deploy import bundle
 from plantdoc.registry import bundles
 
+SERVE = running_server.ROOT / "scripts/serve.py"
+ENDED_WITHIN = 10  # seconds, after which Docker kills
 PIPELINE = """
 stages:
   deploy:
@@ -157,6 +162,37 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path):
     assert said.startswith(f"serve: cannot listen at 127.0.0.1, port {port} (Address already in use): ")
 
 
+def test_two_that_are_started_at_once_do_not_both_get_the_port():
+    """The first does not answer yet: it loads its model."""
+    serve = container_handler.loaded("serve", SERVE)
+    with serve.bound("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^cannot listen at 127.0.0.1, port {port} \(Address already in use\)"):
+            serve.bound("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "hosts"),
+    [
+        ("127.0.0.1", [], {"localhost", "127.0.0.1", "[::1]"}),
+        ("localhost", ["--allow-host", "Leaves.example"], {"localhost", "127.0.0.1", "[::1]", "leaves.example"}),
+        ("0.0.0.0", [], set()),
+        (
+            "0.0.0.0",
+            ["--allow-host", "leaves.example"],
+            {"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "leaves.example"},
+        ),
+    ],
+)
+def test_on_loopback_it_is_asked_by_its_own_names_alone(monkeypatch, host, options, hosts):
+    serve = container_handler.loaded("serve", SERVE)
+    monkeypatch.setattr(sys, "argv", ["serve.py", "--host", host, "--allow-origin", "https://page.example", *options])
+    arguments = serve.parse()
+    with serve.bound(host, 0) as listening:
+        found = serve.callers(listening, arguments)
+    assert (set(found.hosts), found.origins) == (hosts, ("https://page.example",))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_well_when_told_to(tmp_path, number):
     with running_server.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
@@ -165,6 +201,37 @@ def test_it_ends_well_when_told_to(tmp_path, number):
         server.process.send_signal(number)
         assert server.process.wait(running_server.PATIENCE) == 0
     assert "serve: stopped\n" in server.said
+    assert "Traceback" not in "".join(server.said)
+
+
+@pytest.mark.slow(3)
+def test_a_half_sent_photo_does_not_hold_up_its_end(tmp_path):
+    with running_server.running("--api", "http://127.0.0.1:9", cwd=tmp_path) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        head = f"POST /invocations HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000\r\n\r\n".encode()
+        with socket.create_connection((host, int(port))) as half, socket.create_connection((host, int(port))) as more:
+            half.sendall(head + b"half")
+            more.sendall(head + bytes(50_000))
+            assert server.client.get("/info").status_code == 200
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(ENDED_WITHIN) == 0
+    assert "Traceback" not in "".join(server.said)
+
+
+@pytest.mark.full
+def test_an_answer_from_elsewhere_that_does_not_come_does_not_hold_up_its_end(tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        running_server.running("--api", f"http://127.0.0.1:{silent.getsockname()[1]}", cwd=tmp_path) as server,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        asked = pool.submit(server.ask, b"\xff\xd8\xff")
+        while not server.figure("plantdoc_bodies"):
+            pass
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(ENDED_WITHIN) == 0
+        response = asked.result()
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "stopping")
     assert "Traceback" not in "".join(server.said)
 
 
@@ -178,7 +245,31 @@ def test_with_a_model_elsewhere_tensorflow_is_not_loaded(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--port", "x"], ["--port", "65536"], ["--max-batch", "0"], ["a", "--api", "http://x"], ["--threads", "-1"]],
+    [
+        ["--port", "x"],
+        ["--port", "65536"],
+        ["--max-batch", "0"],
+        ["a", "--api", "http://x"],
+        ["--threads", "-1"],
+        ["--keep-alive", "0"],
+        ["--allow-host", "http://leaves.example"],
+        ["--allow-host", "leaves.example:80"],
+        ["--allow-origin", "*"],
+        ["--allow-origin", "https://leaves.example/"],
+    ],
 )
 def test_wrong_options_are_refused(tmp_path, wrong):
-    assert end(*wrong, cwd=tmp_path)[0] == 2
+    assert script_runner.run(tmp_path, "python", str(SERVE), *wrong, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["detector@v1;reboot"], "is not the name of a bundle or a version"),
+        (["$(reboot)"], "is not the name of a bundle or a version"),
+        (["--endpoint", "a b"], "is not the name of an endpoint"),
+    ],
+)
+def test_what_is_no_name_is_said(tmp_path, words, says):
+    done = script_runner.run(tmp_path, "python", str(SERVE), *words, check=False)
+    assert done.returncode == 1 and says in done.stdout and len(done.stdout.splitlines()) == 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
-import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,34 +14,35 @@ from pathlib import Path
 import httpx
 import pytest
 import running_server
-import uvicorn
 from PIL import Image
+from server_in_process import PATIENCE, Front, answered, until
 
 from plantdoc.registry.bundles import Bundle
-from plantdoc.server import app
 from plantdoc.server.access_log import Lines
 from plantdoc.server.admission import Admission
 from plantdoc.server.batcher import Batcher
+from plantdoc.server.callers import LOOPBACK, Callers
 from plantdoc.server.health import Health
 from plantdoc.server.limits import Limits
 from plantdoc.server.local_backend import Local
-from plantdoc.server.prometheus import Metrics
 from plantdoc.serving.handler.refusal import Refused
 from plantdoc.serving.handler.request import Options
 from plantdoc.serving.handler.uploaded_image import UploadedImage
 
-PATIENCE = 60  # seconds
-LIMITS = Limits(body=1000, bodies=4, bytes=4000, waiting=3, wait_seconds=PATIENCE, idle_seconds=PATIENCE)
+LIMITS = Limits(
+    body=1000,
+    bodies=4,
+    bytes=4000,
+    waiting=3,
+    wait_seconds=PATIENCE,
+    first_bytes=0,
+    idle_seconds=PATIENCE,
+    hurry_seconds=PATIENCE,
+)
 
 
 def photos(*names: str, side: int = 16) -> list[UploadedImage]:
     return [UploadedImage(name.encode(), 1, side, side) for name in names]
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 # ------------------------------------------------------------------------------------------------ a gate
@@ -319,82 +320,6 @@ def test_converting_is_bounded_and_holds_nobody_else_up():
 # ------------------------------------------------------------------------------- the way of a request
 
 
-class Backend:
-    """Stands where the model stands: answers when it is let go, fails when it is told to."""
-
-    source, fresh = "local", 5.0
-
-    def __init__(self):
-        self.go, self.asked, self.cancelled, self.checked = asyncio.Event(), 0, 0, 0
-        self.error: Exception | None = None
-
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-    async def check(self) -> None:
-        self.checked += 1
-
-    def about(self) -> dict:
-        return {"classes": []}
-
-    async def predict(self, content_type: str, body: bytes, options) -> dict:
-        self.asked += 1
-        if self.error:
-            raise self.error
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return {"detections": [], "width": len(body)}
-
-
-class Front:
-    """The application behind a real socket, in this process: `desk` stands in for the model."""
-
-    def __init__(self, limits: Limits):
-        self.backend, self.metrics, self.lines = Backend(), Metrics(), []
-        application = app.create(self.backend, None, self.metrics, self.lines.append, limits)
-        config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="on")
-        self._server = uvicorn.Server(config)
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = self._socket.getsockname()
-        self.url = f"http://127.0.0.1:{self.address[1]}"
-
-    async def __aenter__(self) -> Front:
-        self._task = asyncio.create_task(self._server._serve([self._socket]))
-        while not self._server.started:
-            await asyncio.sleep(0.001)
-        return self
-
-    async def __aexit__(self, *_) -> None:
-        self._server.should_exit = True
-        await self._task
-
-    def inside(self) -> float:
-        return self.metrics.registry.get_sample_value("plantdoc_bodies")
-
-    def waiting(self) -> float:
-        return self.metrics.registry.get_sample_value("plantdoc_waiting")
-
-    async def connect(self, body: bytes, length: int | None = None) -> tuple:
-        """Send a head and a body, which may be shorter than the head says."""
-        reader, writer = await asyncio.open_connection(*self.address)
-        length = len(body) if length is None else length
-        head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
-        return reader, writer
-
-
-async def answered(reader: asyncio.StreamReader) -> tuple[int, dict]:
-    """Status and content of the answer, of a connection that stays open."""
-    async with asyncio.timeout(PATIENCE):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = int(head.split("content-length: ")[1].split()[0])
-        return int(head.split()[1]), json.loads(await reader.readexactly(length))
-
-
 def test_a_client_that_hangs_up_frees_its_place():
     async def main() -> None:
         async with Front(LIMITS) as front:
@@ -539,7 +464,7 @@ def test_other_addresses_and_methods_are_refused_in_json():
             assert (wrong.status_code, wrong.json()["error"]["code"], wrong.headers["allow"]) == (
                 405,
                 "wrong_method",
-                "GET",
+                "GET, HEAD",
             )
 
     asyncio.run(main())
@@ -596,3 +521,99 @@ def test_a_lone_caller_does_not_wait_for_others():
         await batcher.stop()
 
     asyncio.run(main())
+
+
+# ---------------------------------------------------------------------------------- methods, files, callers
+
+
+@pytest.mark.parametrize("path", ["/", "/ping", "/info", "/docs", "/examples", "/page/page.js", "/metrics", "/nothing"])
+def test_head_is_answered_as_get_without_a_body(path):
+    async def main() -> None:
+        async with Front(LIMITS) as front, httpx.AsyncClient() as client:
+            got, head = await client.get(front.url + path), await client.head(front.url + path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            kept = ("content-type", "cache-control", "content-security-policy")
+            assert [head.headers.get(name) for name in kept] == [got.headers.get(name) for name in kept]
+            line = json.loads(front.lines[1])
+            assert (line["method"], line["route"]) == ("HEAD", json.loads(front.lines[0])["route"])
+            assert (await client.head(f"{front.url}/invocations")).status_code == 405
+
+    asyncio.run(main())
+
+
+def test_examples_that_are_deleted_while_it_runs_are_not_found_and_the_model_goes_on(tmp_path):
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(encoded("JPEG", 20))
+
+    async def main() -> None:
+        async with Front(LIMITS, examples=tmp_path) as front, httpx.AsyncClient(base_url=front.url) as client:
+            assert (await client.get("/examples/2.jpg")).content == encoded("JPEG", 20)
+            for gone in (tmp_path / "1.jpg", tmp_path / "2.jpg", tmp_path):
+                gone.unlink() if gone.is_file() else gone.rmdir()
+                answer = await client.get("/examples/1.jpg")
+                assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+            assert (await client.get("/examples")).json() == []
+            front.backend.go.set()
+            assert (await client.post("/invocations", content=b"x")).status_code == 200
+
+    asyncio.run(main())
+
+
+OURS = Callers((*LOOPBACK, "leaves.example"), ("https://page.example", "http://localhost:3000"))
+HERE = {"host": "localhost:8080"}
+CALLS = {
+    "a program": (HERE, None),
+    "by number": ({"host": "127.0.0.1:8080"}, None),
+    "by the number of IPv6": ({"host": "[::1]:8080"}, None),
+    "with a final dot": ({"host": "LOCALHOST.:8080"}, None),
+    "a proxy that passes the Host on": ({"host": "leaves.example"}, None),
+    "another name": ({"host": "evil.example:8080"}, "other_name"),
+    "a name that begins alike": ({"host": "localhost.evil.example"}, "other_name"),
+    "no name": ({}, "other_name"),
+    "the page": (HERE | {"origin": "http://localhost:8080", "sec-fetch-site": "same-origin"}, None),
+    "typed by a person": (HERE | {"sec-fetch-site": "none"}, None),
+    "a page of another site": (HERE | {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, "cross_site"),
+    "a page on another port": (HERE | {"origin": "http://localhost:9", "sec-fetch-site": "same-site"}, "cross_site"),
+    "a page without an origin": (HERE | {"origin": "null", "sec-fetch-site": "cross-site"}, "cross_site"),
+    "a form of an old browser": (HERE | {"origin": "https://evil.example"}, "cross_site"),
+    "a file in an old browser": (HERE | {"origin": "null"}, "cross_site"),
+    "the page in an old browser": (HERE | {"origin": "http://localhost:8080"}, None),
+    "the page behind a proxy": (
+        HERE | {"origin": "https://leaves.example", "sec-fetch-site": "same-origin"},
+        None,
+    ),
+    "the page behind a proxy, old browser": (
+        HERE | {"origin": "https://leaves.example", "x-forwarded-host": "leaves.example"},
+        None,
+    ),
+    "a page that may": (HERE | {"origin": "https://page.example", "sec-fetch-site": "cross-site"}, None),
+    "one on another port that may": (HERE | {"origin": "http://localhost:3000", "sec-fetch-site": "same-site"}, None),
+    "one that may, over http": (HERE | {"origin": "http://page.example", "sec-fetch-site": "cross-site"}, "cross_site"),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_who_may_ask(case):
+    headers, code = CALLS[case]
+    with contextlib.nullcontext() if code is None else pytest.raises(Refused) as refused:
+        OURS.admit(headers)
+    assert code is None or (refused.value.status, refused.value.code) == (403, code)
+
+
+@pytest.mark.parametrize("origin", ["https://page.example", "https://evil.example"])
+def test_a_page_elsewhere_reads_answers_where_its_origin_may_ask(origin):
+    async def main() -> tuple:
+        async with (
+            Front(LIMITS, callers=Callers((), ("https://page.example",))) as front,
+            httpx.AsyncClient() as client,
+        ):
+            front.backend.go.set()
+            asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+            url = f"{front.url}/invocations"
+            before = await client.options(url, headers={"Origin": origin} | asked)
+            answer = await client.post(url, content=b"x", headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"})
+            named = [each.headers.get("access-control-allow-origin") for each in (before, answer)]
+            return before.status_code, answer.status_code, named
+
+    allowed = "https://page.example"
+    assert asyncio.run(main()) == ((200, 200, [allowed] * 2) if origin == allowed else (400, 403, [None] * 2))

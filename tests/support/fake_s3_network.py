@@ -31,7 +31,7 @@ CODES = {"500": "InternalError", "503": "SlowDown", CONFLICT: "ConditionalReques
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came in; `key` is bucket and key, unquoted; `only_new` whether it is for a new object alone."""
+    """A request as it came in: `key` is bucket and key, unquoted; `conditional` says that it is for a new object."""
 
     method: str
     key: str

@@ -9,29 +9,26 @@ KEY = "PLANTDOC_API_KEY"  # variable of the shell that holds the key
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 
-def line(
-    url: str, access: str, region: str, key: str | None = None, token: bool = False, root: Path | str = "."
-) -> str:
-    """A call of curl that sends a picture to the API.
+def line(url: str, access: str, region: str, token: bool = False, root: Path | str = ".") -> str:
+    """A call of curl that sends a picture to the API. Keys and credentials are the shell's: its history keeps the line.
 
     Args:
         url: address of the API.
         access: key, iam or open.
         region: where the API is; its signatures name it.
-        key: the key itself, where it is known; otherwise the shell is to find it in $PLANTDOC_API_KEY.
         token: whether the person's credentials have a session token: curl would sign an empty one and not send it.
         root: where the repository is, of whose test pictures one is sent; the words are as seen from there.
     """
     picture = _picture(Path(root))
-    words = ["curl", "-sS", *_credentials(access, region, key, token)]
+    words = ["curl", "-sS", *_credentials(access, region, token)]
     words += ["-H", f"'content-type: {_TYPES[picture.suffix.lower()]}'"]
     words += ["--data-binary", shlex.quote(f"@{picture.as_posix()}"), shlex.quote(f"{url}/predict?max=10")]
     return " ".join(words)
 
 
-def _credentials(access: str, region: str, key: str | None, token: bool) -> list[str]:
+def _credentials(access: str, region: str, token: bool) -> list[str]:
     if access == "key":
-        return ["-H", f"'x-api-key: {key}'" if key else f'"x-api-key: ${KEY}"']
+        return ["-H", f'"x-api-key: ${KEY}"']
     if access == "iam":
         words = [f"--aws-sigv4 aws:amz:{region}:execute-api", '--user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"']
         return words + ['-H "x-amz-security-token: $AWS_SESSION_TOKEN"'] * token

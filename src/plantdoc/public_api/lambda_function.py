@@ -34,6 +34,9 @@ MAX_JSON = MAX_BYTES * 4 // 3 + 1000  # of JSON with one picture, which goes on 
 MAX_ANSWER = 5_000_000  # bytes; Lambda gives back 6 MiB, with each quotation mark escaped
 WAIT = 25  # seconds for the endpoint: API Gateway itself gives up after 30
 HEALTHY = 30  # seconds for which a good /health is not asked again: asking costs an invocation
+# SageMaker's words, with a ModelError, where the container took more than 60 seconds: it was starting.
+TIMED_OUT = "timed out while waiting for a response from container"
+TOO_LONG = ("oversize body", "too large", "length less than", "content length exceeded")  # SageMaker's words for a body
 THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException", "LimitExceededException", "SlowDown")
 # Grey, 32 × 32 pixels.
 GREY = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAGElEQVR42mNsYMAPmBhGFYwqGFUwQhUAAJe+AMD8WknZAAAAAElFTkSuQmCC"
@@ -51,11 +54,11 @@ class Refused(refusal.Refused):
 def handler(event: dict, context: object = None) -> dict:
     """Handler that API Gateway calls. Logs one line per request, without picture or key."""
     began = time.monotonic()
-    asked = (event.get("requestContext") or {}).get("http") or {}
-    line = {"method": asked.get("method"), "path": str(event.get("rawPath"))[:100], "status": 200}
+    asked = _asked(event)
+    line = {"method": asked.get("method"), "path": str(asked.get("path"))[:100], "status": 200}
     headers = {"content-type": JSON, "cache-control": "no-store", "x-content-type-options": "nosniff"}
     try:
-        body = _route(event, asked.get("method"), event.get("rawPath"))
+        body = _route(event, asked)
     except Exception as error:
         if not isinstance(error, refusal.Refused):
             traceback.print_exc()
@@ -63,24 +66,34 @@ def handler(event: dict, context: object = None) -> dict:
         headers |= getattr(error, "headers", {})
         line |= {"status": error.status, "code": error.code, "detail": getattr(error, "detail", "")[:300]}
         body = json.dumps({"error": error.as_json()})
-    line |= {"received": len(event.get("body") or ""), "milliseconds": round(1000 * (time.monotonic() - began), 1)}
+    received = len(event.get("body") or "") if asked else 0
+    line |= {"received": received, "milliseconds": round(1000 * (time.monotonic() - began), 1)}
     print(json.dumps(line), flush=True)
     return {"statusCode": line["status"], "headers": headers, "body": body, "isBase64Encoded": False}
 
 
-def _route(event: dict, method: str | None, path: str | None) -> str:
-    if "httpMethod" in event or event.get("requestContext", {}) is None:
+def _asked(event: Any) -> dict:
+    """Method and path of an event of payload format 2.0; nothing of any other, as of a load balancer or a queue."""
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    http = context.get("http") if isinstance(context, dict) else None
+    return {"method": http.get("method"), "path": event.get("rawPath")} if isinstance(http, dict) else {}
+
+
+def _route(event: dict, asked: dict) -> str:
+    if not asked:
         raise Refused(
             501, "event_format", "this function takes events of an HTTP API of API Gateway, with payload format 2.0"
         )
-    routes = {"/predict": ("POST", predict), "/health": ("GET", health)}
+    method, path = asked["method"], asked["path"]
+    routes = {"/predict": (("POST",), predict), "/health": (("GET", "HEAD"), health)}
     if path not in routes:
         raise Refused(404, "no_such_path", "there are POST /predict and GET /health")
     allowed, function = routes[path]
-    if method != allowed:
-        raise Refused(405, "wrong_method", f"{path} takes {allowed}", allow=allowed)
+    if method not in allowed:
+        raise Refused(405, "wrong_method", f"{path} takes {allowed[0]}", allow=", ".join(allowed))
     _admit(event)
-    return function(event)
+    body = function(event)
+    return "" if method == "HEAD" else body
 
 
 def predict(event: dict) -> str:
@@ -247,15 +260,17 @@ def _of_aws(error: aws.ClientError) -> Refused:
         original = error.response.get("OriginalStatusCode")
         if original == 413:
             return _too_long()
+        if TIMED_OUT in said:
+            return _starting(f"ModelError {original}")
         return _broken(f"ModelError {original}")  # the rest is in the endpoint's own log
     detail = f"{code} {status} {said}"
     if code in THROTTLED or (status == 429 and code != "ModelNotReadyException"):
         message = "the model has more requests than it can answer: try again in a few seconds"
         return Refused(429, "busy", message, detail, retry_after="5")
-    if status == 413 or (code == "ValidationError" and ("too large" in said or "length less than" in said)):
+    if status == 413 or (code == "ValidationError" and any(each in said for each in TOO_LONG)):
         return _too_long()
     if code == "ModelNotReadyException":
-        return _away("endpoint_starting", "the model is starting", detail)
+        return _starting(detail)
     if code == "ValidationError" and "not found" in said:
         return _away("no_endpoint", "no model is deployed, or it is just being replaced", detail)
     if status in (500, 503, 530) or code == "ValidationError":
@@ -265,6 +280,10 @@ def _of_aws(error: aws.ClientError) -> Refused:
 
 def _away(code: str, message: str, detail: str) -> Refused:
     return Refused(503, code, f"{message}: try again in a minute", detail, retry_after="60")
+
+
+def _starting(detail: str) -> Refused:
+    return _away("endpoint_starting", "the endpoint is starting", detail)
 
 
 def _broken(detail: str) -> Refused:

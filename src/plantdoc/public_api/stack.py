@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from plantdoc.aws import cloudformation
 from plantdoc.aws.tags import PREFIX, TAG
 from plantdoc.core.errors import UserError
 from plantdoc.remote.aws_context import AwsContext
+from plantdoc.repo import names
 from plantdoc.settings.serve_params import Serve
 
 NAME = f"{PREFIX}api"
 TEMPLATE = Path(__file__).resolve().parents[3] / "infra/api.yaml"
 NO_HASH = "0" * 64  # of no key: for a plan that is not carried out
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
 def new_key() -> str:
@@ -42,7 +41,7 @@ def parameters(aws: AwsContext, serve: Serve, code: str, key_hash: str) -> dict[
         UserError: an origin is none.
     """
     for origin in serve.api_origins:
-        if not _ORIGIN.fullmatch(origin):
+        if not names.ORIGIN.fullmatch(origin):
             raise UserError(
                 f"serve.api_origins: {origin!r} is no origin of a web page: write it like https://example.org, "
                 "without a path and without *"

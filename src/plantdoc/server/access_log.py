@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -14,15 +15,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TextIO
 
+from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 
 from plantdoc.server.prometheus import Metrics
 from plantdoc.server.request_body import HungUp
+from plantdoc.serving.handler import response
+from plantdoc.serving.handler.refusal import Refused
 
 log = logging.getLogger("plantdoc")
 GONE = 499  # what web servers write for a client that did not wait for its answer
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'; object-src 'none'",  # these do not all follow default-src
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -54,6 +59,7 @@ class Access:
             return
         started = time.perf_counter()
         record = scope["record"] = Record(secrets.token_hex(6))
+        inner = _routed(scope)
         status, received, sent, whole = 0, 0, 0, False
 
         async def counted_receive():
@@ -76,15 +82,17 @@ class Access:
             await send(message)
 
         try:
-            await self._app(scope, counted_receive, counted_send)
+            await self._app(inner, counted_receive, counted_send)
         except HungUp:
             status = GONE
+        except asyncio.CancelledError:  # the server ends, and waits no longer
+            await _stopping(status)(scope, counted_receive, counted_send)
         except Exception as error:
             log.error("request %s failed", record.id, exc_info=error)
             if not whole:  # the answer is cut short, which the client must notice
                 raise
         finally:
-            route = getattr(scope.get("route"), "path", None) or "other"
+            route = getattr(inner.get("route"), "path", None) or "other"
             seconds = time.perf_counter() - started
             self._metrics.request(route, status, seconds)
             line = {
@@ -98,6 +106,22 @@ class Access:
                 "sent": sent,
             }
             self._write(json.dumps(line | record.more))
+
+
+def _routed(scope: dict) -> dict:
+    """The scope for the routes: HEAD is GET to them. uvicorn leaves the body out, by the method in its own scope."""
+    return scope | {"method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _stopping(status: int) -> Callable:
+    """What is answered when the server stops, where no answer with a status has begun."""
+
+    async def nothing(*_) -> None: ...
+
+    if status:
+        return nothing
+    refused = Refused(503, "stopping", "the server is stopping: try again in a minute")
+    return JSONResponse(response.refusal(refused), 503, {"Connection": "close"})
 
 
 class Lines:

@@ -7,20 +7,23 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from plantdoc.server import schema
 from plantdoc.server.access_log import Access
+from plantdoc.server.callers import Callers
 from plantdoc.server.example_photos import Examples
 from plantdoc.server.invocations import UNCACHED, Invocations, Service
 from plantdoc.server.limits import Limits
 from plantdoc.server.prometheus import TYPE, Metrics
-from plantdoc.serving.handler import response
+from plantdoc.serving.handler import request, response
 from plantdoc.serving.handler.refusal import Refused
 
 PAGE = Path(__file__).resolve().parent / "page"
 _SHORT = {"Cache-Control": "max-age=60"}
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 def create(
@@ -29,7 +32,7 @@ def create(
     metrics: Metrics,
     write: Callable[[str], None],
     limits: Limits,
-    own_names: tuple[str, ...] = (),
+    callers: Callers = Callers(),  # noqa: B008 (it is frozen)
 ) -> Callable:
     """The ASGI application.
 
@@ -39,8 +42,7 @@ def create(
         metrics: what is counted.
         write: takes the lines of the access log.
         limits: what is taken at once.
-        own_names: of this host, without which a question is refused: a page elsewhere can have its own name point
-            here, and its visitor's browser then takes the two for one site. Empty: any.
+        callers: who may ask the model.
     """
 
     @contextlib.asynccontextmanager
@@ -52,10 +54,19 @@ def create(
             await service.stop()
 
     app = FastAPI(title=schema.TITLE, description=schema.ABOUT, lifespan=lifespan, openapi_url=None)
-    _add_model(app, Invocations(service, metrics, limits, own_names))
+    _add_model(app, Invocations(service, metrics, limits, callers))
     _add_information(app, service, Examples(examples), metrics, limits)
     _add_page(app)
     _add_error_answers(app)
+    if callers.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=callers.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type", "Content-Encoding", request.ATTRIBUTES],
+            expose_headers=["Retry-After", "X-Request-Id"],
+            allow_private_network=True,
+        )
     return Access(app, metrics, write)
 
 
@@ -90,12 +101,12 @@ def _add_information(app: FastAPI, service: Service, pictures: Examples, metrics
     async def examples_() -> Response:
         return JSONResponse(pictures.listed(), headers=_SHORT)
 
-    @app.get("/examples/{name}", response_class=FileResponse, summary="One of them")
-    async def example(name: str) -> Response:
+    @app.get("/examples/{name}", response_class=Response, summary="One of them")
+    def example(name: str) -> Response:
         found = pictures.find(name)
         if found is None:
             raise HTTPException(404)
-        return FileResponse(found[0], media_type=found[1], headers=_SHORT)
+        return Response(found[0], media_type=found[1], headers=_SHORT)
 
     @app.get("/metrics", summary="Counters, for Prometheus")
     async def figures() -> Response:
@@ -129,7 +140,10 @@ def _add_error_answers(app: FastAPI) -> None:
     async def other(_: Request, error: HTTPException) -> Response:
         code, message = _OTHER.get(error.status_code, ("refused", error.detail))
         refused = Refused(error.status_code, code, message)
-        return JSONResponse(response.refusal(refused), error.status_code, headers=error.headers)
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", ""):
+            headers["Allow"] += ", HEAD"
+        return JSONResponse(response.refusal(refused), error.status_code, headers=headers)
 
     @app.exception_handler(Exception)
     async def fault(sent: Request, _: Exception) -> Response:
@@ -145,7 +159,8 @@ _OTHER = {
 
 def _file(name: str) -> Response:
     """A file of the page; nothing outside of its folder has a name there."""
-    file = next((each for each in PAGE.glob("*") if each.name == name and each.is_file()), None)
-    if file is None:
-        raise HTTPException(404)
-    return FileResponse(file, headers=_SHORT)
+    try:
+        file = next(each for each in PAGE.glob("*") if each.name == name)
+        return Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=_SHORT)
+    except (StopIteration, OSError):
+        raise HTTPException(404) from None

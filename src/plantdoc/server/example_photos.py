@@ -16,13 +16,17 @@ class Examples:
         self._files = {file.name: file for file in files if file.suffix.lower() in _TYPES and file.is_file()}
 
     def listed(self) -> list[dict[str, str]]:
-        """Each with its name and where it is to be had."""
-        return [{"name": name, "url": f"/examples/{name}"} for name in sorted(self._files, key=_order)]
+        """Each with its name and where it is to be had; one whose file has gone since is left out."""
+        names = sorted((name for name, file in self._files.items() if file.is_file()), key=_order)
+        return [{"name": name, "url": f"/examples/{name}"} for name in names]
 
-    def find(self, name: str) -> tuple[Path, str] | None:
-        """The file of that name and its content type."""
+    def find(self, name: str) -> tuple[bytes, str] | None:
+        """Content of the file of that name and its type; None where there is none, or it has gone since."""
         file = self._files.get(name)
-        return (file, _TYPES[file.suffix.lower()]) if file else None
+        try:
+            return (file.read_bytes(), _TYPES[file.suffix.lower()]) if file else None
+        except OSError:
+            return None
 
 
 def _order(name: str) -> list:

@@ -7,6 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from plantdoc.serving.handler.refusal import Refused
+
 log = logging.getLogger("plantdoc")
 
 
@@ -40,7 +42,8 @@ class Health:
                     await asyncio.wait_for(self._check(), self._patience)
                     self._known = True
                 except Exception as error:
-                    log.error("the model does not answer", exc_info=error)
+                    refused = isinstance(error, Refused)  # in words, as of an endpoint that is starting
+                    log.error("the model does not answer: %s", error, exc_info=None if refused else error)
                     self._known = False
                 self._at = time.monotonic()
             return bool(self._known)

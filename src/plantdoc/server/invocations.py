@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Protocol
 
 from fastapi import Request
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from plantdoc.server import request_body
 from plantdoc.server.admission import Admission
+from plantdoc.server.callers import Callers
 from plantdoc.server.health import Health
 from plantdoc.server.limits import Limits
 from plantdoc.server.prometheus import Metrics
@@ -37,11 +37,11 @@ class Service(Protocol):
 class Invocations:
     """Takes in what is sent to /invocations, has `service` answer, and knows the model's health by that.
 
-    `own_names` as for plantdoc.server.app.create.
+    `callers` are those who may ask.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, limits: Limits, own_names: tuple[str, ...]):
-        self.service, self.metrics, self.limits, self.own_names = service, metrics, limits, own_names
+    def __init__(self, service: Service, metrics: Metrics, limits: Limits, callers: Callers):
+        self.service, self.metrics, self.limits, self.callers = service, metrics, limits, callers
         self.health = Health(service.check, service.fresh)
         self.admission = Admission(limits.bodies, limits.bytes, limits.waiting, limits.wait_seconds)
         metrics.classes(service.about()["classes"])
@@ -57,14 +57,16 @@ class Invocations:
         record = sent.scope["record"]
         unread = True
         try:
-            self._refuse_strangers(sent)
+            self.callers.admit(sent.headers)
             options = request.options(sent.query_params.multi_items(), sent.headers.get(request.ATTRIBUTES))
             record.more |= {"threshold": options.threshold, "max": options.most}
             weight = request_body.declared(sent.headers.get("content-length"), self.limits)
+            body = request_body.Body(sent.receive, self.limits)
+            await body.begin()
             async with self.admission.slot(weight):
-                body = await request_body.read(sent.receive, self.limits)
+                data = await body.rest(lambda: self.admission.waiting > 0)
                 unread = False
-                work = self._predict(sent, body, options)
+                work = self._predict(sent, data, options)
                 content = await request_body.unless_hung_up(sent.receive, work)
         except Refused as refused:
             record.more["error"] = refused.code
@@ -87,15 +89,3 @@ class Invocations:
         if encoding := sent.headers.get("content-encoding"):
             body = await asyncio.to_thread(request.uncompressed, encoding, body, self.limits.body)
         return await self.service.predict(sent.headers.get("content-type", ""), body, options)
-
-    def _refuse_strangers(self, sent: Request) -> None:
-        # A page elsewhere may send a form here through its visitor's browser, though it cannot read the answer.
-        if sent.headers.get("sec-fetch-site") == "cross-site":
-            raise Refused(403, "cross_site", "this server answers its own page, not those of other sites")
-        if self.own_names and _name(sent) not in self.own_names:
-            raise Refused(403, "other_name", f"this server is asked as {' or '.join(self.own_names)}")
-
-
-def _name(sent: Request) -> str:
-    """Host name in the request, without the port."""
-    return re.sub(r":\d+$", "", sent.headers.get("host", "")).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import logging
 import urllib.error
 import urllib.parse
@@ -27,7 +28,7 @@ class PublicApi(remote_backend.RemoteBackend):
         key: what it takes as `x-api-key`; None where it needs none.
 
     Raises:
-        UserError: it is no URL, or no key.
+        UserError: it is no URL, or no key, or the key would be sent unencrypted to another machine.
     """
 
     source = "api"
@@ -41,6 +42,10 @@ class PublicApi(remote_backend.RemoteBackend):
             )
         if key and not (key.isascii() and key.isprintable()):
             raise UserError("PLANTDOC_API_KEY holds characters that no key has: set it to what `make api` printed")
+        if key and parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise UserError(
+                f"{url} would get the key in PLANTDOC_API_KEY unencrypted: write https, or unset PLANTDOC_API_KEY"
+            )
         self._url = url.rstrip("/").removesuffix(_PREDICT) + _PREDICT
         self._key = key
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -90,11 +95,36 @@ class PublicApi(remote_backend.RemoteBackend):
                 return refused
         except (OSError, http.client.HTTPException):
             pass
-        if error.code == 413:  # AWS's own, of what is too large to reach the API's function
-            return request.too_long(remote_backend.MAX_BYTES)
-        return (
-            remote_backend.busy() if error.code == 429 else Refused(502, "no_answer", "the public API gave no answer")
-        )
+        # What API Gateway says by itself is {"message": …}.
+        if error.code == 413:
+            return remote_backend.too_long()
+        return Refused(*_OF_GATEWAY.get(error.code, (502, "no_answer", "the public API gave no answer")))
+
+
+# By status, where the API's function was not reached or gave no answer: its stage is throttled, the endpoint was silent
+# for 30 seconds, or the account runs no more functions at once.
+_UNAVAILABLE = (
+    503,
+    "api_unavailable",
+    "the public API is busy, or its endpoint is starting: try again in a minute",
+)
+_OF_GATEWAY = {
+    429: (
+        429,
+        "throttled",
+        "the public API takes no more requests now (serve.api_rate, serve.api_burst): try again in some seconds",
+    ),
+    500: (502, "no_answer", "the public API's function failed; its log on AWS says why"),
+    503: _UNAVAILABLE,
+    504: _UNAVAILABLE,
+}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

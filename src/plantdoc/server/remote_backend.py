@@ -18,6 +18,7 @@ from plantdoc.serving.handler.request import Options
 log = logging.getLogger("plantdoc")
 _AT_ONCE = 16
 MAX_BYTES = 4_000_000  # of a picture: what a serverless endpoint takes, and the public API
+MAX_PIXELS = 64_000_000  # of a picture: the default of deploy.max_pixels, since no answer tells the model's own
 MAX_ANSWER = 10_000_000  # bytes
 
 
@@ -62,7 +63,7 @@ class RemoteBackend(abc.ABC):
             "model": self._model,
             "threshold": self._threshold,
             "max_bytes": MAX_BYTES,
-            "max_pixels": None,
+            "max_pixels": MAX_PIXELS,
             "classes": [],
             "scores": dict.fromkeys(("map50", "map50_low", "map50_high", "pictures")),
             "note": "",
@@ -78,27 +79,34 @@ class RemoteBackend(abc.ABC):
         """The answer to a body, as in plantdoc.serving.handler.response.body.
 
         Raises:
-            Refused: with the status that the model's side gave, 429 when it is busy, 502 when it does not answer.
+            Refused: with the status that the model's side gave, 413 for what it does not take, 429 when it is busy, 503
+                when it is starting, 502 when it does not answer.
         """
         async with self._free:  # a body that waits for a thread in the pool would outlive who sent it
-            return await threads.run(self._threads, self._predict, content_type, body, options)
+            content = await threads.run(self._threads, self._predict, content_type, body, options)
+        if self._threshold is None and self._first and self._first.done():
+            # It sleeps no longer. No answer to a question with a threshold tells the model's own.
+            self._first = asyncio.get_running_loop().create_task(self._wake())
+        return content
 
     def _predict(self, content_type: str, body: bytes, options: Options) -> dict:
         sent = request.read(content_type, body, options)
         options = sent.options
-        good = [each for each in sent.pictures if isinstance(each, bytes)]
+        pictures = [_within_limit(each) for each in sent.pictures]
+        good = [each for each in pictures if isinstance(each, bytes)]
         content: dict
         if not sent.many:
-            (picture,) = good  # a refused one was raised
-            content = self.one(picture, options)
+            if isinstance(pictures[0], Refused):
+                raise pictures[0]
+            content = self.one(pictures[0], options)
         elif good:
             content = self.several(good, options)
             rows = iter(content["predictions"])
-            ordered = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in sent.pictures]
+            ordered = [response.refusal(each) if isinstance(each, Refused) else next(rows) for each in pictures]
             content = content | {"predictions": ordered}
         else:
             threshold = self._threshold if options.threshold is None else options.threshold
-            refused = [each for each in sent.pictures if isinstance(each, Refused)]
+            refused = [each for each in pictures if isinstance(each, Refused)]
             return response.body(refused, True, self._model or "", threshold or 0.0, 0.0)
         self._model = content["model"] or self._model
         if options.threshold is None:
@@ -144,5 +152,21 @@ def chosen(options: Options) -> dict[str, float | int]:
 
 
 def busy() -> Refused:
-    """Refusal when the model's side is busy."""
-    return Refused(429, "busy", "the model is busy, or is starting: try again in some seconds")
+    """Refusal when the model's side takes no more requests now."""
+    return Refused(429, "busy", "the model has too many requests now: try again in some seconds")
+
+
+def starting() -> Refused:
+    """Refusal when the model's side is not ready yet, as a serverless endpoint that has slept."""
+    return Refused(503, "endpoint_starting", "the endpoint is starting: try again in a minute")
+
+
+def too_long() -> Refused:
+    """Refusal of more than MAX_BYTES."""
+    return Refused(
+        413, "too_long", f"the model takes {MAX_BYTES / 1e6:g} MB at once: send fewer pictures, or smaller ones"
+    )
+
+
+def _within_limit(picture: bytes | Refused) -> bytes | Refused:
+    return too_long() if isinstance(picture, bytes) and len(picture) > MAX_BYTES else picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from fastapi.responses import JSONResponse
 from starlette.types import Receive
@@ -12,6 +12,8 @@ from starlette.types import Receive
 from plantdoc.server.limits import Limits
 from plantdoc.serving.handler import request, response
 from plantdoc.serving.handler.refusal import Refused
+
+_RETRY_AFTER = {429: "5", 503: "60"}  # seconds, by status
 
 
 class HungUp(Exception):
@@ -31,28 +33,63 @@ def declared(length: str | None, limits: Limits) -> int:
     return int(length)
 
 
-async def read(receive: Receive, limits: Limits) -> bytes:
-    """The whole body.
+class Body:
+    """A request's body, which must come within `limits`.
 
-    Raises:
-        Refused: 413 as soon as it is too long, 408 when it does not come.
+    Raises, from both methods:
+        Refused: 413 as soon as it is too long, 408 when it does not come, or comes too slowly.
         HungUp: the client has gone.
     """
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            while True:
-                async with asyncio.timeout(limits.idle_seconds):
-                    message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise HungUp
-                body += message.get("body", b"")
-                if len(body) > limits.body:
-                    raise request.too_long(limits.body)
-                if not message.get("more_body"):
-                    return bytes(body)
-    except TimeoutError:
-        raise Refused(408, "too_slow", "the body did not come in time: send it again") from None
+
+    def __init__(self, receive: Receive, limits: Limits):
+        self._receive, self._limits = receive, limits
+        self._taken, self._whole = bytearray(), False
+
+    async def begin(self) -> None:
+        """Take `limits.first_bytes`, or all of a shorter body: one that comes by drops takes no place till then."""
+        await self._take(self._limits.first_bytes)
+
+    async def rest(self, wanted: Callable[[], bool] = lambda: False) -> bytes:
+        """The whole body; `wanted` says whether others wait for its place in memory."""
+        await self._take(None, wanted)
+        return bytes(self._taken)
+
+    async def _take(self, enough: int | None, wanted: Callable[[], bool] = lambda: False) -> None:
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                await self._take_at_a_rate(enough, wanted)
+        except TimeoutError:
+            raise _too_slow() from None
+
+    async def _take_at_a_rate(self, enough: int | None, wanted: Callable[[], bool]) -> None:
+        limits, clock = self._limits, asyncio.get_running_loop().time
+        began, came = clock(), 0  # of a span in which bytes are counted
+        while not self._whole and (enough is None or len(self._taken) < enough):
+            hurried = wanted()
+            span, rate = (limits.hurry_seconds, limits.hurry_rate) if hurried else (limits.idle_seconds, limits.rate)
+            left = began + span - clock()
+            try:
+                # Not longer than `hurry_seconds`, to see when others begin to wait.
+                async with asyncio.timeout(max(0, min(left, limits.hurry_seconds))):
+                    message = await self._receive()
+            except TimeoutError:
+                if left <= limits.hurry_seconds:
+                    if came < rate * span:
+                        raise _too_slow() from None
+                    began, came = clock(), 0
+                continue
+            if message["type"] == "http.disconnect":
+                raise HungUp
+            piece = message.get("body", b"")
+            came += len(piece)
+            self._taken += piece
+            if len(self._taken) > limits.body:
+                raise request.too_long(limits.body)
+            self._whole = not message.get("more_body")
+
+
+def _too_slow() -> Refused:
+    return Refused(408, "too_slow", "the body did not come in time: send it again")
 
 
 async def unless_hung_up(receive: Receive, work: Coroutine):
@@ -78,8 +115,8 @@ class Refusal(JSONResponse):
 
     def __init__(self, refused: Refused, limits: Limits, unread: bool):
         headers = {"Cache-Control": "no-store"}
-        if refused.status == 429:
-            headers["Retry-After"] = "5"
+        if seconds := _RETRY_AFTER.get(refused.status):
+            headers["Retry-After"] = seconds
         if unread:
             headers["Connection"] = "close"
         super().__init__(response.refusal(refused), refused.status, headers)

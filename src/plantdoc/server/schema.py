@@ -71,9 +71,14 @@ class Info(BaseModel):
     """About the model and this server."""
 
     model: str | None
-    threshold: Annotated[float | None, Field(description="the model's own")]
+    threshold: Annotated[
+        float | None, Field(description="the model's own; null where a model elsewhere has not told it yet")
+    ]
     max_bytes: Annotated[int, Field(description="of a body")]
-    max_pixels: Annotated[int | None, Field(description="of a photo")]
+    max_pixels: Annotated[
+        int,
+        Field(description="of a photo; of a model elsewhere, which does not tell, the default of deploy.max_pixels"),
+    ]
     classes: list[str]
     scores: Scores
     note: str
@@ -89,12 +94,15 @@ class Example(BaseModel):
 
 _REASONS = {
     400: "wrong JSON, form, option, compression or base64, pixels as lists, or nothing was sent",
+    403: "a page of another origin asks, or the server is asked by a name that it does not have",
     408: "the body did not come in time",
     413: f"more than {request.MAX_BYTES / 1e6:g} MB, {request.MAX_BATCH} photos, or pixels than allowed",
     415: "another content type or encoding, or what was sent is no JPEG, PNG or WebP",
     422: "the photo is damaged or too small, or a JPEG of too many scans",
     429: "too many requests wait already",
     500: "a fault of the server",
+    502: "a model elsewhere does not answer",
+    503: "a model elsewhere is starting, or the server is stopping or has too many connections; see Retry-After",
 }
 REFUSALS = {status: {"model": Error, "description": text} for status, text in _REASONS.items()}
 

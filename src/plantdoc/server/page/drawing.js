@@ -34,6 +34,7 @@ export function drawBoxes(context, found, scale, letter, lit) {
   context.save();
   context.font = `600 ${letter}px ${FONT}`;
   context.textBaseline = "middle";
+  [context.direction, context.textAlign] = ["ltr", "left"]; // tags are laid out from the left on any page
   context.lineJoin = "miter";
   const items = found.map((one) => item(context, one, scale, letter, line));
   const tags = positionLabels(items, width, height);

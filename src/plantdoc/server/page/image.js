@@ -9,7 +9,7 @@ const QUALITY = 0.92;
  * Read a picture.
  *
  * file: Blob, of any type that the browser can show.
- * limits: {max_bytes, max_pixels} of the server.
+ * limits: {max_bytes, max_pixels} of the server; one that it does not tell does not count.
  *
  * Returns {image, width, height, body, smaller}: `image` is drawable and upright, `width` and `height` are the file's
  * own as displayed (px), `body` is the Blob to send, and `smaller` says whether it was made smaller.
@@ -18,18 +18,22 @@ const QUALITY = 0.92;
 export async function read(file, limits) {
   const image = await decoded(file);
   const [width, height] = [image.naturalWidth, image.naturalHeight];
-  const scale = Math.min(1, LONGEST / Math.max(width, height), Math.sqrt(limits.max_pixels / (width * height)));
+  const [most, pixels] = [known(limits.max_bytes), known(limits.max_pixels)];
+  const scale = Math.min(1, LONGEST / Math.max(width, height), Math.sqrt(pixels / (width * height)));
   const plain = SENT_AS_IT_IS.includes(file.type) && !(await notedWebp(file));
-  if (plain && scale === 1 && file.size <= limits.max_bytes) {
+  if (plain && scale === 1 && file.size <= most) {
     return { image, width, height, body: file, smaller: false };
   }
   const shown = scale < 1 ? scaled(image, width * scale, height * scale) : image;
-  const body = await encoded(shown, width * scale, height * scale, limits.max_bytes);
-  return { image: shown, width, height, body, smaller: scale < 1 || file.size > limits.max_bytes };
+  const body = await encoded(shown, width * scale, height * scale, most);
+  return { image: shown, width, height, body, smaller: scale < 1 || file.size > most };
 }
 
+/** A limit, or none: with 0, null or no number a picture would be made smaller without an end. */
+const known = (limit) => (limit > 0 ? limit : Infinity);
+
 /** The picture as it is shown (upright, on a canvas) as a JPEG, for where browser and server see a file differently. */
-export const asShown = (photo, limits) => encoded(photo.image, ...sides(photo.image), limits.max_bytes);
+export const asShown = (photo, limits) => encoded(photo.image, ...sides(photo.image), known(limits.max_bytes));
 
 /** Width and height (px) of what `read` returns as `image`. */
 export const sides = (image) => [image.naturalWidth || image.width, image.naturalHeight || image.height];

@@ -16,13 +16,14 @@ async function show(name, get) {
   const { signal } = stop;
   Object.assign(state, { shot: null, threshold: null, lit: null });
   complain("");
+  at("others").hidden = true;
   say(`Reading ${name} …`, true);
   try {
     const file = await get(signal);
     await started;
     const photo = await read(file, state.info);
     if (signal.aborted) return;
-    state.shot = { name, photo, answer: null, all: [] };
+    state.shot = { name, photo, answer: null, failed: false, all: [] };
     render();
     at("result").scrollIntoView({ block: "nearest" });
     say(photo.smaller ? `${name} is large and was made smaller. Looking for leaves …` : `Looking for leaves in ${name} …`, true);
@@ -31,8 +32,10 @@ async function show(name, get) {
     Object.assign(state.shot, { answer, all: numbered(answer, photo) });
     render();
     say(headline(found()));
+    learn();
   } catch (error) {
     if (signal.aborted) return;
+    if (state.shot) state.shot.failed = true;
     render();
     say("");
     if (!(error instanceof server.Failure)) console.error(error);
@@ -67,10 +70,15 @@ function complain(text) {
   at("error").hidden = !text;
 }
 
-/** Show a file that was chosen, taken, dropped or pasted. */
-function take(file) {
+/** Show one of the files that were chosen, taken, dropped or pasted: the first that is a picture. */
+function take(files) {
   mark(null);
-  show(file.name || "pasted picture", async () => file);
+  const file = [...files].find(({ type }) => type.startsWith("image/")) ?? files[0];
+  if (!file) return complain("That was no file. Choose a photo.");
+  const name = file.name || "pasted picture";
+  show(name, async () => file);
+  at("others").textContent = `One photo at a time: of ${files.length} files, ${name} is looked at.`;
+  at("others").hidden = files.length === 1;
 }
 
 function mark(chosen) {
@@ -92,22 +100,42 @@ function offer(examples) {
   at("examples").hidden = !items.length;
 }
 
+/** Take in what is served; what the server does not know (null) stays as it was. */
+function know(info) {
+  Object.assign(state.info, Object.fromEntries(Object.entries(info).filter(([, value]) => value !== null)));
+  describe(at("about"), info);
+  at("note").textContent = warning(info);
+  at("note").hidden = !info.note;
+}
+
+/** Ask again for the model's own threshold: a server in front of a model elsewhere knows it some time after an answer. */
+async function learn() {
+  for (const pause of [0, 500, 1500, 4000]) {
+    if (state.info.threshold !== null) return;
+    await new Promise((done) => setTimeout(done, pause));
+    try {
+      know(await server.info());
+    } catch {
+      return; // what is assumed stays
+    }
+    if (state.info.threshold === null) continue;
+    update();
+    if (state.shot?.answer) say(headline(found()));
+  }
+}
+
 /** Ask what is served; pictures wait for this, since it says how large they may be. */
 async function start() {
   const [info, examples] = await Promise.allSettled([server.info(), server.examples()]);
-  if (info.status === "fulfilled") {
-    Object.assign(state.info, info.value);
-    describe(at("about"), info.value);
-    at("note").textContent = warning(info.value);
-    at("note").hidden = !info.value.note;
-  } else complain(info.reason.message);
+  if (info.status === "fulfilled") know(info.value);
+  else complain(info.reason.message);
   if (examples.status === "fulfilled") offer(examples.value);
 }
 
 for (const [button, input] of [["choose", "file"], ["take", "camera"]]) {
   at(button).addEventListener("click", () => at(input).click());
   at(input).addEventListener("change", ({ target }) => {
-    if (target.files.length) take(target.files[0]);
+    if (target.files.length) take([...target.files]);
     target.value = ""; // so that the same file can be chosen again
   });
 }
@@ -123,9 +151,9 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
   if (!carries(event)) return;
   event.preventDefault();
-  take(event.dataTransfer.files[0]);
+  take([...event.dataTransfer.files]);
 });
-document.addEventListener("paste", ({ clipboardData }) => clipboardData?.files.length && take(clipboardData.files[0]));
+document.addEventListener("paste", ({ clipboardData }) => clipboardData?.files.length && take([...clipboardData.files]));
 
 at("threshold").addEventListener("input", ({ target }) => {
   state.threshold = Number(target.value);

@@ -7,9 +7,9 @@ const BY_STATUS = {
   401: "The server wants a key or a login that this page does not have.",
   403: "The server does not allow this page to ask.",
   413: "The picture is too large for the server.",
-  429: "Too many pictures at once. Wait a moment and try again.",
+  429: "There are too many requests now. Wait some seconds and try again.",
   502: "The server in front could not reach the model. Try again in a moment.",
-  503: "The model cannot answer now. Try again in a moment.",
+  503: "The model cannot answer now; it may be starting. Try again in a minute.",
   504: "The model took too long. Try again in a moment.",
 };
 

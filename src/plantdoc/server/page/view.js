@@ -5,21 +5,25 @@ import { sides } from "./image.js";
 import { headline, hint, source } from "./words.js";
 
 export const LOWEST = 0.05; // the lowest threshold of the slider, and what is asked for
+const ASSUMED = 0.5; // the threshold as long as the server does not know the model's own
 const ENLARGED = 3; // at most; small pictures are shown so much larger
 const LETTER = 14; // px on the screen
 
 export const at = (id) => document.getElementById(id);
 export const state = {
-  info: { threshold: 0.5, max_bytes: 25_000_000, max_pixels: 64_000_000 },
+  info: { threshold: null, max_bytes: 25_000_000, max_pixels: 64_000_000 }, // threshold: null: not known yet
   threshold: null, // null: the model's own
-  shot: null, // {name, photo (image.js), answer (null until it came), all: [detections with a number, surest first]}
+  // {name, photo (image.js), answer (null until it came), failed: whether none will, all: [detections with a number,
+  // surest first]}
+  shot: null,
   lit: null, // number of the detection pointed out
 };
 const base = document.createElement("canvas"); // the picture alone at the size shown
 
-export const threshold = () => state.threshold ?? state.info.threshold;
+const usual = () => state.info.threshold ?? ASSUMED;
+export const threshold = () => state.threshold ?? usual();
 export const found = () => (state.shot?.all || []).filter((one) => one.score >= threshold());
-export const lowest = () => Math.min(LOWEST, state.info.threshold);
+export const lowest = () => Math.min(LOWEST, usual());
 
 /** Show `state.shot`, or nothing. */
 export function render() {
@@ -30,6 +34,7 @@ export function render() {
   at("panel").hidden = !shot.answer;
   at("caption").textContent = `${shot.name} · ${width} × ${height} px`;
   if (shot.answer) at("answered").textContent = source(shot.answer, state.info);
+  else at("canvas").setAttribute("aria-label", `${shot.name}: ${shot.failed ? "no answer" : "not looked at yet"}`);
   fit();
   update();
 }
@@ -73,10 +78,12 @@ export function update() {
   slider.setAttribute("aria-valuetext", percent(now));
   at("percent").textContent = percent(now);
   at("usual").hidden = state.threshold === null;
-  at("usual").textContent = `Back to ${percent(info.threshold)}`;
+  at("usual").textContent = `Back to ${percent(usual())}`;
+  at("assumed").textContent = `The model has not told its own threshold yet: ${percent(ASSUMED)} is assumed.`;
+  at("assumed").hidden = info.threshold !== null;
   at("usual").title = "The model's own threshold";
   at("verdict").textContent = headline(seen);
-  at("hint").textContent = hint(shot.all, seen, now, info.threshold);
+  at("hint").textContent = hint(shot.all, seen, now, usual());
   at("hint").hidden = !at("hint").textContent;
   at("table").hidden = !seen.length;
   state.lit = null;
