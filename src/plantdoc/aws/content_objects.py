@@ -8,12 +8,12 @@ import hashlib
 import io
 from pathlib import Path
 
+from plantdoc.aws import conditional_put
 from plantdoc.aws.clock import CLOCK, Clock
 from plantdoc.core.errors import UserError
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
-_EXISTS, _CONFLICT = 412, 409
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before a write is tried again that met another one
+_CONFLICT = 409
 _BLOCK = 1 << 20
 
 
@@ -47,29 +47,18 @@ def put(s3, bucket: str, key: str, content: Path | bytes, sha256: str, clock: Cl
 
 
 def _write(s3, bucket: str, key: str, content: Path | bytes, sha256: str, clock: Clock) -> bool:
-    """Write the object where there is none; False where there is one by now.
-
-    412 says that there is. 409 says that another write is under way, of which nobody knows whether it succeeds: "retry
-    the upload" (AmazonS3/latest/userguide/conditional-writes.html).
-    """
+    """Write the object where there is none; False where there is one by now."""
     from botocore.exceptions import ClientError
 
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
     proof = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": digest}
-    for pause in (*_PAUSES, None):
-        try:
-            with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as body:
-                s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", **proof)
-            return True
-        except ClientError as error:
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status == _EXISTS:
-                return False
-            if status != _CONFLICT:
-                raise
-        if pause is not None:
-            clock.sleep(pause)
-    raise UserError(f"another upload to s3://{bucket}/{key} is under way and does not end: run this again later")
+    try:
+        with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as body:
+            return conditional_put.put_new(s3, pause=clock.sleep, Bucket=bucket, Key=key, Body=body, **proof)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != _CONFLICT:
+            raise
+        raise UserError(f"another upload to s3://{bucket}/{key} does not end: run this again later") from None
 
 
 def _sha256(s3, bucket: str, key: str) -> str | None:

@@ -82,9 +82,9 @@ def bucket() -> str:
 
 def client(service: str):
     """A client that gives up soon."""
-    from plantdoc.aws import timeouts
+    from plantdoc.aws import clients
 
-    return session().client(service, region_name=region(), config=timeouts.patience())
+    return clients.make(service, region(), session=session(), timeouts=clients.PROBE)
 
 
 def ask(service: str, operation: str, **given: Any) -> dict[str, Any]:
