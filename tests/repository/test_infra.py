@@ -376,6 +376,7 @@ def test_a_person_who_deploys_may_do_what_the_code_does_and_no_more(resources):
     source = TEMPLATE.parent.parent
     files = [
         *(source / "src/plantdoc/sagemaker").glob("*.py"),
+        source / "src/plantdoc/aws/conditional_put.py",
         source / "src/plantdoc/aws/content_objects.py",
         source / "src/plantdoc/aws/price_list.py",
         source / "scripts/deploy.py",
