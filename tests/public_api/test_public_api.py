@@ -129,6 +129,7 @@ def gateway() -> tuple[str, list[str] | None, tuple[float, float]]:
     assert {(each["RouteKey"], each["Target"]) for each in routes} == {
         ("POST /predict", f"integrations/{integration}"),
         ("GET /health", f"integrations/{integration}"),
+        ("HEAD /health", f"integrations/{integration}"),
     }
     assert {each["ApiId"] for each in (*routes, stage, about)} == {address}
     (guard,) = {each["AuthorizationType"] for each in routes}

@@ -75,7 +75,7 @@ def test_the_code_calls_nothing_but_what_the_role_allows():
 
 def test_there_are_two_routes_and_both_ask_who_comes(template, resources):
     routes = [entry for entry in template["Resources"].values() if entry["Type"] == "AWS::ApiGatewayV2::Route"]
-    assert {entry["Properties"]["RouteKey"] for entry in routes} == {"POST /predict", "GET /health"}
+    assert {entry["Properties"]["RouteKey"] for entry in routes} == {"POST /predict", "GET /health", "HEAD /health"}
     for entry in routes:
         assert entry["Properties"]["AuthorizationType"] == {"Fn::If": ["Signed", "AWS_IAM", "NONE"]}
     assert template["Conditions"]["Signed"] == {"Fn::Equals": [{"Ref": "Access"}, "iam"]}

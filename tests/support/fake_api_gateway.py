@@ -21,7 +21,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-ROUTES = (("POST", "/predict"), ("GET", "/health"))
+ROUTES = (("POST", "/predict"), ("GET", "/health"), ("HEAD", "/health"))
 MOST_BYTES = 10_000_000  # of a request, to API Gateway
 MOST_EVENT = 6_291_556  # bytes of JSON, to Lambda
 ACCOUNT = "123456789012"
