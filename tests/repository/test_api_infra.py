@@ -73,7 +73,7 @@ def test_the_code_calls_nothing_but_what_the_role_allows():
     assert called == {"invoke_endpoint"}
 
 
-def test_there_are_two_routes_and_both_ask_who_comes(template, resources):
+def test_each_route_asks_who_comes(template, resources):
     routes = [entry for entry in template["Resources"].values() if entry["Type"] == "AWS::ApiGatewayV2::Route"]
     assert {entry["Properties"]["RouteKey"] for entry in routes} == {"POST /predict", "GET /health", "HEAD /health"}
     for entry in routes:
