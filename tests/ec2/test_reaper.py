@@ -92,7 +92,11 @@ def test_without_a_deadline_to_read_it_is_the_longest_that_a_training_may_take(e
     assert [each["instance"] for each in reaper.reap(ec2, NOW + 122 * 3600)] == [machine]
 
 
-@pytest.mark.parametrize("deadline", [str(int(NOW) * 1000), str(10**30), "9" * 400, str(int(NOW) + 300 * 3600)])
+@pytest.mark.parametrize(
+    "deadline",
+    [str(int(NOW) * 1000), str(10**30), "9" * 400, str(int(NOW) + 300 * 3600)],
+    ids=["milliseconds", "far", "400 digits", "300 hours"],
+)
 def test_no_deadline_is_believed_past_the_longest_life(ec2, deadline):
     """A tag in milliseconds is enough to be one."""
     machine = ours(ec2, deadline)
