@@ -124,7 +124,7 @@ def test_two_servers_may_unpack_at_once(tmp_path):
         ("detector@1", "detector@1 is no version"),
         ("nothing", "nothing is not there: `dvc repro deploy` makes it"),
         (".dvc", r"holds no bundle: 1/saved_model\.pb"),
-        ("dvc.yaml", "no bundle that can be unpacked"),
+        ("dvc.yaml", r"dvc\.yaml cannot be unpacked .*: it is no bundle, or a damaged one"),
     ],
 )
 def test_what_cannot_be_served_is_said(here, name, says):
