@@ -326,7 +326,9 @@ def test_nothing_else_is_given_out(server, address):
 def test_the_page_comes_with_a_strict_policy(server, root):
     page = server.client.get("/")
     assert page.text == (root / "src/plantdoc/server/page/index.html").read_text(encoding="utf-8")
-    assert page.headers["content-security-policy"].startswith("default-src 'self'; img-src 'self' blob: data:")
+    policy = set(page.headers["content-security-policy"].split("; "))
+    assert {"default-src 'self'", "img-src 'self' blob: data:", "frame-ancestors 'none'"} <= policy
+    assert {"base-uri 'none'", "form-action 'none'", "object-src 'none'"} <= policy, "not all follow default-src"
     assert page.headers["x-content-type-options"] == "nosniff" and page.headers["cache-control"] == "max-age=60"
     for file in (root / "src/plantdoc/server/page").iterdir():
         assert server.client.get(f"/page/{file.name}").content == file.read_bytes()

@@ -455,6 +455,17 @@ def test_ping_takes_an_answer_for_health_and_a_fault_for_doubt(error):
     asyncio.run(main())
 
 
+def test_who_meets_a_model_that_is_starting_is_told_when_to_come_again():
+    async def main() -> None:
+        async with Front(LIMITS) as front, httpx.AsyncClient() as client:
+            front.backend.go.set()
+            front.backend.error = Refused(503, "endpoint_starting", "planted")
+            response = await client.post(f"{front.url}/invocations", content=b"x")
+            assert response.status_code == 503 and int(response.headers["retry-after"]) > 0
+
+    asyncio.run(main())
+
+
 def test_other_addresses_and_methods_are_refused_in_json():
     async def main() -> None:
         async with Front(LIMITS) as front, httpx.AsyncClient() as client:
