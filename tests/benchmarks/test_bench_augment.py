@@ -149,7 +149,7 @@ def test_growth_is_that_of_known_figures(bench):
     assert growth.exponent([1.0, 2.0, 3.0], [1, 2, 5]) is None, "no equal ratios"
 
 
-@pytest.mark.full
+@pytest.mark.full(40)
 def test_input_is_held_against_the_model(there):
     small_repo.run(there, sys.executable, "src/augment.py")
     small_repo.run(there, sys.executable, "benchmarks/input.py", "--rounds", "1", "--seconds", "0.1")

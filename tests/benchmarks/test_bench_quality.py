@@ -224,7 +224,7 @@ def test_a_mark_without_params_is_named_before_anything_runs(repository, raw):
     assert not (repository / "results/benchmarks/quality.json").exists()
 
 
-@pytest.mark.full
+@pytest.mark.full(45)
 def test_a_real_detector_is_trained_and_asked(tmp_path):
     """Our side with the real stages, on drawn pictures of 64 px."""
     folder = small_repo.make(tmp_path, train__plain_epochs=0)

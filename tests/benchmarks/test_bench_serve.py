@@ -99,7 +99,7 @@ def test_ultralytics_is_clocked_by_its_lines(bench, house, photos, monkeypatch):
         bench("yolo_predict").rate(photos, 13, 0.2, 8, 1)
 
 
-@pytest.mark.full
+@pytest.mark.full(40)
 def test_all_sides_are_measured_and_a_request_is_taken_apart(root, house, tmp_path):
     rectangle_bundles.rectangles(tmp_path / "made")
     content = tmp_path / "made/content"

@@ -30,7 +30,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
 
 
-@pytest.mark.full
+@pytest.mark.full(35)
 @pytest.mark.parametrize(("family", "backbone"), KINDS)
 def test_overfits_one_batch_and_finds_its_boxes(tf, family, backbone):
     """What comes out 80 steps later differs from CPU to CPU: only what must hold on each is asserted."""

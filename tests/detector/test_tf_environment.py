@@ -114,7 +114,7 @@ def test_all_that_steers_is_removed_and_named_once_and_the_rest_stays(monkeypatc
     assert not os.path.exists(os.path.join(os.environ["KERAS_HOME"], "keras.json"))
 
 
-@pytest.mark.full
+@pytest.mark.full(150)
 def test_with_another_projects_settings_the_weights_are_the_same(root, tmp_path):
     """M4, M8: and without the removal they are not."""
     home = tmp_path / "home"

@@ -50,7 +50,7 @@ def training(machine) -> psutil.Process | None:
     return next((process for process in below if "src/train.py" in process.cmdline()), None)
 
 
-@pytest.mark.full
+@pytest.mark.full(200)
 def test_an_experiment_in_a_fresh_clone_to_which_much_happens(world, origin, expected, tmp_path):
     """A notice, an S3 that errs, the death of the computer, the death of the training; then the whole experiment."""
     small_repo.git(tmp_path, "clone", "-q", str(origin), "clone")

@@ -328,7 +328,7 @@ def test_the_same_from_a_png_and_a_jpeg_twin_counts_as_a_leak(work, tmp_path):
     assert left == {"split": "train", "name": "TRAIN/twin.png", "what": "stands in test as TEST/p000.jpg (same pixels)"}
 
 
-@pytest.mark.full
+@pytest.mark.full(40)
 def test_the_whole_sample_has_no_duplicates(work):
     small_repo.set_params(work, fetch__source="sample")
     fetch(work)
@@ -336,7 +336,7 @@ def test_the_whole_sample_has_no_duplicates(work):
     assert found["classes"] >= 6 and found["duplicate_pairs"] == found["pictures_dropped"] == 0
 
 
-@pytest.mark.full
+@pytest.mark.full(25)
 def test_real_pictures(work, plantdoc_folder):
     small_repo.set_params(work, fetch__source=str(plantdoc_folder))
     fetch(work)

@@ -71,7 +71,7 @@ def test_a_second_repro_does_nothing(repository):
     assert small_repo.git(repository, "status", "--porcelain") == ""
 
 
-@pytest.mark.full
+@pytest.mark.full(50)
 def test_another_clean_clone_on_one_core_gives_the_same_lock(repository, tmp_path):
     pinned = [external_programs.program("taskset"), "-c", str(min(os.sched_getaffinity(0)))]
     clone = tmp_path / "clone"
@@ -90,7 +90,7 @@ def test_another_learning_rate_leaves_fetch_and_augment_alone(repository, tmp_pa
     assert stages_run(small_repo.run(clone, "dvc", "repro", "--dry").stdout) == ["train"]
 
 
-@pytest.mark.full
+@pytest.mark.full(50)
 def test_another_learning_rate_runs_train_evaluate_and_deploy_alone(repository, tmp_path):
     clone = Path(shutil.copytree(repository, tmp_path / "clone", symlinks=True))
     # One epoch, and the stages after it are only announced, since they do the same for any lr.
@@ -119,7 +119,7 @@ def test_plots_show_draws_every_plot(repository, tmp_path):
         assert title in page, title
 
 
-@pytest.mark.full
+@pytest.mark.full(100)
 def test_real_pictures_go_through_all_stages(plantdoc_folder, tmp_path):
     folder = small_repo.make(
         tmp_path / "repository",

@@ -420,7 +420,7 @@ def test_a_push_that_is_interrupted_ends_in_one_line(origin, swift):
     assert "remote: interrupted" in said and "Traceback" not in said
 
 
-@pytest.mark.full
+@pytest.mark.full(45)
 def test_predictions_of_a_pulled_detector_are_those_of_the_one_that_was_pushed(swift, tmp_path, request):
     """The real stages: a minute of training, then evaluate again where nothing but git and the remote are."""
     origin = small_repo.finished(tmp_path / "origin")

@@ -114,7 +114,7 @@ def test_the_endpoint_and_the_public_api(workspace, split, tmp_path, monkeypatch
             print(f"{name}: same")
 
 
-@pytest.mark.full
+@pytest.mark.full(70)
 def test_the_stage_serves_what_it_has_made_and_a_refusal_is_no_failure(workspace, tmp_path, monkeypatch):
     folder = shutil.copytree(workspace, tmp_path / "copy")
     (folder / "scripts").symlink_to(small_repo.ROOT / "scripts")

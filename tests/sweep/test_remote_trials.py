@@ -51,7 +51,7 @@ def of(world, path: Path) -> list:
     return [machine for machine in world.machines.instances() if machine.tags.get("of") == path.name]
 
 
-@pytest.mark.full
+@pytest.mark.full(40)
 @pytest.mark.parametrize(
     "number",
     [

@@ -433,7 +433,7 @@ def test_every_kind_of_sweep_has_a_plot(trials, failed, tmp_path):
         assert len(picture.convert("L").getcolors(256)) > 10
 
 
-@pytest.mark.full
+@pytest.mark.full(40)
 def test_a_real_training_that_diverges_fails_alone(tmp_path):
     folder = small_repo.make(tmp_path / "repository", train__epochs=1, train__plain_epochs=0, train__batch_size=2)
     done = sweep(folder, "lr=0.2,1e9", "--jobs", "2")

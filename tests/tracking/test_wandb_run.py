@@ -341,7 +341,7 @@ def test_online_repeated_training_resumes_its_run_with_lineage(tmp_path):
         assert json.loads(fake.artifacts["tfrecords"]["metadata"])["made_from"] == {"data/raw": "aa11.dir"}
 
 
-@pytest.mark.full
+@pytest.mark.full(70)
 def test_a_training_gives_the_same_lock_with_it_and_keeps_out_of_the_tree(tmp_path):
     locks, folder = [], small_repo.make(tmp_path / "small", train__epochs=2, train__batch_size=16)
     small_repo.run(folder, "dvc", "repro", "augment")

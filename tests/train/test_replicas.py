@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.full(80)
 # Devices are fixed once TensorFlow has started, so each training has a process of its own.
 TRAIN = """
 import json, sys

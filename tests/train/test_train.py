@@ -148,7 +148,7 @@ def test_full_size_goes_on_with_what_half_size_has_learned(trained, monkeypatch,
     assert found.keys() == learned.keys() and all((found[name] == learned[name]).all() for name in found)
 
 
-@pytest.mark.full
+@pytest.mark.full(150)
 def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(tmp_path):
     epochs = 5
     settings = {"train__epochs": epochs, "train__half_size": 0.4}
@@ -167,7 +167,7 @@ def test_killed_in_every_way_it_goes_on_and_ends_with_the_same_bits(tmp_path):
     assert outputs(folder) == outputs(whole)
 
 
-@pytest.mark.full
+@pytest.mark.full(40)
 def test_a_second_start_of_the_same_training_is_refused(untrained):
     process = start(untrained)
     try:
@@ -182,7 +182,7 @@ def test_a_second_start_of_the_same_training_is_refused(untrained):
     assert "already running in process" in done.stdout
 
 
-@pytest.mark.full
+@pytest.mark.full(60)
 def test_starts_from_the_pretrained_mobilenet(untrained, root):
     weights = root.parent / "shared/weights/mobilenet_v2_1.0_imagenet_notop.weights.h5"
     if not weights.is_file():
@@ -212,7 +212,7 @@ def main(monkeypatch, tf) -> Callable[[], None]:
     return train.main
 
 
-@pytest.mark.full
+@pytest.mark.full(35)
 def test_non_finite_loss_stops_and_keeps_the_last_model(trained, tmp_path, monkeypatch, main):
     folder = copy(trained, tmp_path / "repository")
     before = outputs(folder)
