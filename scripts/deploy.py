@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from plantdoc.core import entry, stage
 from plantdoc.core.errors import UserError
-from plantdoc.repo import text_table
+from plantdoc.repo import names, text_table
 
 log = logging.getLogger("plantdoc")
 REFUSED = 3
@@ -33,6 +33,8 @@ REFUSED = 3
 
 def main() -> None:
     arguments = parse()
+    if getattr(arguments, "bundle", None):
+        names.checked_or_path(entry.given_or_name(arguments.bundle), "a bundle or a version")
     # Not for --help.
     from plantdoc.aws import clients
     from plantdoc.core import processes

@@ -67,6 +67,7 @@ def test_a_file_that_is_there_may_have_any_name_but_that_of_an_option(tmp_path, 
 @pytest.mark.parametrize(
     ("script", "words", "what"),
     [
+        ("deploy", ["deploy", "detector@v1;reboot"], "a bundle or a version"),
         ("report", ["main;reboot"], "a branch, tag, commit or experiment"),
         ("report", ["main", "$(reboot)"], "a branch, tag, commit or experiment"),
         ("promote", ["train:val_map50;reboot"], "a metric"),

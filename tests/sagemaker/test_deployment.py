@@ -11,22 +11,7 @@ from fake_sagemaker_account import MACHINES, NAME, SERVERLESS
 from plantdoc.core.errors import UserError
 from plantdoc.sagemaker import deployment, listing, quality_gate, teardown
 
-
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory):
-    return fake_sagemaker_account.make_stock(tmp_path_factory.mktemp("stock"))
-
-
-@pytest.fixture(scope="module")
-def account():
-    with fake_sagemaker_account.account() as aws:
-        yield aws
-
-
-@pytest.fixture
-def world(account, stock, tmp_path, monkeypatch):
-    with fake_sagemaker_account.entered(account, stock, tmp_path / "workspace", monkeypatch) as world:
-        yield world
+pytest_plugins = ["sagemaker_fixtures"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 
-import fake_sagemaker_account
 import fake_sagemaker_refusals
 import pytest
 from fake_sagemaker_account import MACHINES, NAME, SERVERLESS
@@ -14,26 +13,10 @@ from moto.sagemaker.models import sagemaker_backends
 from plantdoc.core.errors import UserError
 from plantdoc.sagemaker import configs, deployment, quotas, scaling, teardown
 
+pytest_plugins = ["sagemaker_fixtures"]
 OTHER = MACHINES | {"instance_type": "ml.m5.large"}
 KINDS = {"serverless": SERVERLESS, "machines": MACHINES, "other machines": OTHER}
 FAILURES = ("quota", "capacity", "code", "answers", "never warm", "alarm")
-
-
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory):
-    return fake_sagemaker_account.make_stock(tmp_path_factory.mktemp("stock"))
-
-
-@pytest.fixture(scope="module")
-def account():
-    with fake_sagemaker_account.account() as aws:
-        yield aws
-
-
-@pytest.fixture
-def world(account, stock, tmp_path, monkeypatch):
-    with fake_sagemaker_account.entered(account, stock, tmp_path / "workspace", monkeypatch) as world:
-        yield world
 
 
 def config(world) -> dict:

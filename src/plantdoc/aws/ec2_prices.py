@@ -18,7 +18,7 @@ log = logging.getLogger("plantdoc")
 # Cloud) add entries of your own by region, like "us-gov-west-1/g5.xlarge": 1.27.
 TABLE_DATE = "2025-06"
 _TABLE_REGION = "us-east-1"
-_DEAREST = 2.0  # no region lists these types at more than so many times the price of us-east-1 (sa-east-1: about 1.8)
+_DEAREST = 2.0  # by how much other regions may be dearer than us-east-1: a cautious guess, not looked up
 TABLE = {
     "c5.large": 0.085,
     "c5.xlarge": 0.17,
