@@ -13,14 +13,14 @@ def stock(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def account():
+def sagemaker_account():
     """An account of AWS, shared by the tests of a module."""
     with fake_sagemaker_account.account() as aws:
         yield aws
 
 
 @pytest.fixture
-def world(account, stock, tmp_path, monkeypatch):
+def world(sagemaker_account, stock, tmp_path, monkeypatch):
     """That account without an endpoint, and a workspace to deploy from."""
-    with fake_sagemaker_account.entered(account, stock, tmp_path / "workspace", monkeypatch) as world:
+    with fake_sagemaker_account.entered(sagemaker_account, stock, tmp_path / "workspace", monkeypatch) as world:
         yield world
