@@ -10,6 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import child_processes
 import psutil
 import pytest
 
@@ -40,9 +41,14 @@ def start_grandchild(
     (tmp_path / name).write_text(parent)
     process = subprocess.Popen([sys.executable, tmp_path / name], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    guarded = [p for p in psutil.Process(process.pid).children(recursive=True) if str(child) in p.cmdline()[-1:]]
-    assert len(guarded) == 1
-    return process, guarded[0]
+    return process, started_with(process, child)
+
+
+def started_with(process: subprocess.Popen, script: Path) -> psutil.Process:
+    """The one process below that runs `script`, and no shell that names it."""
+    below = child_processes.below(process.pid)
+    (found,) = [p for p in below if str(script) in child_processes.command_line(p)[-1:]]
+    return found
 
 
 @pytest.mark.parametrize("through_shell", [False, True])
@@ -78,7 +84,7 @@ def test_ends_when_its_dvc_was_killed_before_it_could_watch(tmp_path, root, thro
     while not (tmp_path / "there").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    (orphan,) = [p for p in psutil.Process(process.pid).children(recursive=True) if str(child) in p.cmdline()[-1:]]
+    orphan = started_with(process, child)
     process.kill()
     process.wait()
     go.touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import child_processes
 import fake_ec2_account
 import fake_s3_network
 import fake_training
@@ -46,8 +47,7 @@ def expected(origin, tmp_path_factory) -> dict[str, str]:
 
 def training(machine) -> psutil.Process | None:
     """The machine's training, where it is under way."""
-    below = psutil.Process(machine.process.pid).children(recursive=True)
-    return next((process for process in below if "src/train.py" in process.cmdline()), None)
+    return next(iter(child_processes.below(machine.process.pid, "src/train.py")), None)
 
 
 @pytest.mark.full(200)

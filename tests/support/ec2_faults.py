@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import child_processes
 import fake_ec2
 import fake_ec2_account
 import fake_s3_network
@@ -160,10 +161,8 @@ class FaultyRun:
             time.sleep(0.02)
         if how == "laptop":
             return command.kill()
-        children = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            children = psutil.Process(command.process.pid).children(recursive=True)
-        about = {child.pid: " ".join(child.cmdline()) for child in children if child.is_running()}
+        children = child_processes.below(command.process.pid)
+        about = {child.pid: " ".join(child_processes.command_line(child)) for child in children}
         command.process.send_signal(signal.SIGKILL)
         command.process.wait()
         _, alive = psutil.wait_procs(children, timeout=20)
@@ -319,8 +318,8 @@ class FaultyRun:
         machine = self.world.machines.machines[id]
         while machine.ended is None:
             with contextlib.suppress(psutil.Error):
-                below = psutil.Process(machine.process.pid).children(recursive=True)
-                named = [p for p in below if re.search(r"machine\.py|train\.py|bootstrap\.sh", " ".join(p.cmdline()))]
+                names = ("worker.py", "train.py", "bootstrap.sh")
+                named = [p for name in names for p in child_processes.below(machine.process.pid, name)]
                 if named:
                     return self.draw.choice(named).kill()
             time.sleep(0.02)

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import child_processes
 import psutil
 import pytest
 import small_repo
@@ -78,8 +79,7 @@ def wait_for(process: subprocess.Popen, text: str) -> list[str]:
 
 def stage_of(process: subprocess.Popen) -> psutil.Process:
     """The train stage that this dvc runs."""
-    found = [p for p in psutil.Process(process.pid).children(recursive=True) if "src/train.py" in p.cmdline()]
-    return found[-1]
+    return child_processes.below(process.pid, "src/train.py")[-1]
 
 
 def ctrl_c(process: subprocess.Popen) -> None:

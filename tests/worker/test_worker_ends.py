@@ -9,6 +9,7 @@ import re
 import signal
 from pathlib import Path
 
+import child_processes
 import psutil
 import pytest
 
@@ -35,8 +36,7 @@ def changed(repository):
 
 def processes(machine, *words: str) -> list[psutil.Process]:
     """Processes of the machine whose command line has all of `words`."""
-    found = psutil.Process(machine.process.pid).children(recursive=True)
-    return [p for p in found if all(any(word in part for part in p.cmdline()) for word in words)]
+    return child_processes.below(machine.process.pid, *words)
 
 
 @pytest.mark.full
@@ -136,7 +136,7 @@ def test_the_watch_ends_it_when_nothing_else_is_left(make_run, tmp_path):
     machine = run.launch(stall_minutes=0.2)
     run.until("training", 2)
     shells = [p for p in processes(machine, "bash") if p.ppid() == machine.process.pid]
-    shells += [child for shell in shells for child in shell.children() if "bootstrap.sh" in " ".join(child.cmdline())]
+    shells += [p for p in processes(machine, "bootstrap.sh") if p.parent() in shells]
     assert len(shells) == 2, "user-data and bootstrap"
     for process in [*shells, *processes(machine, "scripts/worker.py"), *processes(machine, "src/train.py")]:
         process.kill()
